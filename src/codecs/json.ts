@@ -1,0 +1,94 @@
+import { PermanentError } from '../errors.ts'
+import type { Bytes } from '../message.ts'
+import { requireCount } from '../options.ts'
+import type { Codec } from './codec.ts'
+
+/** What any Standard Schema library offers (zod, valibot, arktype, …): https://standardschema.dev */
+export interface Schema<Output = unknown> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
+    readonly types?: { readonly input: unknown; readonly output: Output } | undefined
+  }
+}
+export type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly SchemaIssue[] }
+export interface SchemaIssue {
+  readonly message: string
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+}
+
+export interface JsonOptions {
+  /** Larger bodies are undecodable; looked at before anything is parsed. @defaultValue 1_048_576 */
+  readonly maxBytes?: number
+  /** Deeper nesting is undecodable. @defaultValue 100 */
+  readonly maxDepth?: number
+}
+
+/**
+ * JSON checked by any Standard Schema. A tombstone reaches the schema as `null`.
+ * Bytes that are too long, too deep, not UTF-8, not JSON or not of the schema are undecodable for good.
+ */
+export function json<Output>(
+  schema: Schema<Output>,
+  { maxBytes = 1_048_576, maxDepth = 100 }: JsonOptions = {},
+): Codec<Output> {
+  requireCount('json', { maxBytes, maxDepth })
+  const { validate } = schema['~standard']
+  return {
+    name: 'json',
+    async decode(raw) {
+      const result = await validate(raw === null ? null : parse(raw, maxBytes, maxDepth))
+      if (result.issues !== undefined) throw new PermanentError(`the body does not fit the schema: ${first(result.issues)}`)
+      return result.value
+    },
+    encode: (body) => (body === null ? null : bytesOf(body)),
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+function parse(raw: Uint8Array, maxBytes: number, maxDepth: number): unknown {
+  if (raw.byteLength > maxBytes)
+    throw new PermanentError(`the body has ${raw.byteLength} bytes, more than the ${maxBytes} that json() takes`)
+  if (raw.byteLength > maxDepth) refuseDeeper(raw, maxDepth)
+  try {
+    return JSON.parse(utf8.decode(raw))
+  } catch (cause) {
+    // The parser's own message quotes the body.
+    throw new PermanentError('the body is not JSON', { cause: cause instanceof Error ? cause.name : cause })
+  }
+}
+
+const quote = 0x22
+const backslash = 0x5c
+
+/** Before parsing: a deep body would overflow the stack of whatever walks it later. */
+function refuseDeeper(raw: Uint8Array, maxDepth: number): void {
+  let depth = 0
+  let inText = false
+  for (let at = 0; at < raw.length; at++) {
+    const byte = raw[at]
+    if (inText) {
+      if (byte === backslash) at++
+      else if (byte === quote) inText = false
+    } else if (byte === quote) inText = true
+    else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > maxDepth) throw new PermanentError(`the body is nested deeper than ${maxDepth}`)
+    } else if (byte === 0x7d || byte === 0x5d) depth--
+  }
+}
+
+function bytesOf(body: unknown): Bytes {
+  const text = JSON.stringify(body) as string | undefined
+  if (text === undefined) throw new PermanentError(`a body of type ${typeof body} cannot be written as JSON`)
+  return Buffer.from(text)
+}
+
+function first(issues: readonly SchemaIssue[]): string {
+  const issue = issues[0]
+  if (issue === undefined) return 'invalid'
+  const path = issue.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.')
+  return path === undefined || path === '' ? issue.message : `${path}: ${issue.message}`
+}

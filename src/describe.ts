@@ -1,0 +1,109 @@
+import type { Facts, Stage } from './delivery.ts'
+import { HoldfastError } from './errors.ts'
+
+/** What a pipeline promises and what it may cost at worst, worked out from its stages. */
+export interface Description {
+  readonly name: string
+  readonly stages: readonly Stage[]
+  readonly guarantee: string
+  /** How often one delivery may start the handler. */
+  readonly worstAttempts: number
+  /** How long one delivery may take with every attempt timing out; `null` where nothing bounds it. */
+  readonly worstMs: number | null
+  readonly warnings: readonly string[]
+  /** All of it, as text to print. */
+  toString(): string
+}
+
+/** Refuses stages in an order that would lose, repeat or unbound something, with the reason. */
+export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
+  stages.forEach((stage, at) => {
+    const outside = new Set(stages.slice(0, at).map((each) => each.name))
+    const inside = new Set(stages.slice(at + 1).map((each) => each.name))
+    const refuse = (problem: string): never => {
+      throw new HoldfastError('bad-order', `${name}: ${problem}`)
+    }
+    for (const [other, reason] of Object.entries(stage.notInside ?? {}))
+      if (outside.has(other)) refuse(`${stage.name} must not stand inside ${other}: ${reason}`)
+    for (const [other, reason] of Object.entries(stage.wantsOutside ?? {}))
+      if (inside.has(other)) refuse(`${other} must stand outside ${stage.name}: ${reason}`)
+    for (const [other, reason] of Object.entries(stage.needs ?? {}))
+      if (!outside.has(other)) refuse(`${stage.name} needs ${other} outside it: ${reason}`)
+    for (const [other, reason] of Object.entries(stage.excludes ?? {}))
+      if (outside.has(other))
+        refuse(other === stage.name ? `there are two ${other} stages: ${reason}` : `${stage.name} and ${other}: ${reason}`)
+  })
+  const { maxConcurrent, poolSize } = factsOf(stages)
+  if (maxConcurrent !== undefined && poolSize !== undefined && maxConcurrent > poolSize)
+    throw new HoldfastError(
+      'bad-order',
+      `${name}: bulkhead lets ${maxConcurrent} handlers run, but the transaction's pool has ${poolSize} connections: the rest would wait with their leases running`,
+    )
+}
+
+export function describe(name: string, stages: readonly Stage[]): Description {
+  const facts = factsOf(stages)
+  const worstAttempts = facts.maxAttempts ?? 1
+  const worstMs =
+    facts.timeoutMs === undefined ? null : worstAttempts * facts.timeoutMs + (worstAttempts - 1) * (facts.maxDelayMs ?? 0)
+  const guarantee = guaranteeOf(facts)
+  const warnings = warningsOn(facts, new Set(stages.map((stage) => stage.name)))
+  const description = { name, stages, guarantee, worstAttempts, worstMs, warnings }
+  return { ...description, toString: () => print(description) }
+}
+
+function factsOf(stages: readonly Stage[]): Facts {
+  return Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
+}
+
+function guaranteeOf({ store, completesInTransaction, database, retainMs }: Facts): string {
+  if (store === undefined) return 'at least once: duplicates reach the handler, there is no idempotency()'
+  const window = retainMs === undefined ? '' : ` within ${days(retainMs)}`
+  if (completesInTransaction === true && database !== undefined)
+    return `at least once; effects in the ${database} transaction happen once per key${window}; external effects may repeat unless they honour the fence`
+  const memory = store === 'memory' ? ', known to this process alone' : ''
+  return `at least once; completed keys are not handled again${window}${memory}; an effect may repeat where the process dies between the effect and its completion in ${store}`
+}
+
+function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
+  const warnings: string[] = []
+  if (facts.leaseMs !== undefined && facts.timeoutMs === undefined)
+    warnings.push('a lease without a timeout(): a hung handler holds its key until the process ends')
+  if (names.has('idempotency') && !names.has('retry'))
+    warnings.push('idempotency() without retry(): a message that kills the process is claimed again for ever')
+  if (!names.has('dead-letter'))
+    warnings.push('no deadLetter(): what fails for good is handed back to the transport again and again')
+  if (names.has('transaction') && facts.store !== undefined && facts.completesInTransaction !== true)
+    warnings.push(`the claims are in ${facts.store}: they cannot complete inside the ${facts.database ?? ''} transaction`)
+  if (names.has('idempotency'))
+    warnings.push(
+      'keys default to the message id: without a message-id header that is topic/partition/offset, which catches redeliveries and not duplicates of the producer',
+    )
+  return warnings
+}
+
+function print({ name, stages, guarantee, worstAttempts, worstMs, warnings }: Omit<Description, 'toString'>): string {
+  const attempts = worstAttempts === 1 ? '1 attempt' : `${worstAttempts} attempts`
+  const longest = worstMs === null ? 'no bound on the time' : `at most ${seconds(worstMs)}`
+  return [
+    name,
+    ...stages.map((stage, depth) => `${'  '.repeat(depth)}└ ${stage.name}${printFacts(stage.facts)}`),
+    `${'  '.repeat(stages.length)}└ handler`,
+    `promises    ${guarantee}`,
+    `worst case  ${attempts} in one delivery, ${longest}`,
+    ...warnings.map((warning) => `note        ${warning}`),
+  ].join('\n')
+}
+
+function printFacts(facts: Facts = {}): string {
+  const shown = Object.entries(facts).map(([fact, value]) => `${fact} ${String(value)}`)
+  return shown.length === 0 ? '' : `  (${shown.join(', ')})`
+}
+
+function days(ms: number): string {
+  return ms >= 86_400_000 ? `${+(ms / 86_400_000).toFixed(1)} d` : seconds(ms)
+}
+
+function seconds(ms: number): string {
+  return `${+(ms / 1000).toFixed(1)} s`
+}

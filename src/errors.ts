@@ -1,0 +1,165 @@
+export type ErrorCode =
+  | 'permanent'
+  | 'retry-later'
+  | 'bad-option'
+  | 'bad-order'
+  | 'timed-out'
+  | 'abandoned'
+  | 'failed-before'
+  | 'key-conflict'
+  | 'commit-refused'
+  | 'publish-failed'
+  | 'unavailable'
+  | 'bad-schema'
+
+/** Every error of this library. Tell them apart by `code`; `cause` is kept. */
+export class HoldfastError extends Error {
+  readonly code: ErrorCode
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'HoldfastError'
+    this.code = code
+  }
+}
+
+/** "Do not retry": the message goes to the dead letter at once. */
+export class PermanentError extends HoldfastError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('permanent', message, options)
+  }
+}
+
+/**
+ * What has to wait. `message`: this one alone, it may be parked. `lane`: its key, since its claim is held elsewhere.
+ * `pipeline`: everything, since a circuit is open or a store or the dead letter is down.
+ */
+export type Holds = 'message' | 'lane' | 'pipeline'
+
+export interface RetryLaterOptions extends ErrorOptions {
+  /** @defaultValue `'message'` */
+  readonly holds?: Holds
+  /** For the log: what it waits for. Never a body, never a secret. */
+  readonly because?: string
+}
+
+/** "Not now": a nack with a delay. It is never an attempt and never reaches the dead letter. */
+export class RetryLater extends HoldfastError {
+  readonly afterMs: number
+  readonly holds: Holds
+  constructor(afterMs: number, { holds = 'message', because = 'retry later', ...options }: RetryLaterOptions = {}) {
+    super('retry-later', because, options)
+    this.afterMs = Number.isFinite(afterMs) ? Math.max(0, afterMs) : 0
+    this.holds = holds
+  }
+}
+
+/** The handler went on after its signal was aborted, and was given up. `settled` resolves when it really ends. */
+export class AbandonedError extends HoldfastError {
+  readonly settled: Promise<unknown>
+  constructor(message: string, settled: Promise<unknown>, options?: ErrorOptions) {
+    super('abandoned', message, options)
+    this.settled = settled
+  }
+}
+
+export interface PublishFailure {
+  /** The place of the message in the list that was to be published. */
+  readonly index: number
+  readonly error: unknown
+  /** Whether publishing it again would fail again: too large, unknown destination, refused by the broker. */
+  readonly permanent: boolean
+}
+
+/** Some messages were not published. An index that is not named was confirmed. */
+export class PublishError extends HoldfastError {
+  readonly failures: readonly PublishFailure[]
+  constructor(message: string, failures: readonly PublishFailure[], options?: ErrorOptions) {
+    super('publish-failed', message, options)
+    this.failures = failures
+  }
+}
+
+/** Why a message was given up. */
+export type FailureReason = 'permanent' | 'attempts' | 'undecodable' | 'conflict' | 'crashed' | 'unhandled'
+
+/** What is kept of an error: in the claim's record and in the dead letter. Text is cut to 1 KB; there is no stack. */
+export interface Failure {
+  readonly reason: FailureReason
+  readonly errorName: string
+  readonly errorMessage: string
+  /** How often the handler was started. */
+  readonly attempts: number
+}
+
+/** An earlier delivery failed for good; the handler does not run again. Carries what was recorded then. */
+export class FailedBeforeError extends HoldfastError {
+  readonly failure: Failure
+  constructor(message: string, failure: Failure) {
+    super('failed-before', message)
+    this.failure = failure
+  }
+}
+
+/** By name and code rather than `instanceof`, so that two installed copies understand each other. */
+export function isHoldfastError(error: unknown): error is HoldfastError {
+  return error instanceof Error && error.name === 'HoldfastError' && 'code' in error
+}
+export function isRetryLater(error: unknown): error is RetryLater {
+  return isHoldfastError(error) && error.code === 'retry-later'
+}
+export function isAbandoned(error: unknown): error is AbandonedError {
+  return isHoldfastError(error) && error.code === 'abandoned'
+}
+export function isFailedBefore(error: unknown): error is FailedBeforeError {
+  return isHoldfastError(error) && error.code === 'failed-before'
+}
+export function isPublishError(error: unknown): error is PublishError {
+  return isHoldfastError(error) && error.code === 'publish-failed'
+}
+/** Whether trying again can only fail again. */
+export function isPermanent(error: unknown): boolean {
+  return isHoldfastError(error) && permanent.has(error.code)
+}
+const permanent: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['permanent', 'failed-before', 'key-conflict'])
+
+interface Verdict {
+  readonly messageId: string
+  readonly attempts: number
+  readonly reason: FailureReason | null
+}
+// Beside the error rather than on it: the handler's own error is what surfaces, untouched.
+const verdicts = new WeakMap<object, Verdict>()
+
+/** Notes what a stage found out about an error on its way out: how many attempts there were, and why it is final. */
+export function judge(error: unknown, verdict: Verdict): void {
+  if (typeof error === 'object' && error !== null) verdicts.set(error, verdict)
+}
+
+/** How many attempts counted before this error, as far as any stage noted it for this message. */
+export function attemptsBefore(error: unknown, messageId: string): number | undefined {
+  return verdictOn(error, messageId)?.attempts
+}
+
+/** What is kept of an error that is final for a message. */
+export function failureFrom(error: unknown, messageId: string, attempts: number): Failure {
+  if (isFailedBefore(error)) return error.failure
+  const verdict = verdictOn(error, messageId)
+  return {
+    reason: verdict?.reason ?? reasonOf(error),
+    errorName: error instanceof Error ? error.name : typeof error,
+    errorMessage: (error instanceof Error ? error.message : String(error)).slice(0, 1024),
+    attempts: verdict?.attempts ?? attempts,
+  }
+}
+
+function verdictOn(error: unknown, messageId: string): Verdict | undefined {
+  const verdict = typeof error === 'object' && error !== null ? verdicts.get(error) : undefined
+  // An error object that is thrown for many messages keeps only the last verdict.
+  return verdict?.messageId === messageId ? verdict : undefined
+}
+
+function reasonOf(error: unknown): FailureReason {
+  if (!isHoldfastError(error)) return 'unhandled'
+  if (error.code === 'key-conflict') return 'conflict'
+  return isPermanent(error) ? 'permanent' : 'unhandled'
+}

@@ -1,0 +1,63 @@
+export { encode, type Codec, type Decoder } from './codecs/codec.ts'
+export { json, type JsonOptions, type Schema } from './codecs/json.ts'
+export { type BatchFailure, type BatchHandler, type BatchOptions } from './batch.ts'
+export { systemClock, type Clock } from './clock.ts'
+export {
+  staged,
+  type Claim,
+  type Claimed,
+  type Delivery,
+  type Facts,
+  type Incoming,
+  type Middleware,
+  type Origin,
+  type Outcome,
+  type Place,
+  type Stage,
+  type StatementRunner,
+  type Step,
+} from './delivery.ts'
+export { type Description } from './describe.ts'
+export {
+  AbandonedError,
+  FailedBeforeError,
+  HoldfastError,
+  isAbandoned,
+  isFailedBefore,
+  isHoldfastError,
+  isPermanent,
+  isPublishError,
+  isRetryLater,
+  PermanentError,
+  PublishError,
+  RetryLater,
+  type ErrorCode,
+  type Failure,
+  type FailureReason,
+  type Holds,
+  type PublishFailure,
+  type RetryLaterOptions,
+} from './errors.ts'
+export { subscribe, type CircuitState, type ConsumerChange, type EventName, type Events } from './events.ts'
+export { health, type HasHealth, type Health, type OverallHealth } from './health.ts'
+export { headersFrom, headerText, type Bytes, type Headers, type HeaderValue, type Message } from './message.ts'
+export { pipeline, type Fits, type Pipeline, type PipelineBuilder } from './pipeline.ts'
+export {
+  outgoing,
+  publisher,
+  type Outgoing,
+  type OutgoingParts,
+  type Publisher,
+  type PublisherBuilder,
+  type PublishMiddleware,
+  type PublishOptions,
+} from './publisher.ts'
+export { on, route, type Handler, type RouteOptions } from './route.ts'
+export {
+  type ClaimRequest,
+  type ClaimResult,
+  type Held,
+  type HeldClaim,
+  type IdempotencyStore,
+  type TransactionalIdempotencyStore,
+} from './idempotency/store.ts'

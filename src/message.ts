@@ -1,0 +1,97 @@
+/** What travels. Immutable. `id` is the producer's and stays the same over every redelivery. */
+export interface Message<Body = unknown> {
+  readonly id: string
+  readonly type: string
+  /** Messages of one key are handled in order, one at a time; `null` promises no order. */
+  readonly key: string | null
+  readonly headers: Headers
+  readonly body: Body
+  /** When it was produced, in ms since 1970. */
+  readonly timeMs: number
+}
+
+/** Header names to values, without a prototype. Text where the bytes are UTF-8, else the bytes; arrays keep repeats. */
+export type Headers = Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
+export type HeaderValue = string | Uint8Array
+
+/** A body as the broker carries it; `null` is a tombstone. */
+export type Bytes = Uint8Array | null
+
+/** The names that travel. Every transport writes the first of each pair and reads both. */
+export const wireNames = {
+  id: ['message-id', 'ce_id'],
+  type: ['message-type', 'ce_type'],
+  time: ['message-time', 'ce_time'],
+} as const
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Headers from whatever pairs a broker carries. A hostile name (`__proto__`) is an ordinary name here. */
+export function headersFrom(
+  pairs: Iterable<readonly [name: string, value: HeaderValue | readonly HeaderValue[]]>,
+): Headers {
+  const headers = emptyHeaders()
+  for (const [name, value] of pairs) headers[name] = isRepeated(value) ? value.map(asHeaderValue) : asHeaderValue(value)
+  return headers
+}
+
+/** The first value of a header as text, or `undefined` where there is none or it is not text. */
+export function headerText(headers: Headers, name: string): string | undefined {
+  if (!Object.hasOwn(headers, name)) return undefined
+  const value = headers[name]
+  const first = isRepeated(value) ? value[0] : value
+  return typeof first === 'string' ? first : undefined
+}
+
+/** The first of several header names that is there, as text. */
+export function firstHeader(headers: Headers, names: readonly string[]): string | undefined {
+  for (const name of names) {
+    const text = headerText(headers, name)
+    if (text !== undefined && text !== '') return text
+  }
+  return undefined
+}
+
+/** A copy with some headers set; the prototype stays away. */
+export function withHeaders(headers: Headers, more: Readonly<Record<string, HeaderValue>>): Headers {
+  return Object.assign(emptyHeaders(), headers, more)
+}
+
+/**
+ * A broker's key as text, byte for byte: UTF-8 as it is, anything else as `base64:…`.
+ * Two keys are equal exactly when their texts are; {@link bytesOfKey} is the way back.
+ */
+export function keyFromBytes(bytes: Uint8Array | null | undefined): string | null {
+  if (bytes === null || bytes === undefined) return null
+  try {
+    const text = utf8.decode(bytes)
+    if (!text.startsWith(binaryKey)) return text
+  } catch {
+    // not text: kept as base64 below
+  }
+  return binaryKey + Buffer.from(bytes).toString('base64')
+}
+
+export function bytesOfKey(key: string): Buffer {
+  return key.startsWith(binaryKey) ? Buffer.from(key.slice(binaryKey.length), 'base64') : Buffer.from(key)
+}
+
+const binaryKey = 'base64:'
+
+function emptyHeaders(): Record<string, HeaderValue | readonly HeaderValue[]> {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-return -- Object.create is typed any; a null prototype is the point
+  return Object.create(null)
+}
+
+function asHeaderValue(value: HeaderValue): HeaderValue {
+  if (typeof value === 'string') return value
+  try {
+    return utf8.decode(value)
+  } catch {
+    return value
+  }
+}
+
+function isRepeated(value: HeaderValue | readonly HeaderValue[] | undefined): value is readonly HeaderValue[] {
+  return Array.isArray(value)
+}

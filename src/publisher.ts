@@ -1,0 +1,49 @@
+import { randomUUID } from 'node:crypto'
+import { badOption } from './options.ts'
+import { headersFrom, type Bytes, type Message } from './message.ts'
+
+/**
+ * Sends messages. Resolves only when every one of them is confirmed.
+ * Rejects with a `PublishError` that names those that were not (the others were), or with anything else for an outage:
+ * then nothing is known, and all are to be sent again with the same ids.
+ */
+export interface Publisher<Body = Bytes> {
+  publish(messages: readonly Outgoing<Body>[], options?: PublishOptions): Promise<void>
+}
+
+export interface PublishOptions {
+  readonly signal?: AbortSignal
+}
+
+export interface Outgoing<Body = Bytes> extends Message<Body> {
+  /** The topic, queue or subject. */
+  readonly destination: string
+}
+
+/** What must be said of a message to send; the rest has defaults. */
+export type OutgoingParts<Body> = Pick<Outgoing<Body>, 'destination' | 'body'> & Partial<Outgoing<Body>>
+
+/** A message with its defaults: a fresh id, the destination as type, no key, no headers, now. */
+export function outgoing<Body>(parts: OutgoingParts<Body>): Outgoing<Body> {
+  if (typeof parts.destination !== 'string' || parts.destination === '')
+    throw badOption('outgoing', 'destination', 'a text that is not empty', parts.destination)
+  return { id: randomUUID(), type: parts.destination, key: null, headers: headersFrom([]), timeMs: Date.now(), ...parts }
+}
+
+export type Publish<Body> = Publisher<Body>['publish']
+
+/** Wraps the call. Turning `Outer` into `Inner` is how encoding works. */
+export type PublishMiddleware<Outer, Inner = Outer> = (next: Publish<Inner>) => Publish<Outer>
+
+export interface PublisherBuilder<Outer> extends Publisher<Outer> {
+  /** Wraps what there is: the last added is outermost, since a publisher is built from the wire upwards. */
+  use<Next = Outer>(middleware: PublishMiddleware<Next, Outer>): PublisherBuilder<Next>
+}
+
+/** A publisher that middleware can be put around. */
+export function publisher<Body>(wire: Publisher<Body>): PublisherBuilder<Body> {
+  return {
+    publish: (messages, options) => wire.publish(messages, options),
+    use: (middleware) => publisher({ publish: middleware((messages, options) => wire.publish(messages, options)) }),
+  }
+}

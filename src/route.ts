@@ -1,0 +1,37 @@
+import { decodeBody, type Decoder } from './codecs/codec.ts'
+import type { Delivery } from './delivery.ts'
+import { PermanentError } from './errors.ts'
+import type { Bytes } from './message.ts'
+
+export type Handler<D> = (delivery: D) => Promise<unknown> | void
+
+export interface RouteOptions<D> {
+  /** Handles the types that the table does not name. @defaultValue they are undecodable, for good */
+  readonly otherwise?: Handler<D>
+}
+
+/** One topic, several message types, each with its own codec: `.handle(route({ 'order.placed': on(json(Placed), …) }))`. */
+export function route<D extends Delivery<Bytes>>(
+  table: Readonly<Record<string, Handler<D>>>,
+  { otherwise = refuse }: RouteOptions<D> = {},
+): (delivery: D) => Promise<void> {
+  const handlers = new Map(Object.entries(table))
+  return async function route(delivery) {
+    await (handlers.get(delivery.message.type) ?? otherwise)(delivery)
+  }
+}
+
+/** One row of the table: decodes, then handles. */
+export function on<Body, D extends Delivery<Bytes>>(
+  codec: Pick<Decoder<Body>, 'decode'>,
+  handler: (delivery: Omit<D, 'message'> & Delivery<Body>) => Promise<unknown> | void,
+): (delivery: D) => Promise<void> {
+  return async function on(delivery) {
+    const body = await decodeBody(codec, delivery.message)
+    await handler({ ...delivery, message: { ...delivery.message, body } })
+  }
+}
+
+function refuse(delivery: Delivery): never {
+  throw new PermanentError(`no route for the type '${delivery.message.type.slice(0, 80)}'`)
+}
