@@ -22,7 +22,10 @@ interface Waiting<D> {
 }
 
 /** Collects deliveries that passed every middleware, and settles each by itself. A batch has at most one of a key. */
-export function batched<D extends Delivery>({ maxSize, maxWaitMs = 5 }: BatchOptions, handler: BatchHandler<D>): Step<D> {
+export function batched<D extends Delivery>(
+  { maxSize, maxWaitMs = 5 }: BatchOptions,
+  handler: BatchHandler<D>,
+): Step<D> {
   requireCount('handleBatch', { maxSize })
   requireMs('handleBatch', { maxWaitMs }, 0)
   let waiting: Waiting<D>[] = []

@@ -109,7 +109,10 @@ export interface Claim {
 
 /** The least that a store needs of somebody else's transaction. */
 export interface StatementRunner {
-  query(text: string, values: unknown[]): Promise<{ readonly rows: readonly unknown[]; readonly rowCount: number | null }>
+  query(
+    text: string,
+    values: unknown[],
+  ): Promise<{ readonly rows: readonly unknown[]; readonly rowCount: number | null }>
 }
 
 /** What a caller outside any transport must know about a message. */

@@ -31,7 +31,9 @@ export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
       if (!outside.has(other)) refuse(`${stage.name} needs ${other} outside it: ${reason}`)
     for (const [other, reason] of Object.entries(stage.excludes ?? {}))
       if (outside.has(other))
-        refuse(other === stage.name ? `there are two ${other} stages: ${reason}` : `${stage.name} and ${other}: ${reason}`)
+        refuse(
+          other === stage.name ? `there are two ${other} stages: ${reason}` : `${stage.name} and ${other}: ${reason}`,
+        )
   })
   const { maxConcurrent, poolSize } = factsOf(stages)
   if (maxConcurrent !== undefined && poolSize !== undefined && maxConcurrent > poolSize)
@@ -45,7 +47,9 @@ export function describe(name: string, stages: readonly Stage[]): Description {
   const facts = factsOf(stages)
   const worstAttempts = facts.maxAttempts ?? 1
   const worstMs =
-    facts.timeoutMs === undefined ? null : worstAttempts * facts.timeoutMs + (worstAttempts - 1) * (facts.maxDelayMs ?? 0)
+    facts.timeoutMs === undefined
+      ? null
+      : worstAttempts * facts.timeoutMs + (worstAttempts - 1) * (facts.maxDelayMs ?? 0)
   const guarantee = guaranteeOf(facts)
   const warnings = warningsOn(facts, new Set(stages.map((stage) => stage.name)))
   const description = { name, stages, guarantee, worstAttempts, worstMs, warnings }
@@ -74,7 +78,9 @@ function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
   if (!names.has('dead-letter'))
     warnings.push('no deadLetter(): what fails for good is handed back to the transport again and again')
   if (names.has('transaction') && facts.store !== undefined && facts.completesInTransaction !== true)
-    warnings.push(`the claims are in ${facts.store}: they cannot complete inside the ${facts.database ?? ''} transaction`)
+    warnings.push(
+      `the claims are in ${facts.store}: they cannot complete inside the ${facts.database ?? ''} transaction`,
+    )
   if (names.has('idempotency'))
     warnings.push(
       'keys default to the message id: without a message-id header that is topic/partition/offset, which catches redeliveries and not duplicates of the producer',

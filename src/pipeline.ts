@@ -22,7 +22,10 @@ export interface Pipeline<Body = Bytes> {
 /** A `Middleware`, or any plain function of its shape. */
 export type Fits<D, Adds> = Typed<D, Adds> & ((next: Step<D & Adds>, place?: Place) => Step<D>)
 
-type Compose<Entry, Body, Added> = (inner: Step<Delivery<Body> & Added>, stages: readonly Stage[]) => Step<Delivery<Entry>>
+type Compose<Entry, Body, Added> = (
+  inner: Step<Delivery<Body> & Added>,
+  stages: readonly Stage[],
+) => Step<Delivery<Entry>>
 
 /** `Entry` is the body that arrives, `Body` the body here, `Added` what the middlewares so far put on the delivery. */
 export interface PipelineBuilder<Entry, Body, Added> {

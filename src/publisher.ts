@@ -27,7 +27,14 @@ export type OutgoingParts<Body> = Pick<Outgoing<Body>, 'destination' | 'body'> &
 export function outgoing<Body>(parts: OutgoingParts<Body>): Outgoing<Body> {
   if (typeof parts.destination !== 'string' || parts.destination === '')
     throw badOption('outgoing', 'destination', 'a text that is not empty', parts.destination)
-  return { id: randomUUID(), type: parts.destination, key: null, headers: headersFrom([]), timeMs: Date.now(), ...parts }
+  return {
+    id: randomUUID(),
+    type: parts.destination,
+    key: null,
+    headers: headersFrom([]),
+    timeMs: Date.now(),
+    ...parts,
+  }
 }
 
 export type Publish<Body> = Publisher<Body>['publish']

@@ -12,8 +12,7 @@ export interface Schema<Output = unknown> {
   }
 }
 export type SchemaResult<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly SchemaIssue[] }
+  { readonly value: Output; readonly issues?: undefined } | { readonly issues: readonly SchemaIssue[] }
 export interface SchemaIssue {
   readonly message: string
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
@@ -40,7 +39,8 @@ export function json<Output>(
     name: 'json',
     async decode(raw) {
       const result = await validate(raw === null ? null : parse(raw, maxBytes, maxDepth))
-      if (result.issues !== undefined) throw new PermanentError(`the body does not fit the schema: ${first(result.issues)}`)
+      if (result.issues !== undefined)
+        throw new PermanentError(`the body does not fit the schema: ${first(result.issues)}`)
       return result.value
     },
     encode: (body) => (body === null ? null : bytesOf(body)),
