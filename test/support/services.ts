@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto'
+import { describe, inject } from 'vitest'
+
+/** A service that runs, and its further addresses by what they are for. */
+export interface ServiceAddress {
+  readonly url: string
+  readonly also: Readonly<Record<string, string>>
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    services: Record<string, ServiceAddress>
+  }
+}
+
+export const postgresUrl = (): string => serviceAddress('postgres').url
+export const postgres18Url = (): string => serviceAddress('postgres18').url
+export const redisUrl = (): string => serviceAddress('redis').url
+export const kafkaBrokers = (): string[] => serviceAddress('kafka').url.split(',')
+export const kafka3Brokers = (): string[] => serviceAddress('kafka3').url.split(',')
+export const jaegerUrl = (): string => serviceAddress('jaeger').url
+
+export function serviceAddress(name: string): ServiceAddress {
+  const found = provided()[name]
+  if (found === undefined)
+    throw new Error(`${name} is not available here; guard the suite with describeWith(['${name}'], …)`)
+  return found
+}
+
+/** A suite that needs servers: it is skipped, and says which are missing, where they cannot be had. */
+export function describeWith(names: readonly string[], title: string, body: () => void): void {
+  const missing = names.filter((name) => provided()[name] === undefined)
+  if (missing.length === 0) describe(title, body)
+  else describe.skip(`${title} (skipped: ${missing.join(' and ')} not available)`, body)
+}
+
+/** A name that no other test uses; fits topics, groups, key prefixes and SQL identifiers. */
+export function uniqueName(prefix: string): string {
+  return `${prefix}_${randomBytes(6).toString('hex')}`
+}
+
+/** Nothing is provided to a run that did not ask for servers. */
+function provided(): Record<string, ServiceAddress> {
+  const services: Record<string, ServiceAddress> | undefined = inject('services')
+  return services ?? {}
+}
