@@ -1,0 +1,238 @@
+import { randomUUID } from 'node:crypto'
+import { systemClock, type Clock } from '../clock.ts'
+import { staged, type Claim, type Claimed, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import {
+  attemptsBefore,
+  FailedBeforeError,
+  failureFrom,
+  HoldfastError,
+  isAbandoned,
+  isHoldfastError,
+  isRetryLater,
+  PermanentError,
+  RetryLater,
+} from '../errors.ts'
+import { emitter } from '../events.ts'
+import { badOption, requireMethods, requireMs, requireOneOf, requireText } from '../options.ts'
+import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
+import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
+import type { ClaimResult, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
+
+export interface IdempotencyOptions<Body = unknown> {
+  readonly store: IdempotencyStore
+  /** What makes two deliveries the same work. @defaultValue the message id */
+  readonly key?: KeyOf<Body>
+  /** Keys of different scopes never meet. Take a tenant from a trusted source, never from a header. @defaultValue the pipeline's name */
+  readonly scope?: string | ((delivery: Delivery<Body>) => string)
+  /** Refuses a known key with other content. `true` digests the undecoded bytes. @defaultValue `false` */
+  readonly fingerprint?: boolean | ((delivery: Delivery<Body>) => string | Uint8Array)
+  /** How long a claim lasts unless it is renewed; it is renewed at every third. @defaultValue 30_000 */
+  readonly leaseMs?: number
+  /** How long a settled key is remembered. @defaultValue 7 days */
+  readonly retainMs?: number
+  /** What to do when a claim cannot be asked for: hold everything, or handle without protection. @defaultValue `'pause'` */
+  readonly onStoreError?: 'pause' | 'fail-open'
+  /** `'observe'` counts duplicates and suppresses nothing: for trying it out on live traffic. @defaultValue `'enforce'` */
+  readonly mode?: 'enforce' | 'observe'
+  readonly clock?: Clock
+}
+
+const duplicateSeen = emitter('duplicate-seen')
+const conflictSeen = emitter('conflict-seen')
+
+// A claim may be released long before its lease ends: ask again sooner.
+const longestLaneWaitMs = 500
+// Handled without a claim: lower than any token of a store.
+const unclaimed: Claimed = { fence: 0n, claim: {} }
+
+/**
+ * Runs the handler at most once per key at a time, and not again once it succeeded, for as long as keys are retained.
+ * One claim per delivery, over all attempts inside it.
+ */
+export function idempotency<Body = unknown>({
+  store,
+  key: keyOf = keyFromId,
+  scope = (delivery) => delivery.pipeline,
+  fingerprint = false,
+  leaseMs = 30_000,
+  retainMs = 7 * 86_400_000,
+  onStoreError = 'pause',
+  mode = 'enforce',
+  clock = systemClock,
+}: IdempotencyOptions<Body>): Middleware<Claimed, Delivery<Body>> {
+  requireMethods('idempotency', 'store', store, ['claim', 'renew', 'complete', 'release', 'fail'])
+  if (typeof scope === 'string') requireText('idempotency', { scope })
+  requireMs('idempotency', { leaseMs, retainMs }, 3)
+  requireOneOf('idempotency', 'onStoreError', onStoreError, ['pause', 'fail-open'])
+  requireOneOf('idempotency', 'mode', mode, ['enforce', 'observe'])
+  if (retainMs < leaseMs) throw badOption('idempotency', 'retainMs', `at least leaseMs (${leaseMs})`, retainMs)
+
+  const observing = mode === 'observe'
+  const failsOpen = observing || onStoreError === 'fail-open'
+  const fingerprintOf = fingerprinter(fingerprint)
+  const running = leases(store, leaseMs, clock)
+  const transactional = canCompleteInTransaction(store) ? store : undefined
+  const process = randomUUID()
+  let claims = 0
+
+  function claimOf(lease: Lease): Claim {
+    if (transactional === undefined) return unclaimed.claim
+    return {
+      async completeIn(tx) {
+        const answer = await transactional.completeIn(tx, lease.held, retainMs)
+        if (answer === 'ok') lease.completedInTransaction = true
+        else if ((await store.renew(lease.held, leaseMs)) === 'lost') throw leaseLost(lease.held)
+        else throw otherDatabase()
+      },
+    }
+  }
+
+  async function complete(lease: Lease): Promise<void> {
+    try {
+      const answer = await running.settle(lease, 'complete', () => store.complete(lease.held, retainMs))
+      if (answer === 'ok' || lease.completedInTransaction || observing) return
+    } catch (error) {
+      if (failsOpen) return
+      throw error
+    }
+    throw leaseLost(lease.held)
+  }
+
+  const middleware: Middleware<Claimed, Delivery<Body>> = (next, place) => {
+    const final = place?.outside.some((stage) => stage.name === 'dead-letter') ?? false
+
+    async function run(claimed: Parameters<typeof next>[0], lease: Lease): Promise<Outcome> {
+      try {
+        const outcome = await next(claimed)
+        if (outcome !== 'handled' || !lease.completedInTransaction) await complete(lease)
+        return outcome
+      } catch (error) {
+        return await giveBack(lease, error)
+      } finally {
+        running.end(lease)
+      }
+    }
+
+    /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
+    async function giveBack(lease: Lease, error: unknown): Promise<never> {
+      const { delivery } = lease
+      // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
+      if (isAbandoned(error)) throw error
+      if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
+      const deferred = isRetryLater(error) || delivery.signal.aborted
+      const attempts = attemptsBefore(error, delivery.message.id) ?? (deferred ? lease.attempts - 1 : lease.attempts)
+      if (deferred || !final || observing) {
+        // Best effort: what is not released lapses with its lease.
+        await store.release(lease.held, attempts).catch((cause: unknown) => reportFailure('release', cause))
+        throw error
+      }
+      const failure = failureFrom(error, delivery.message.id, attempts)
+      const answer = await running.settle(lease, 'fail', () => store.fail(lease.held, failure, retainMs))
+      if (answer === 'lost') throw leaseLost(lease.held)
+      throw error
+    }
+
+    return async function idempotency(delivery) {
+      refuseAborted(delivery)
+      const inScope = storedKey(typeof scope === 'string' ? scope : scope(delivery))
+      const key = requireKey(delivery, keyOf(delivery))
+      const owner = `${process}-${(claims++).toString(36)}`
+      const sentMs = clock.now()
+      let answer: ClaimResult
+      try {
+        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: fingerprintOf(delivery) })
+      } catch (cause) {
+        reportFailure('claim', cause)
+        if (failsOpen && !isBadSetup(cause)) return next({ ...delivery, ...unclaimed })
+        throw storeDown(store, 'claim', cause)
+      }
+      if (answer.state === 'claimed') {
+        const lease = new Lease({ scope: inScope, key, token: answer.token }, answer.attempts, delivery, sentMs)
+        // The answer may have taken longer than the lease, or the delivery ended meanwhile.
+        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery))
+        if (clock.now() - sentMs >= leaseMs) return giveBack(lease, leaseLost(lease.held))
+        running.begin(lease)
+        const signal = observing ? delivery.signal : lease.child.signal
+        const { attempts: attempt, token: fence } = answer
+        return run({ ...delivery, attempt, signal, fence, claim: claimOf(lease) }, lease)
+      }
+      const known = recognise(delivery, key, answer)
+      if (observing) return next({ ...delivery, ...unclaimed })
+      if (known === 'duplicate') return known
+      throw known
+    }
+  }
+
+  /** What it means that the key is known. */
+  function recognise(delivery: Delivery, key: string, answer: Exclude<ClaimResult, { state: 'claimed' }>) {
+    const id = delivery.message.id
+    if (answer.state === 'in-progress') {
+      const because = `'${key}' is in progress elsewhere`
+      return new RetryLater(Math.min(answer.retryAfterMs, longestLaneWaitMs), { holds: 'lane', because })
+    }
+    if (answer.state === 'conflict') {
+      if (conflictSeen.active()) conflictSeen.publish({ delivery })
+      return new HoldfastError('key-conflict', `message ${id}: the key '${key}' is known with another content`)
+    }
+    if (duplicateSeen.active()) duplicateSeen.publish({ delivery, suppressed: !observing })
+    if (answer.state === 'completed') return 'duplicate' as const
+    const { errorName, errorMessage } = answer.failure
+    return new FailedBeforeError(`message ${id} failed for good before: ${errorName}: ${errorMessage}`, answer.failure)
+  }
+
+  function reportFailure(operation: string, error: unknown): void {
+    if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error })
+  }
+
+  return staged(middleware, {
+    name: 'idempotency',
+    facts: { store: store.name, completesInTransaction: transactional !== undefined, leaseMs, retainMs },
+    notInside: {
+      retry: 'each attempt would release and claim again, so the count of attempts and the final failure are lost',
+      'circuit-breaker': 'a claim held elsewhere is no failure of the dependency',
+      timeout: 'the deadline is for one attempt, the claim is for all of them',
+      transaction: 'the claim must be visible to others before the work begins',
+    },
+    wantsOutside: { 'dead-letter': 'a failure is recorded only where a dead letter takes it' },
+    excludes: { idempotency: 'the inner claim would be taken for a duplicate of the outer one' },
+  })
+}
+
+function fingerprinter<Body>(
+  fingerprint: boolean | ((delivery: Delivery<Body>) => string | Uint8Array),
+): (delivery: Delivery<Body>) => string | null {
+  if (fingerprint === false) return () => null
+  if (fingerprint === true) return (delivery) => digest(delivery.bytes ?? new Uint8Array())
+  return (delivery) => digest(fingerprint(delivery))
+}
+
+function canCompleteInTransaction(store: IdempotencyStore): store is TransactionalIdempotencyStore {
+  return 'completeIn' in store && typeof store.completeIn === 'function'
+}
+
+function requireKey(delivery: Delivery, key: unknown): string {
+  if (typeof key !== 'string' || key === '')
+    throw new PermanentError(
+      `message ${delivery.message.id}: its idempotency key is ${key === '' ? 'empty' : typeof key}`,
+    )
+  return storedKey(key)
+}
+
+function refuseAborted(delivery: Delivery): void {
+  if (delivery.signal.aborted) throw aborted(delivery)
+}
+
+function aborted(delivery: Delivery): RetryLater {
+  return new RetryLater(0, { because: 'stopped before it was handled', cause: delivery.signal.reason })
+}
+
+function isBadSetup(error: unknown): boolean {
+  return isHoldfastError(error) && (error.code === 'bad-schema' || error.code === 'bad-option')
+}
+
+function otherDatabase(): RetryLater {
+  return new RetryLater(longestLaneWaitMs, {
+    holds: 'pipeline',
+    because: 'the transaction is on another database than the idempotency store: give both the same one',
+  })
+}

@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto'
+import type { Delivery } from '../delivery.ts'
+import { PermanentError } from '../errors.ts'
+import { headerText } from '../message.ts'
+import { requireText } from '../options.ts'
+
+/** What makes two deliveries the same work. */
+export type KeyOf<Body = unknown> = (delivery: Delivery<Body>) => string
+
+/** The producer's message id: the default. */
+export const keyFromId: KeyOf = (delivery) => delivery.message.id
+
+/** A header such as `idempotency-key`. A message without it is dead-lettered: guessing a key would double its effects. */
+export function keyFromHeader(name: string): KeyOf {
+  requireText('keyFromHeader', { name })
+  return (delivery) => {
+    const key = headerText(delivery.message.headers, name)
+    if (key === undefined || key === '')
+      throw new PermanentError(`message ${delivery.message.id} has no header '${name}'`)
+    return key
+  }
+}
+
+/** The bytes themselves: for producers that set no id and repeat a message byte for byte. */
+export const keyFromDigest: KeyOf = (delivery) => digest(delivery.bytes ?? new Uint8Array())
+
+/** Several parts as one key; each carries its length, so that `a:b` with `c` and `a` with `b:c` stay apart. */
+export function keyOfParts(...parts: readonly string[]): string {
+  return parts.map((part) => `${part.length}:${part}`).join('')
+}
+
+const longestKey = 512
+const digestMark = 'sha256:'
+
+/** Keys as every store can hold them: short, and text that PostgreSQL takes. Others travel as their digest. */
+export function storedKey(key: string): string {
+  const plain = key.length <= longestKey && key.isWellFormed() && !key.includes('\0') && !key.startsWith(digestMark)
+  // Over UTF-16 code units: UTF-8 would write every lone surrogate the same.
+  return plain ? key : digestMark + digest(Buffer.from(key, 'utf16le'))
+}
+
+export function digest(bytes: Uint8Array | string): string {
+  return createHash('sha256').update(bytes).digest('base64url')
+}

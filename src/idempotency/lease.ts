@@ -1,0 +1,112 @@
+import { sleep, type Clock } from '../clock.ts'
+import type { Delivery } from '../delivery.ts'
+import { RetryLater } from '../errors.ts'
+import { emitter, type Emitter } from '../events.ts'
+import { ChildSignal } from '../signals.ts'
+import { Moment, timeline } from '../timeline.ts'
+import type { Held, HeldClaim, IdempotencyStore } from './store.ts'
+
+/** A claim in progress, with the signal that aborts when it is lost. */
+export class Lease extends Moment {
+  readonly held: HeldClaim
+  readonly attempts: number
+  readonly delivery: Delivery
+  readonly child: ChildSignal
+  /** From before the last request whose answer was good was sent: the store's lease ends no earlier than this one. */
+  goodMs: number
+  over = false
+  lost = false
+  completedInTransaction = false
+
+  constructor(held: HeldClaim, attempts: number, delivery: Delivery, goodMs: number) {
+    super()
+    this.held = held
+    this.attempts = attempts
+    this.delivery = delivery
+    this.child = new ChildSignal(delivery.signal)
+    this.goodMs = goodMs
+  }
+}
+
+export interface Leases {
+  /** Renews it at every third of its length until it ends, is lost, or its delivery is aborted. */
+  begin(lease: Lease): void
+  end(lease: Lease): void
+  /** Sends what settles a claim, again while the store is down and the lease lasts. */
+  settle(lease: Lease, operation: string, send: () => Promise<Held>): Promise<Held>
+}
+
+const renewed = emitter('lease-renewed')
+const lost = emitter('lease-lost')
+export const storeFailed: Emitter<'store-failed'> = emitter('store-failed')
+
+const firstWaitMs = 25
+const longestWaitMs = 1000
+
+/** Looks after every running claim of one `idempotency()`, behind one timer. */
+export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): Leases {
+  const running = timeline<Lease>(clock, leaseMs / 3, due)
+
+  function due(lease: Lease): void {
+    const nowMs = clock.now()
+    if (nowMs - lease.goodMs >= leaseMs) return lose(lease)
+    running.add(lease, nowMs)
+    // An aborted delivery is on its way out: a handler that is deaf to that must not keep its key for ever.
+    if (!lease.delivery.signal.aborted) void renew(lease, nowMs)
+  }
+
+  async function renew(lease: Lease, sentMs: number): Promise<void> {
+    try {
+      const answer = await store.renew(lease.held, leaseMs)
+      if (lease.over) return
+      if (answer === 'lost') return lose(lease)
+      lease.goodMs = Math.max(lease.goodMs, sentMs)
+      if (renewed.active()) renewed.publish({ delivery: lease.delivery })
+    } catch (error) {
+      // No answer is not yet a loss: the local deadline decides.
+      if (storeFailed.active()) storeFailed.publish({ store: store.name, operation: 'renew', error })
+    }
+  }
+
+  function lose(lease: Lease): void {
+    if (lease.over || lease.lost) return
+    lease.lost = true
+    running.remove(lease)
+    if (lost.active()) lost.publish({ delivery: lease.delivery })
+    lease.child.abort(leaseLost(lease.held))
+  }
+
+  return {
+    begin: (lease) => running.add(lease, lease.goodMs),
+    end(lease) {
+      lease.over = true
+      running.remove(lease)
+      lease.child.end()
+    },
+    async settle(lease, operation, send) {
+      for (let waitMs = firstWaitMs; ; waitMs = Math.min(waitMs * 2, longestWaitMs)) {
+        try {
+          return await send()
+        } catch (cause) {
+          if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error: cause })
+          const leftMs = lease.goodMs + leaseMs - clock.now()
+          if (lease.lost || leftMs <= waitMs || lease.delivery.signal.aborted) throw storeDown(store, operation, cause)
+          await sleep(clock, waitMs)
+        }
+      }
+    },
+  }
+}
+
+/** The next claim says how it stands: done elsewhere, or free again. */
+export function leaseLost({ key }: HeldClaim): RetryLater {
+  return new RetryLater(0, { holds: 'lane', because: `the lease on '${key}' was lost` })
+}
+
+export function storeDown(store: IdempotencyStore, operation: string, cause: unknown): RetryLater {
+  return new RetryLater(longestWaitMs, {
+    holds: 'pipeline',
+    because: `the ${store.name} idempotency store did not answer (${operation})`,
+    cause,
+  })
+}
