@@ -1,0 +1,70 @@
+import { setImmediate } from 'node:timers'
+import type { Clock } from '../clock.ts'
+
+/** A clock that a test owns. It starts at 0 and stands still until it is told to go on. */
+export interface FakeClock extends Clock {
+  /**
+   * Lets that much time pass: every timer that falls due runs at its own instant, in order, and whatever it woke
+   * settles before the next one. `advance(0)` only lets settle what can.
+   */
+  advance(ms: number): Promise<void>
+  /** How many timers wait, those that do not keep a process alive left out. */
+  readonly waiting: number
+}
+
+export interface FakeClockOptions {
+  /** What `wall()` says at the start, in ms since 1970. @defaultValue 2025-01-01T00:00:00Z */
+  readonly wallMs?: number
+}
+
+interface Timer {
+  readonly dueMs: number
+  readonly idle: boolean
+  readonly callback: () => void
+}
+
+/** For tests without real time: nothing is due until `advance()` says so. */
+export function fakeClock({ wallMs = Date.UTC(2025, 0, 1) }: FakeClockOptions = {}): FakeClock {
+  const timers = new Set<Timer>()
+  let nowMs = 0
+
+  function next(untilMs: number): Timer | undefined {
+    let first: Timer | undefined
+    // Sets keep the order of insertion, so timers of one instant run first come, first served.
+    for (const timer of timers)
+      if (timer.dueMs <= untilMs && (first === undefined || timer.dueMs < first.dueMs)) first = timer
+    return first
+  }
+
+  return {
+    now: () => nowMs,
+    wall: () => wallMs + nowMs,
+    after(ms, callback, idle = false) {
+      // Like Node's, a timer is never due in the instant that sets it.
+      const timer = { dueMs: nowMs + Math.max(ms, 1), idle, callback }
+      timers.add(timer)
+      return () => timers.delete(timer)
+    },
+    async advance(ms) {
+      const untilMs = nowMs + ms
+      await settle()
+      for (let timer = next(untilMs); timer !== undefined; timer = next(untilMs)) {
+        timers.delete(timer)
+        nowMs = Math.max(nowMs, timer.dueMs)
+        timer.callback()
+        await settle()
+      }
+      nowMs = untilMs
+    },
+    get waiting() {
+      let count = 0
+      for (const timer of timers) if (!timer.idle) count++
+      return count
+    },
+  }
+}
+
+/** An immediate runs when no promise has anything left to do. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
