@@ -69,8 +69,14 @@ export async function install(packages: readonly string[], progress: Progress): 
 }
 
 function lastLines(error: unknown): string {
-  const printed =
-    error instanceof Error && 'stderr' in error && 'stdout' in error ? `${error.stdout}\n${error.stderr}` : ''
+  const printed = isFailedRun(error)
+    ? `${error.stdout}
+${error.stderr}`
+    : ''
   const text = printed.trim() === '' ? String(error) : printed.trim()
   return text.split('\n').slice(-12).join('\n')
+}
+
+function isFailedRun(error: unknown): error is { readonly stdout: string; readonly stderr: string } {
+  return error instanceof Error && 'stdout' in error && 'stderr' in error
 }

@@ -28,6 +28,11 @@ export interface PrivateServer {
 
 type Only<Options> = Omit<Options, keyof Place>
 
+interface Ownership {
+  readonly owner: number
+  readonly processes: readonly ProcessId[]
+}
+
 const PRIVATE = join(servicesDir, 'private')
 
 export function privatePostgres(options: Only<PostgresOptions> = {}): Promise<PrivateServer> {
@@ -49,7 +54,7 @@ export async function sweepPrivateServers(): Promise<void> {
     const dir = join(PRIVATE, name)
     const owned = await readFile(join(dir, 'owner.json'), 'utf8').catch(() => undefined)
     if (owned === undefined) continue
-    const { owner, processes }: { owner: number; processes: ProcessId[] } = JSON.parse(owned)
+    const { owner, processes } = JSON.parse(owned) as Ownership
     if (isRunning(owner)) continue
     await Promise.all(processes.map((id) => stop(id, 'SIGKILL')))
     await removeData(dir)
@@ -67,7 +72,8 @@ async function privateServer(
   const port = await freePorts(portCount)
   const begin = async () => {
     const started = await run({ dir, port, progress: (line) => console.error(`${kind}: ${line}`) })
-    await writeFile(join(dir, 'owner.json'), JSON.stringify({ owner: process.pid, processes: started.processes }))
+    const ownership: Ownership = { owner: process.pid, processes: started.processes }
+    await writeFile(join(dir, 'owner.json'), JSON.stringify(ownership))
     return started
   }
   let current = await begin()

@@ -9,7 +9,7 @@ export interface ServiceAddress {
 
 declare module 'vitest' {
   interface ProvidedContext {
-    services: Record<string, ServiceAddress>
+    services: Record<string, ServiceAddress> | undefined
   }
 }
 
@@ -41,6 +41,5 @@ export function uniqueName(prefix: string): string {
 
 /** Nothing is provided to a run that did not ask for servers. */
 function provided(): Record<string, ServiceAddress> {
-  const services: Record<string, ServiceAddress> | undefined = inject('services')
-  return services ?? {}
+  return inject('services') ?? {}
 }
