@@ -1,0 +1,2 @@
+export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
+export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'

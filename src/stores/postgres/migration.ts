@@ -1,0 +1,7 @@
+/** One step of the schema. It is applied once, in the order of its version, and never changed afterwards. */
+export interface Migration {
+  readonly version: number
+  readonly name: string
+  /** The statements, separated by semicolons. `schema` arrives checked and quoted: write `${schema}.thing`. */
+  sql(schema: string): string
+}

@@ -1,0 +1,5 @@
+import { idempotencyMigration } from './idempotency-migration.ts'
+import type { Migration } from './migration.ts'
+
+/** Every step of the schema, oldest first. New steps are added at the end; released ones stay as they are. */
+export const migrations: readonly Migration[] = [idempotencyMigration]

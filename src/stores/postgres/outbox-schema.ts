@@ -1,0 +1,125 @@
+/** What the tables of the outbox look like; fixed when they are made. */
+export interface OutboxLayout {
+  /** How many relays can work side by side; the keys are spread over them. @defaultValue 4 */
+  readonly shards?: number
+  /** How long one of the three partitions takes new rows before the next one does. @defaultValue 60 */
+  readonly slotSeconds?: number
+}
+
+/** What `outbox_version()` answers for the tables below. */
+export const outboxVersion = 1
+
+/**
+ * The outbox in one schema, which is given quoted. It needs no more than `create` on that schema.
+ *
+ * - `outbox` is append-only. `slot` comes from the clock, so that whole partitions can be truncated; nothing depends on
+ *   the clock being right. `now()` rather than `clock_timestamp()`: a long transaction then holds up one slot only.
+ * - `shard` is generated from the key, so that whoever inserts a row cannot get it wrong.
+ * - `outbox_shard.snapshot` says what a shard has read: everything visible in it. The `win_` columns hold a window that
+ *   is larger than a page while it is being published.
+ * - `cluster` and `source` bind all that to this very table in this very server: see `outbox_cluster()`.
+ */
+export function outboxSchema(schema: string, { shards = 4, slotSeconds = 60 }: OutboxLayout = {}): string {
+  return `
+create function ${schema}.outbox_version() returns int language sql immutable parallel safe as 'select ${outboxVersion}';
+create function ${schema}.outbox_shards() returns int language sql immutable parallel safe as 'select ${shards}';
+create function ${schema}.outbox_shard_of(key text, message_id text) returns smallint
+  language sql immutable parallel safe as
+  'select ((hashtextextended(coalesce(key, message_id) collate "C", 0) & 9223372036854775807) % ${shards})::smallint';
+create function ${schema}.outbox_slot() returns smallint language sql stable parallel safe as
+  'select (date_part(''epoch'', now())::bigint / ${slotSeconds} % 3)::smallint';
+
+create sequence ${schema}.outbox_id cache 1;
+create table ${schema}.outbox (
+  slot smallint not null default ${schema}.outbox_slot(),
+  shard smallint not null generated always as (${schema}.outbox_shard_of(key, message_id)) stored,
+  txid xid8 not null default pg_current_xact_id(),
+  id bigint not null default nextval('${schema}.outbox_id'),
+  topic text not null, key text, type text not null, message_id text not null,
+  headers jsonb, payload bytea,
+  created_at timestamptz not null default clock_timestamp()
+) partition by list (slot);
+${[0, 1, 2].map((slot) => partition(schema, slot)).join('\n')}
+create index outbox_new on ${schema}.outbox (shard, txid);
+create index outbox_order on ${schema}.outbox (shard, id);
+
+-- A restored dump, a copied database and an upgraded server all differ here from what the shards remember.
+create function ${schema}.outbox_cluster() returns text language sql stable as
+  $$select system_identifier || '/' || (select oid from pg_catalog.pg_database where datname = current_database())
+    || '/' || '${schema}.outbox'::regclass::oid from pg_control_system()$$;
+-- A promoted replica has another timeline; on a standby this is an error.
+create function ${schema}.outbox_timeline() returns text language sql volatile as
+  'select left(pg_walfile_name(pg_current_wal_lsn()), 8)';
+
+create table ${schema}.outbox_shard (
+  shard smallint primary key,
+  cluster text not null, source text not null default gen_random_uuid(),
+  owner text, epoch bigint not null default 0, lease_until timestamptz not null default '-infinity',
+  snapshot pg_snapshot not null, win_to pg_snapshot, win_pos bigint, win_end bigint
+) with (fillfactor = 50);
+insert into ${schema}.outbox_shard (shard, cluster, snapshot)
+  select n, ${schema}.outbox_cluster(), pg_current_snapshot() from generate_series(0, ${shards - 1}) n;
+create table ${schema}.outbox_relay (
+  owner text primary key, seen_until timestamptz not null
+) with (fillfactor = 50);
+
+create table ${schema}.outbox_dead (
+  id bigint primary key,
+  topic text not null, key text, type text not null, message_id text not null,
+  headers jsonb, payload bytea, created_at timestamptz not null,
+  error text not null, died_at timestamptz not null default clock_timestamp()
+);
+create table ${schema}.outbox_delayed (
+  shard smallint not null generated always as (${schema}.outbox_shard_of(key, message_id)) stored,
+  due_at timestamptz not null, seq bigint not null default nextval('${schema}.outbox_id'),
+  topic text not null, key text, type text not null, message_id text not null,
+  headers jsonb, payload bytea,
+  primary key (shard, due_at, seq)
+);
+create table ${schema}.outbox_mark (
+  scope text not null, destination text not null, source text not null, key text not null,
+  timeline bigint not null, id bigint not null, marked_at timestamptz not null,
+  primary key (scope, destination, source, key)
+);
+`
+}
+
+/** Nothing in a partition is updated or deleted, and it is truncated before there is anything to freeze. */
+function partition(schema: string, slot: number): string {
+  return `create table ${schema}.outbox_${slot} partition of ${schema}.outbox for values in (${slot})
+  with (autovacuum_enabled = off, toast.autovacuum_enabled = off);`
+}
+
+export interface OutboxGrants {
+  readonly writer?: string
+  readonly relay?: string
+  /** For consumers that use `sequence()` with this database. */
+  readonly gate?: string
+}
+
+/** What each role needs and no more. The roles are given quoted, as is the schema. */
+export function outboxGrants(schema: string, { writer, relay, gate }: OutboxGrants): string {
+  const written = 'topic, key, type, message_id, headers, payload'
+  const each = (role: string | undefined, grants: readonly string[]) =>
+    role === undefined ? [] : grants.map((grant) => `grant ${grant} to ${role};`)
+  return [
+    ...each(writer, [
+      `usage on schema ${schema}`,
+      `usage on sequence ${schema}.outbox_id`,
+      // Without slot, txid and id: those are never a writer's to choose.
+      `insert (${written}) on ${schema}.outbox`,
+      `insert (due_at, ${written}) on ${schema}.outbox_delayed`,
+    ]),
+    ...each(relay, [
+      `usage on schema ${schema}`,
+      `usage on sequence ${schema}.outbox_id`,
+      `select, insert on ${schema}.outbox`,
+      `truncate, select on ${[0, 1, 2].map((slot) => `${schema}.outbox_${slot}`).join(', ')}`,
+      `select, update on ${schema}.outbox_shard`,
+      `select, insert, update, delete on ${schema}.outbox_relay`,
+      `select, insert, delete on ${schema}.outbox_dead`,
+      `select, delete on ${schema}.outbox_delayed`,
+    ]),
+    ...each(gate, [`usage on schema ${schema}`, `select, insert, update, delete on ${schema}.outbox_mark`]),
+  ].join('\n')
+}

@@ -1,0 +1,29 @@
+/** What one statement needs of a PostgreSQL client: a pool, a client or a transaction. */
+export interface Queryable {
+  query(text: string, values: unknown[]): Promise<QueryAnswer>
+}
+
+export interface QueryAnswer {
+  readonly rows: readonly unknown[]
+  readonly rowCount: number | null
+  /** The command tag, where the client tells it: what a COMMIT really did. */
+  readonly command?: string
+}
+
+/** A client on loan from a pool. */
+export interface PoolClientSlice extends Queryable {
+  /** `true` or an error: not to be used again. */
+  release(error?: Error | boolean): void
+  on(event: 'error', listener: (error: Error) => void): unknown
+  off(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** Lends clients. Both overloads of `pg.Pool.connect`: inferring from one alone makes the client `unknown`. */
+export interface PoolSlice<Client> {
+  connect(): Promise<Client>
+  connect(
+    callback: (error: Error | undefined, client: Client | undefined, done: (release?: Error | boolean) => void) => void,
+  ): void
+  /** How many clients it lends at most, where the pool tells it. */
+  readonly options?: { readonly max?: number | undefined }
+}
