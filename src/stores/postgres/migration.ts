@@ -3,5 +3,5 @@ export interface Migration {
   readonly version: number
   readonly name: string
   /** The statements, separated by semicolons. `schema` arrives checked and quoted: write `${schema}.thing`. */
-  sql(schema: string): string
+  readonly sql: (schema: string) => string
 }

@@ -1,0 +1,153 @@
+import { systemClock, type Clock } from '../clock.ts'
+import type { Failure } from '../errors.ts'
+import { requireCount } from '../options.ts'
+import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from './store.ts'
+
+export interface MemoryIdempotencyStoreOptions {
+  readonly clock?: Clock
+  /** How many settled keys are remembered at most; beyond that the one settled longest ago is forgotten. @defaultValue 1_000_000 */
+  readonly maxKeys?: number
+}
+
+/** Keeps the claims in this process: for tests, demos and single processes that may forget on restart. */
+export function memoryIdempotencyStore({
+  clock = systemClock,
+  maxKeys = 1_000_000,
+}: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
+  requireCount('memoryIdempotencyStore', { maxKeys })
+  const scopes = new Map<string, Map<string, Entry>>()
+  // A ring of the settled entries, the one settled longest ago first.
+  const settled = new Entry(new Map(), '', '', null)
+  let settledCount = 0
+  let lastToken = 0n
+
+  function claim({ scope, key, owner, leaseMs, fingerprint }: ClaimRequest): Promise<ClaimResult> {
+    const nowMs = clock.now()
+    forgetOver(nowMs)
+    let keys = scopes.get(scope)
+    if (keys === undefined) scopes.set(scope, (keys = new Map<string, Entry>()))
+    let entry = keys.get(key)
+    if (entry !== undefined && entry.state !== 'in-progress' && entry.untilMs <= nowMs) {
+      forget(entry)
+      entry = undefined
+    }
+    if (entry === undefined) keys.set(key, (entry = new Entry(keys, key, owner, fingerprint)))
+    else {
+      if (fingerprint !== null && entry.fingerprint !== null && fingerprint !== entry.fingerprint) return conflict
+      if (entry.state === 'completed') return completed
+      if (entry.state === 'failed' && entry.failure !== null)
+        return Promise.resolve({ state: 'failed', failure: entry.failure })
+      if (entry.state === 'in-progress') {
+        if (entry.owner === owner) return claimed(entry, nowMs + leaseMs)
+        if (entry.untilMs > nowMs) return Promise.resolve({ state: 'in-progress', retryAfterMs: entry.untilMs - nowMs })
+      } else unlink(entry)
+      entry.owner = owner
+      entry.fingerprint ??= fingerprint
+    }
+    entry.state = 'in-progress'
+    entry.token = ++lastToken
+    entry.attempts++
+    return claimed(entry, nowMs + leaseMs)
+  }
+
+  function claimed(entry: Entry, untilMs: number): Promise<ClaimResult> {
+    entry.untilMs = untilMs
+    return Promise.resolve({ state: 'claimed', token: entry.token, attempts: entry.attempts })
+  }
+
+  /** The entry, where the claim still holds it or has put it into that state before: a call that is sent again. */
+  function find({ scope, key, token }: HeldClaim, state: Entry['state']): Entry | undefined {
+    const entry = scopes.get(scope)?.get(key)
+    return entry?.token === token && (entry.state === 'in-progress' || entry.state === state) ? entry : undefined
+  }
+
+  function settle(held: HeldClaim, state: Entry['state'], forMs: number): Entry | undefined {
+    const entry = find(held, state)
+    if (entry === undefined) return undefined
+    if (entry.state !== 'in-progress') unlink(entry)
+    entry.state = state
+    entry.untilMs = clock.now() + forMs
+    entry.older = settled.older
+    entry.newer = settled
+    settled.older.newer = entry
+    settled.older = entry
+    if (++settledCount > maxKeys) forget(settled.newer)
+    return entry
+  }
+
+  function unlink(entry: Entry): void {
+    entry.older.newer = entry.newer
+    entry.newer.older = entry.older
+    settledCount--
+  }
+
+  function forget(entry: Entry): void {
+    unlink(entry)
+    entry.keys.delete(entry.key)
+  }
+
+  function forgetOver(nowMs: number): void {
+    while (settled.newer !== settled && settled.newer.untilMs <= nowMs) forget(settled.newer)
+  }
+
+  return {
+    name: 'memory',
+    claim,
+    renew(held, leaseMs) {
+      const entry = find(held, 'in-progress')
+      if (entry !== undefined) entry.untilMs = clock.now() + leaseMs
+      return answer(entry)
+    },
+    complete: (held, retainMs) => answer(settle(held, 'completed', retainMs)),
+    release(held, attempts) {
+      const entry = settle(held, 'released', releasedMs)
+      if (entry !== undefined) entry.attempts = attempts
+      return answer(entry)
+    },
+    fail(held, failure, retainMs) {
+      const entry = settle(held, 'failed', retainMs)
+      if (entry !== undefined) {
+        entry.failure = failure
+        entry.attempts = failure.attempts
+      }
+      return answer(entry)
+    },
+  }
+}
+
+class Entry {
+  readonly keys: Map<string, Entry>
+  readonly key: string
+  state: 'in-progress' | 'completed' | 'failed' | 'released' = 'in-progress'
+  token = 0n
+  attempts = 0
+  owner: string
+  /** In progress: the end of the lease. Settled: how long it is remembered. */
+  untilMs = 0
+  fingerprint: string | null
+  failure: Failure | null = null
+  older: Entry
+  newer: Entry
+
+  constructor(keys: Map<string, Entry>, key: string, owner: string, fingerprint: string | null) {
+    this.keys = keys
+    this.key = key
+    this.owner = owner
+    this.fingerprint = fingerprint
+    this.older = this
+    this.newer = this
+  }
+}
+
+// How long the count of attempts of a released key is remembered where nobody claims it again.
+const releasedMs = 7 * 86_400_000
+
+// Made once: a promise that is settled can be handed out again and again.
+const ok = Promise.resolve<Held>('ok')
+const lost = Promise.resolve<Held>('lost')
+const completed = Promise.resolve<ClaimResult>({ state: 'completed' })
+const conflict = Promise.resolve<ClaimResult>({ state: 'conflict' })
+
+function answer(entry: Entry | undefined): Promise<Held> {
+  return entry === undefined ? lost : ok
+}
