@@ -61,3 +61,6 @@ export {
   type IdempotencyStore,
   type TransactionalIdempotencyStore,
 } from './idempotency/store.ts'
+export { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
+export { keyFromDigest, keyFromHeader, keyFromId, keyOfParts, type KeyOf } from './idempotency/key.ts'
+export { consoleLogger, logEvents, type LoggedEvent, type Logger, type LogOptions } from './logs.ts'
