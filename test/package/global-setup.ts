@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestProject } from 'vitest/node'
+import { run } from '../../scripts/services/commands.ts'
+import { projectDir } from '../../scripts/services/paths.ts'
+
+/** The package as it would be published, and what to check it with. */
+export interface Packed {
+  readonly tarball: string
+  /** An empty project with the package in its `node_modules`, and cockatiel beside it, as npm would put them. */
+  readonly project: string
+  /** The package inside that project. */
+  readonly installed: string
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    packed: Packed
+  }
+}
+
+/** Builds and packs a copy of the project, so that the checkout's own `dist` is left alone. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-package-'))
+  const copy = join(folder, 'copy')
+  await mkdir(copy)
+  const names = await readdir(projectDir)
+  const files = names.filter((name) => name === 'src' || /\.(md|json)$|^LICENSE$|^\.npmrc$/.test(name))
+  await Promise.all(files.map((name) => cp(join(projectDir, name), join(copy, name), { recursive: true })))
+  await symlink(join(projectDir, 'node_modules'), join(copy, 'node_modules'))
+  await run('npm', ['pack', '--loglevel=error', '--pack-destination', folder], { cwd: copy })
+  const name = (await readdir(folder)).find((file) => file.endsWith('.tgz'))
+  if (name === undefined) throw new Error('npm pack made no tarball')
+
+  const tarball = join(folder, name)
+  const empty = join(folder, 'project')
+  const installed = join(empty, 'node_modules/holdfast')
+  await mkdir(installed, { recursive: true })
+  await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
+  await cp(join(projectDir, 'node_modules/cockatiel'), join(empty, 'node_modules/cockatiel'), { recursive: true })
+  await rm(copy, { recursive: true })
+
+  const oldest = join(import.meta.dirname, 'typescript-5.9')
+  if (!existsSync(join(oldest, 'node_modules/typescript'))) await run('npm', ['ci', '--no-audit'], { cwd: oldest })
+
+  project.provide('packed', { tarball, project: empty, installed })
+  return () => rm(folder, { recursive: true, force: true })
+}

@@ -1,0 +1,121 @@
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { publint } from 'publint'
+import { describe, expect, it } from 'vitest'
+import { entries, manifest, packed, projectDir, run, runThere } from './support.ts'
+
+describe('the packed package', () => {
+  it('pleases publint', async () => {
+    const { messages } = await publint({ pkgDir: packed.installed, strict: true, pack: false })
+    expect(messages).toEqual([])
+  })
+
+  it('has types that resolve for every ESM consumer', async () => {
+    const attw = join(projectDir, 'node_modules/@arethetypeswrong/cli/dist/index.js')
+    await run(process.execPath, [attw, packed.tarball, '--profile', 'esm-only', '--no-emoji', '--no-color'])
+  })
+
+  it('holds the build, the source and the papers, and nothing else', async () => {
+    const names = await readdir(packed.installed, { recursive: true })
+    const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'].filter((name) =>
+      existsSync(join(projectDir, name)),
+    )
+    expect(names.filter((name) => !/^(dist|src)(\/|$)/.test(name)).sort()).toEqual(expected)
+    const strays = names.filter((name) => /^(dist|src)\/.*\.\w+$/.test(name) && !/\.(js|d\.ts|ts|map)$/.test(name))
+    expect(strays).toEqual([])
+  })
+
+  it('has one built module for each source file', async () => {
+    const built = (await readdir(join(packed.installed, 'dist'), { recursive: true })).filter((name) =>
+      name.endsWith('.js'),
+    )
+    const sources = (await readdir(join(packed.installed, 'src'), { recursive: true })).filter((name) =>
+      name.endsWith('.ts'),
+    )
+    expect(built.map((name) => name.replace(/\.js$/, '')).sort()).toEqual(
+      sources.map((name) => name.replace(/\.ts$/, '')).sort(),
+    )
+  })
+
+  it('lists every entry that was built, and builds every entry that it lists', async () => {
+    const built = await readdir(join(packed.installed, 'dist'), { recursive: true })
+    const indexes = built.filter((name) => /(^|\/)index\.js$/.test(name)).map((name) => `./dist/${name}`)
+    expect(entries.map((entry) => entry.default).sort()).toEqual(indexes.sort())
+    expect(entries.filter(({ types }) => !existsSync(join(packed.installed, types)))).toEqual([])
+  })
+
+  it('depends on cockatiel alone, and asks for every client as an optional peer', () => {
+    expect(Object.keys(manifest.dependencies)).toEqual(['cockatiel'])
+    const { peerDependencies = {}, peerDependenciesMeta = {} } = manifest
+    expect(Object.keys(peerDependencies).filter((name) => peerDependenciesMeta[name]?.optional !== true)).toEqual([])
+  })
+
+  it('runs no script when it is installed', async () => {
+    const { scripts } = JSON.parse(await readFile(join(packed.installed, 'package.json'), 'utf8')) as {
+      scripts: object
+    }
+    expect(Object.keys(scripts).filter((name) => /^(pre|post)?install$|^prepare$/.test(name))).toEqual([])
+  })
+})
+
+describe('importing the packed package', () => {
+  /** Tracing and metrics are about their libraries; all others are handed live clients. */
+  const needs: Readonly<Record<string, readonly string[]>> = {
+    'holdfast/tracing': ['@opentelemetry/api'],
+    'holdfast/metrics': ['prom-client'],
+  }
+
+  it.each(entries.filter(({ name }) => !(name in needs)))('$name needs no peer', async ({ name }) => {
+    expect(await runThere(`console.log(Object.keys(await import('${name}')).length > 0)`)).toBe('true\n')
+  })
+
+  it.each(entries.filter(({ name }) => name in needs))('$name needs only its library', async ({ name }) => {
+    const project = await projectWith(...(needs[name] ?? []))
+    const code = `console.log(Object.keys(await import('${name}')).length > 0)`
+    expect(await run(process.execPath, ['--input-type=module', '--eval', code], { cwd: project })).toBe('true\n')
+  })
+
+  it('works from CommonJS', async () => {
+    const code = `console.log(typeof require('holdfast').pipeline)`
+    expect(await run(process.execPath, ['--input-type=commonjs', '--eval', code], { cwd: packed.project })).toBe(
+      'function\n',
+    )
+  })
+})
+
+describe('the packed types', () => {
+  const compilers = { '6.0': 'node_modules/typescript', '5.9': 'test/package/typescript-5.9/node_modules/typescript' }
+
+  it.each(Object.entries(compilers))('hold under TypeScript %s, checked whole', async (version, folder) => {
+    const project = join(packed.project, `types-${version}`)
+    const imports = entries.map(({ name }, index) => `import * as entry${index} from '${name}'`)
+    const uses = `export const all = [${entries.map((_, index) => `entry${index}`).join(', ')}]`
+    const settings = { target: 'es2024', lib: ['es2024'], module: 'nodenext', types: ['node'], noEmit: true }
+    const compilerOptions = { ...settings, strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false }
+    await mkdir(join(project, 'node_modules'), { recursive: true })
+    await symlink(packed.installed, join(project, 'node_modules/holdfast'))
+    await symlink(join(projectDir, 'node_modules/@types'), join(project, 'node_modules/@types'))
+    await writeFile(join(project, 'use.ts'), [...imports, uses].join('\n'))
+    await writeFile(join(project, 'package.json'), '{ "type": "module" }')
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }))
+    const tsc = join(projectDir, folder, 'bin/tsc')
+    await expect(run(process.execPath, [tsc, '-p', project])).resolves.toBe('')
+    const { version: used } = JSON.parse(await readFile(join(projectDir, folder, 'package.json'), 'utf8')) as {
+      version: string
+    }
+    expect(used.startsWith(version)).toBe(true)
+  })
+})
+
+/** A project like the empty one, with some packages of ours in it besides. */
+async function projectWith(...packages: readonly string[]): Promise<string> {
+  const project = join(packed.project, `with-${packages.join('-').replaceAll('/', '-')}`)
+  const modules = join(project, 'node_modules')
+  await cp(join(packed.project, 'node_modules/holdfast'), join(modules, 'holdfast'), { recursive: true })
+  for (const name of packages) {
+    await mkdir(join(modules, name, '..'), { recursive: true })
+    await symlink(join(projectDir, 'node_modules', name), join(modules, name))
+  }
+  return project
+}
