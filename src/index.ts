@@ -64,3 +64,23 @@ export {
 export { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 export { keyFromDigest, keyFromHeader, keyFromId, keyOfParts, type KeyOf } from './idempotency/key.ts'
 export { consoleLogger, logEvents, type LoggedEvent, type Logger, type LogOptions } from './logs.ts'
+export { deadLetter, type DeadLetterOptions, type GivenUp } from './dead-letter/dead-letter.ts'
+export { readDeadLetter, type DeadLetter, type DeadLetterMetadata } from './dead-letter/envelope.ts'
+export { exponential, type Backoff, type BackoffOptions } from './retry/backoff.ts'
+export { retryBudget, type RetryBudget, type RetryBudgetOptions } from './retry/budget.ts'
+export { bulkhead, type BulkheadOptions } from './retry/bulkhead.ts'
+export { circuitBreaker, type CircuitBreaker, type CircuitBreakerOptions } from './retry/circuit-breaker.ts'
+export {
+  defaultRecovery,
+  otherwise,
+  recovery,
+  when,
+  type Decision,
+  type ErrorTest,
+  type Recovery,
+  type RecoveryRule,
+  type RetryRuleOptions,
+  type When,
+} from './retry/recovery.ts'
+export { retry, type RetryOptions } from './retry/retry.ts'
+export { timeout, type TimeoutOptions } from './retry/timeout.ts'

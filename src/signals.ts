@@ -1,55 +1,92 @@
+/** What hangs on a signal: a link in its chain, so that joining and leaving cost a few pointers. */
+class Dependent {
+  before: Dependent = this
+  after: Dependent = this
+
+  join(chain: Dependent): void {
+    this.before = chain.before
+    this.after = chain
+    chain.before.after = this
+    chain.before = this
+  }
+
+  /** Does nothing where it stands in no chain. */
+  leave(): void {
+    this.before.after = this.after
+    this.after.before = this.before
+    this.before = this
+    this.after = this
+  }
+
+  abort(_reason: unknown): void {}
+}
+
+// Notes on the signal itself: a WeakMap with a signal for each attempt as its keys costs 1.4 µs a key on Node 24.
+const owned = Symbol('owned')
+const chain = Symbol('chain')
+
+interface Noted extends AbortSignal {
+  [owned]?: true
+  [chain]?: Dependent
+}
+
 /**
  * A signal that also aborts when its parent does.
  * `AbortSignal.any` costs 0.9 µs and 1.1 KB each on Node 24, and a listener on the parent for every child leaks where
  * the parent is the whole process's: here each parent is listened to once, and a child of a child needs no listener.
  */
-export class ChildSignal {
+export class ChildSignal extends Dependent {
   readonly signal: AbortSignal
   readonly #controller = new AbortController()
-  readonly #siblings: Set<ChildSignal>
-  #children: Set<ChildSignal> | undefined
 
   constructor(parent: AbortSignal) {
-    this.signal = this.#controller.signal
-    owners.set(this.signal, this)
-    this.#siblings = childrenOf(parent)
+    super()
+    const signal: Noted = this.#controller.signal
+    signal[owned] = true
+    this.signal = signal
     if (parent.aborted) this.#controller.abort(parent.reason)
-    else this.#siblings.add(this)
+    else this.join(chainOf(parent))
   }
 
-  abort(reason: unknown): void {
-    if (this.signal.aborted) return
-    this.end()
+  override abort(reason: unknown): void {
+    const signal: Noted = this.signal
+    if (signal.aborted) return
+    this.leave()
     this.#controller.abort(reason)
-    if (this.#children !== undefined) for (const child of [...this.#children]) child.abort(reason)
+    if (signal[chain] !== undefined) abortAll(signal[chain], reason)
   }
 
   /** The work is over: the parent forgets this child. */
   end(): void {
-    this.#siblings.delete(this)
-  }
-
-  static children(child: ChildSignal): Set<ChildSignal> {
-    return (child.#children ??= new Set())
+    this.leave()
   }
 }
 
-const owners = new WeakMap<AbortSignal, ChildSignal>()
-const listened = new WeakMap<AbortSignal, Set<ChildSignal>>()
-
-function childrenOf(parent: AbortSignal): Set<ChildSignal> {
-  const owner = owners.get(parent)
-  if (owner !== undefined) return ChildSignal.children(owner)
-  const known = listened.get(parent)
-  if (known !== undefined) return known
-  const children = new Set<ChildSignal>()
-  listened.set(parent, children)
-  parent.addEventListener('abort', () => abortAll(children, parent.reason), { once: true })
-  return children
+/**
+ * Calls back once when the signal aborts; the returned function ends that, at no more cost for thousands on one signal
+ * than for one. A signal that is aborted already calls nobody.
+ */
+export function whenAborted(signal: AbortSignal, callback: (reason: unknown) => void): () => void {
+  const dependent = new Dependent()
+  dependent.abort = callback
+  if (!signal.aborted) dependent.join(chainOf(signal))
+  return () => dependent.leave()
 }
 
-function abortAll(children: ReadonlySet<ChildSignal>, reason: unknown): void {
-  for (const child of [...children]) child.abort(reason)
+function chainOf(parent: Noted): Dependent {
+  if (parent[chain] !== undefined) return parent[chain]
+  const dependents = new Dependent()
+  parent[chain] = dependents
+  if (parent[owned] !== true)
+    parent.addEventListener('abort', () => abortAll(dependents, parent.reason), { once: true })
+  return dependents
+}
+
+function abortAll(dependents: Dependent, reason: unknown): void {
+  for (let first = dependents.after; first !== dependents; first = dependents.after) {
+    first.leave()
+    first.abort(reason)
+  }
 }
 
 /** A signal that never aborts, for callers who have none. */

@@ -21,20 +21,24 @@ export function timeline<Entry extends Moment>(
   delayMs: number,
   onDue: (entry: Entry) => void,
 ): Timeline<Entry> {
-  // A ring with a sentinel, oldest first: one length for all keeps it sorted without sorting.
+  // A ring with a sentinel, soonest first: one length for all keeps it nearly sorted without sorting.
   const ring = new Moment()
   ring.before = ring
   ring.after = ring
   let armedForMs = Infinity
+  let disarm = (): void => {}
 
   function add(entry: Entry, fromMs = clock.now()): void {
-    const last = ring.before ?? ring
     entry.dueMs = fromMs + delayMs
+    let last = ring.before ?? ring
+    // Only an entry that counts from an earlier time than now has to pass others.
+    while (last !== ring && last.dueMs > entry.dueMs) last = last.before ?? ring
+    const next = last.after ?? ring
     entry.before = last
-    entry.after = ring
+    entry.after = next
     last.after = entry
-    ring.before = entry
-    if (armedForMs === Infinity) arm(entry.dueMs)
+    next.before = entry
+    if (entry.dueMs < armedForMs) arm(entry.dueMs)
   }
 
   function remove(entry: Moment): void {
@@ -46,19 +50,23 @@ export function timeline<Entry extends Moment>(
   }
 
   function arm(dueMs: number): void {
+    disarm()
     armedForMs = dueMs
-    clock.after(dueMs - clock.now(), tick, true)
+    disarm = clock.after(dueMs - clock.now(), tick, true)
   }
 
   function tick(): void {
     armedForMs = Infinity
     const nowMs = clock.now()
-    for (let first = ring.after; first !== undefined && first !== ring && first.dueMs <= nowMs; first = ring.after) {
-      remove(first)
-      onDue(first as Entry)
+    try {
+      for (let first = ring.after; first !== undefined && first !== ring && first.dueMs <= nowMs; first = ring.after) {
+        remove(first)
+        onDue(first as Entry)
+      }
+    } finally {
+      const first = ring.after
+      if (first !== undefined && first !== ring && first.dueMs < armedForMs) arm(first.dueMs)
     }
-    const first = ring.after
-    if (first !== undefined && first !== ring && armedForMs === Infinity) arm(first.dueMs)
   }
 
   return { add, remove }

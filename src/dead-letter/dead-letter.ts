@@ -1,0 +1,92 @@
+import { systemClock, type Clock } from '../clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import { failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../errors.ts'
+import { emitter } from '../events.ts'
+import type { Bytes } from '../message.ts'
+import { badOption, requireCount, requireMethods, requireText } from '../options.ts'
+import type { Publisher } from '../publisher.ts'
+import { metadataOf, withMetadata, type DeadLetterMetadata } from './envelope.ts'
+
+export interface DeadLetterOptions {
+  /** Where dead letters are published. It must resolve only when they are confirmed. */
+  readonly to: Publisher
+  /** The topic, queue or subject. @defaultValue the one that the message came from, with `.dead-letters` behind it */
+  readonly destination?: string | ((delivery: Delivery<Bytes>) => string)
+  /** Takes out of the metadata what must not be kept, such as secrets in error messages. @defaultValue nothing */
+  readonly redact?: (metadata: DeadLetterMetadata) => DeadLetterMetadata
+  /** Adds the error's stack to the metadata. @defaultValue `false` */
+  readonly includeStack?: boolean
+  /** No more metadata than this: what does not fit is cut. @defaultValue 16_384 */
+  readonly maxMetadataBytes?: number
+  /** Says no to errors that are to be handed back to the transport instead. @defaultValue all are dead-lettered */
+  readonly shouldDeadLetter?: (given: GivenUp) => boolean
+  readonly clock?: Clock
+}
+
+/** A message that is about to become a dead letter. */
+export interface GivenUp {
+  readonly delivery: Delivery<Bytes>
+  readonly error: unknown
+  readonly failure: Failure
+}
+
+const deadLettered = emitter('dead-lettered')
+const deadLetterFailed = emitter('dead-letter-failed')
+
+const retryPublishingMs = 1000
+
+/**
+ * What cannot be handled is published with its untouched bytes and headers, confirmed, and only then acked.
+ * While the dead letter takes nothing, everything waits: no message is ever dropped.
+ */
+export function deadLetter({
+  to,
+  destination = (delivery) => `${delivery.origin.destination}.dead-letters`,
+  redact = (metadata) => metadata,
+  includeStack = false,
+  maxMetadataBytes = 16_384,
+  shouldDeadLetter = () => true,
+  clock = systemClock,
+}: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
+  requireMethods('deadLetter', 'to', to, ['publish'])
+  requireCount('deadLetter', { maxMetadataBytes }, 256)
+  if (typeof destination === 'string') requireText('deadLetter', { destination })
+  else if (typeof destination !== 'function')
+    throw badOption('deadLetter', 'destination', 'a text or a function', destination)
+  for (const [name, option] of Object.entries({ redact, shouldDeadLetter }))
+    if (typeof option !== 'function') throw badOption('deadLetter', name, 'a function', option)
+
+  async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown): Promise<void> {
+    const { message, signal } = delivery
+    const stack = includeStack && error instanceof Error ? (error.stack ?? null) : null
+    const metadata = redact(metadataOf(delivery, failure, clock.wall(), stack))
+    const target = typeof destination === 'string' ? destination : destination(delivery)
+    await to.publish([{ ...withMetadata(message, metadata, maxMetadataBytes), destination: target }], { signal })
+  }
+
+  async function giveUp(delivery: Delivery<Bytes>, error: unknown): Promise<Outcome> {
+    // Not final: it is to come again, its handler still runs, or it was stopped half-way.
+    if (isRetryLater(error) || isAbandoned(error) || delivery.signal.aborted) throw error
+    const failure = failureFrom(error, delivery.message.id, delivery.attempt)
+    if (!shouldDeadLetter({ delivery, error, failure })) throw error
+    try {
+      await publish(delivery, failure, error)
+    } catch (cause) {
+      if (deadLetterFailed.active()) deadLetterFailed.publish({ delivery, error: cause })
+      const because = 'the dead letter did not take a message'
+      throw new RetryLater(retryPublishingMs, { holds: 'pipeline', because, cause })
+    }
+    if (deadLettered.active()) deadLettered.publish({ delivery, error, reason: failure.reason })
+    return 'dead-lettered'
+  }
+
+  const middleware: Middleware<unknown, Delivery<Bytes>> = (next) =>
+    function deadLetter(delivery) {
+      return next(delivery).then(undefined, (error: unknown) => giveUp(delivery, error))
+    }
+  return staged(middleware, {
+    name: 'dead-letter',
+    notInside: { decode: 'it must keep the untouched bytes' },
+    excludes: { 'dead-letter': 'the inner one takes everything' },
+  })
+}

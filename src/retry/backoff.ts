@@ -1,0 +1,41 @@
+import { noJitterGenerator } from 'cockatiel'
+import { badOption, requireMs, requireOneOf } from '../options.ts'
+
+/** How long to wait after the attempt of that number (1 is the first) failed, in ms. */
+export type Backoff = (attempt: number) => number
+
+export interface BackoffOptions {
+  /** The wait after the first attempt, before jitter; it doubles with every attempt. @defaultValue 100 */
+  readonly initialMs?: number
+  /** No wait is longer. @defaultValue 30_000 */
+  readonly maxMs?: number
+  /** `'full'` draws each wait between zero and its length, so that what failed together does not come back together. @defaultValue `'full'` */
+  readonly jitter?: 'full' | 'none'
+  /** Between 0 and 1. @defaultValue `Math.random` */
+  readonly random?: () => number
+}
+
+/** A longer delay makes Node's timers fire at once. */
+export const longestDelayMs: number = 2 ** 31 - 1
+
+/** Doubles from `initialMs` up to `maxMs`, with full jitter. */
+export function exponential({
+  initialMs = 100,
+  maxMs = 30_000,
+  jitter = 'full',
+  random = Math.random,
+}: BackoffOptions = {}): Backoff {
+  requireMs('exponential', { initialMs, maxMs }, 0)
+  requireOneOf('exponential', 'jitter', jitter, ['full', 'none'])
+  if (typeof random !== 'function') throw badOption('exponential', 'random', 'a function', random)
+  const maths = { generator: noJitterGenerator, maxDelay: maxMs, exponent: 2, initialDelay: initialMs }
+  return (attempt) => {
+    const [ceilingMs] = noJitterGenerator(attempt - 1, maths)
+    return clamped(jitter === 'none' ? ceilingMs : random() * ceilingMs)
+  }
+}
+
+/** A delay that a timer can keep: not negative, not a NaN, not above 2³¹ − 1. */
+export function clamped(ms: number): number {
+  return ms > 0 ? Math.min(ms, longestDelayMs) : 0
+}

@@ -1,0 +1,117 @@
+import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import { isAbandoned, RetryLater } from '../errors.ts'
+import { requireCount } from '../options.ts'
+import { whenAborted } from '../signals.ts'
+
+export interface BulkheadOptions {
+  /** How many handlers run at once. */
+  readonly maxConcurrent: number
+  /** How many may wait for a place; what is more is handed back. @defaultValue without bound: the transport bounds it */
+  readonly maxQueued?: number
+}
+
+const fullWaitMs = 100
+
+/**
+ * Lets at most so many handlers run at once; the others wait in the order in which they came.
+ * A handler that was given up keeps its place until it really ends.
+ */
+export function bulkhead({ maxConcurrent, maxQueued }: BulkheadOptions): Middleware {
+  requireCount('bulkhead', { maxConcurrent })
+  requireCount('bulkhead', { maxQueued }, 0)
+  const queue = new Queue()
+  let running = 0
+
+  function leave(): void {
+    // A place goes from hand to hand: nobody who comes in between can take it.
+    const first = queue.shift()
+    if (first === undefined) running--
+    else first.start()
+  }
+
+  const middleware: Middleware = (next) => {
+    type Inner = Parameters<typeof next>[0]
+
+    const left = (outcome: Outcome): Outcome => {
+      leave()
+      return outcome
+    }
+    const failed = (error: unknown): never => {
+      if (isAbandoned(error)) void error.settled.then(leave, leave)
+      else leave()
+      throw error
+    }
+
+    function wait(delivery: Inner): Promise<Outcome> {
+      return new Promise((resolve, reject) => {
+        const stopListening = whenAborted(delivery.signal, () => {
+          queue.remove(waiter)
+          reject(stopped(delivery))
+        })
+        const waiter = new Waiter(() => {
+          stopListening()
+          resolve(next(delivery).then(left, failed))
+        })
+        queue.push(waiter)
+      })
+    }
+
+    return function bulkhead(delivery) {
+      if (running < maxConcurrent) {
+        running++
+        return next(delivery).then(left, failed)
+      }
+      if (delivery.signal.aborted) return Promise.reject(stopped(delivery))
+      if (maxQueued !== undefined && queue.length >= maxQueued)
+        return Promise.reject(new RetryLater(fullWaitMs, { holds: 'pipeline', because: 'the bulkhead is full' }))
+      return wait(delivery)
+    }
+  }
+  return staged(middleware, { name: 'bulkhead', facts: { maxConcurrent } })
+}
+
+function stopped(delivery: Delivery): RetryLater {
+  return new RetryLater(0, { because: 'stopped while it waited for its turn', cause: delivery.signal.reason })
+}
+
+class Waiter {
+  readonly start: () => void
+  before: Waiter | undefined
+  after: Waiter | undefined
+
+  constructor(start: () => void) {
+    this.start = start
+  }
+}
+
+/** First in, first out; taking one from the middle costs no more than taking the first. */
+class Queue {
+  length = 0
+  #first: Waiter | undefined
+  #last: Waiter | undefined
+
+  push(waiter: Waiter): void {
+    waiter.before = this.#last
+    if (this.#last === undefined) this.#first = waiter
+    else this.#last.after = waiter
+    this.#last = waiter
+    this.length++
+  }
+
+  shift(): Waiter | undefined {
+    const first = this.#first
+    if (first !== undefined) this.remove(first)
+    return first
+  }
+
+  remove(waiter: Waiter): void {
+    const { before, after } = waiter
+    if (before === undefined) this.#first = after
+    else before.after = after
+    if (after === undefined) this.#last = before
+    else after.before = before
+    waiter.before = undefined
+    waiter.after = undefined
+    this.length--
+  }
+}

@@ -1,0 +1,193 @@
+import { sleep, systemClock, type Clock } from '../clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import {
+  failureFrom,
+  isAbandoned,
+  isPermanent,
+  isRetryLater,
+  judge,
+  PermanentError,
+  RetryLater,
+  type FailureReason,
+} from '../errors.ts'
+import { emitter } from '../events.ts'
+import { badOption, requireCount, requireMethods, requireMs } from '../options.ts'
+import { clamped, exponential, type Backoff, type BackoffOptions } from './backoff.ts'
+import type { RetryBudget } from './budget.ts'
+import { defaultRecovery, type Recovery } from './recovery.ts'
+
+export interface RetryOptions {
+  /** How often the handler is started for one message, over all its deliveries. @defaultValue 5 */
+  readonly maxAttempts?: number
+  /** The waits between attempts. @defaultValue doubling from 100 ms to 30 s, with full jitter */
+  readonly backoff?: Backoff | BackoffOptions
+  /** Tells what may succeed from what cannot. @defaultValue permanent errors are final, all others are retried */
+  readonly recovery?: Recovery
+  /** What retries draw on, shared by all who call one dependency. @defaultValue without bound */
+  readonly budget?: RetryBudget
+  /** A longer wait is not slept but handed back, so that other messages get their turn. @defaultValue 5_000 */
+  readonly sleepUpToMs?: number
+  readonly clock?: Clock
+  /** The dice of the jitter. @defaultValue `Math.random` */
+  readonly random?: () => number
+}
+
+const attemptFailed = emitter('attempt-failed')
+const retryRefused = emitter('retry-refused')
+const discarded = emitter('discarded')
+
+/**
+ * Tries again what may succeed, at most `maxAttempts` times over all deliveries of the message.
+ * When attempts run out, the handler's last error is what surfaces.
+ */
+export function retry({
+  maxAttempts = 5,
+  backoff = {},
+  recovery = defaultRecovery,
+  budget,
+  sleepUpToMs = 5_000,
+  clock = systemClock,
+  random = Math.random,
+}: RetryOptions = {}): Middleware {
+  requireCount('retry', { maxAttempts })
+  requireMs('retry', { sleepUpToMs }, 0)
+  if (typeof recovery !== 'function') throw badOption('retry', 'recovery', 'a function', recovery)
+  if (budget !== undefined) requireMethods('retry', 'budget', budget, ['earn', 'spend', 'waitMs'])
+  const waitMs = typeof backoff === 'function' ? backoff : exponential({ random, ...backoff })
+
+  /** What to do after an attempt failed: a wait before the next one, or an outcome. Throws where this delivery is over. */
+  function decide(delivery: Delivery, error: unknown): { readonly afterMs: number } | 'discarded' {
+    const { attempt, message } = delivery
+    if (isAbandoned(error)) {
+      failed(delivery, error, null)
+      throw error
+    }
+    if (isRetryLater(error)) throw judged(delivery, error, attempt - 1)
+    // Cut short from outside: neither the message's fault nor a verdict on it.
+    if (delivery.signal.aborted && !isPermanent(error))
+      throw judged(delivery, stopped(0, 'stopped while it was handled', error), attempt - 1)
+
+    const decision = recovery(error, attempt, message)
+    if (decision.do === 'defer') {
+      const later = new RetryLater(decision.afterMs, { because: 'deferred', cause: error })
+      throw judged(delivery, later, attempt - 1)
+    }
+    if (decision.do === 'discard') {
+      failed(delivery, error, null)
+      if (discarded.active()) discarded.publish({ delivery, error, reason: decision.reason })
+      return 'discarded'
+    }
+    if (decision.do === 'dead-letter') throw final(delivery, error, decision.reason)
+    if (attempt >= maxAttempts) throw final(delivery, error, 'attempts')
+
+    const afterMs = clamped(decision.afterMs ?? waitMs(attempt))
+    if (afterMs > sleepUpToMs) {
+      failed(delivery, error, null)
+      throw judged(delivery, new RetryLater(afterMs, { because: 'waits to be retried', cause: error }), attempt)
+    }
+    if (budget !== undefined && !budget.spend()) {
+      failed(delivery, error, null)
+      throw refused(budget, delivery, error, afterMs, attempt)
+    }
+    failed(delivery, error, afterMs)
+    return { afterMs }
+  }
+
+  function final(delivery: Delivery, error: unknown, reason: FailureReason): unknown {
+    failed(delivery, error, null)
+    const { attempt: attempts, message } = delivery
+    // A codec further in may have said already that the bytes are undecodable.
+    const known = isPermanent(error) ? failureFrom(error, message.id, attempts).reason : reason
+    judge(error, { messageId: message.id, attempts, reason: known })
+    return error
+  }
+
+  /** Before the first attempt of this delivery, where earlier deliveries began some. */
+  function refusal(delivery: Delivery): Error | undefined {
+    const attempts = delivery.attempt - 1
+    if (attempts >= maxAttempts) {
+      const messageId = delivery.message.id
+      const error = new PermanentError(
+        `message ${messageId} was started ${attempts} times, of ${maxAttempts} allowed, and never ended`,
+      )
+      judge(error, { messageId, attempts, reason: 'crashed' })
+      return error
+    }
+    // A retry is a retry, whichever delivery makes it.
+    if (budget !== undefined && attempts > 0 && !budget.spend())
+      return refused(budget, delivery, undefined, waitMs(attempts), attempts)
+    return undefined
+  }
+
+  const middleware: Middleware = (next) => {
+    type Inner = Parameters<typeof next>[0]
+
+    async function again(first: Inner, thrown: unknown): Promise<Outcome> {
+      let delivery = first
+      let error = thrown
+      for (;;) {
+        const decision = decide(delivery, error)
+        if (decision === 'discarded') return decision
+        try {
+          await sleep(clock, decision.afterMs, delivery.signal)
+        } catch {
+          throw judged(delivery, stopped(decision.afterMs, 'stopped before its retry', error), delivery.attempt)
+        }
+        // The abort may have come between the timer and this line.
+        if (delivery.signal.aborted)
+          throw judged(delivery, stopped(0, 'stopped before its retry', error), delivery.attempt)
+        delivery = { ...delivery, attempt: delivery.attempt + 1 }
+        try {
+          return await next(delivery)
+        } catch (latest) {
+          error = latest
+        }
+      }
+    }
+
+    return function retry(delivery) {
+      if (delivery.attempt > 1) {
+        const error = refusal(delivery)
+        if (error !== undefined) return Promise.reject(error)
+      } else budget?.earn()
+      return next(delivery).then(undefined, (error: unknown) => again(delivery, error))
+    }
+  }
+
+  // A table's rows and a function may wait for any time, but not in this delivery.
+  const bounded = recovery === defaultRecovery && typeof backoff === 'object' ? backoff.maxMs : undefined
+  return staged(middleware, {
+    name: 'retry',
+    facts: { maxAttempts, maxDelayMs: Math.min(sleepUpToMs, bounded ?? sleepUpToMs) },
+    wantsOutside: {
+      'dead-letter': 'the first failure would already be final',
+      idempotency: 'the claim must outlive every attempt',
+    },
+    excludes: { retry: 'their attempts would multiply' },
+  })
+}
+
+function judged(delivery: Delivery, error: RetryLater, attempts: number): RetryLater {
+  judge(error, { messageId: delivery.message.id, attempts, reason: null })
+  return error
+}
+
+function stopped(afterMs: number, because: string, cause: unknown): RetryLater {
+  return new RetryLater(afterMs, { because, cause })
+}
+
+function refused(
+  budget: RetryBudget,
+  delivery: Delivery,
+  error: unknown,
+  afterMs: number,
+  attempts: number,
+): RetryLater {
+  if (retryRefused.active()) retryRefused.publish({ delivery, error })
+  const because = `the retry budget '${budget.name}' is used up`
+  return judged(delivery, new RetryLater(budget.waitMs() + afterMs, { because, cause: error }), attempts)
+}
+
+function failed(delivery: Delivery, error: unknown, nextInMs: number | null): void {
+  if (attemptFailed.active()) attemptFailed.publish({ delivery, error, attempt: delivery.attempt, nextInMs })
+}

@@ -1,0 +1,96 @@
+import { systemClock, type Clock } from '../clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../errors.ts'
+import { emitter } from '../events.ts'
+import { requireMs } from '../options.ts'
+import { ChildSignal } from '../signals.ts'
+import { Moment, timeline } from '../timeline.ts'
+
+export interface TimeoutOptions {
+  /** How long an attempt may take before its signal aborts. */
+  readonly afterMs: number
+  /** How much longer it may take to notice that, before it is given up. @defaultValue `afterMs` */
+  readonly abandonAfterMs?: number
+  readonly clock?: Clock
+}
+
+const abandoned = emitter('abandoned')
+
+/**
+ * Aborts the signal of an attempt that takes too long, and waits for it to end: attempts of one message never overlap.
+ * Only a handler that is deaf to its signal is given up while it still runs.
+ */
+export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock }: TimeoutOptions): Middleware {
+  requireMs('timeout', { afterMs, abandonAfterMs })
+
+  const deadlines = timeline<Attempt>(clock, afterMs, (attempt) => {
+    attempt.timedOut = true
+    graces.add(attempt)
+    attempt.child.abort(timedOut(attempt.delivery, afterMs))
+  })
+  const graces = timeline<Attempt>(clock, abandonAfterMs, (attempt) => {
+    const { delivery, work } = attempt
+    const runMs = afterMs + abandonAfterMs
+    if (abandoned.active()) abandoned.publish({ delivery, afterMs: runMs })
+    attempt.giveUp(
+      new AbandonedError(`message ${delivery.message.id} was given up after ${runMs} ms`, Promise.resolve(work)),
+    )
+  })
+
+  const middleware: Middleware = (next) =>
+    function timeout(delivery) {
+      return new Promise((resolve, reject) => {
+        const attempt = new Attempt(delivery, reject)
+        const succeeded = (outcome: Outcome): void => {
+          end(attempt)
+          resolve(outcome)
+        }
+        const failed = (error: unknown): void => {
+          end(attempt)
+          reject(attempt.timedOut && !saysMore(error) ? timedOut(delivery, afterMs, error) : error)
+        }
+        deadlines.add(attempt)
+        // Where the attempt was given up already, the promise is settled and the late end changes nothing.
+        attempt.work = next({ ...delivery, signal: attempt.child.signal }).then(succeeded, failed)
+      })
+    }
+
+  function end(attempt: Attempt): void {
+    ;(attempt.timedOut ? graces : deadlines).remove(attempt)
+    attempt.child.end()
+  }
+
+  return staged(middleware, {
+    name: 'timeout',
+    facts: { timeoutMs: afterMs },
+    wantsOutside: { retry: 'there is one deadline for each attempt' },
+    excludes: {
+      timeout: 'the shorter one decides, and a handler given up by one would still be waited for by the other',
+    },
+  })
+}
+
+/** One run of everything inside, with its signal. */
+class Attempt extends Moment {
+  readonly delivery: Delivery
+  readonly giveUp: (error: AbandonedError) => void
+  readonly child: ChildSignal
+  timedOut = false
+  work: Promise<void> | undefined
+
+  constructor(delivery: Delivery, giveUp: (error: AbandonedError) => void) {
+    super()
+    this.delivery = delivery
+    this.giveUp = giveUp
+    this.child = new ChildSignal(delivery.signal)
+  }
+}
+
+/** An error that knows better than "too late" what is to happen next. */
+function saysMore(error: unknown): boolean {
+  return isPermanent(error) || isRetryLater(error) || isAbandoned(error)
+}
+
+function timedOut({ message }: Delivery, afterMs: number, cause?: unknown): HoldfastError {
+  return new HoldfastError('timed-out', `message ${message.id} took longer than ${afterMs} ms`, { cause })
+}
