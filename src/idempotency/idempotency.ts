@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Claim, type Claimed, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import { staged, type Claim, type Claimed, type Delivery, type Middleware } from '../delivery.ts'
 import {
   attemptsBefore,
   FailedBeforeError,
@@ -16,7 +16,7 @@ import { emitter } from '../events.ts'
 import { badOption, requireMethods, requireMs, requireOneOf, requireText } from '../options.ts'
 import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
-import type { ClaimResult, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
+import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
 export interface IdempotencyOptions<Body = unknown> {
   readonly store: IdempotencyStore
@@ -87,31 +87,24 @@ export function idempotency<Body = unknown>({
     }
   }
 
+  /** Acks only what is recorded. Once the store says `lost`, the next claim decides. */
   async function complete(lease: Lease): Promise<void> {
+    let answer: Held
     try {
-      const answer = await running.settle(lease, 'complete', () => store.complete(lease.held, retainMs))
-      if (answer === 'ok' || lease.completedInTransaction || observing) return
+      answer = await store.complete(lease.held, retainMs)
     } catch (error) {
-      if (failsOpen) return
-      throw error
+      try {
+        answer = await running.sendAgain(lease, 'complete', error, () => store.complete(lease.held, retainMs))
+      } catch (down) {
+        if (failsOpen) return
+        throw down
+      }
     }
-    throw leaseLost(lease.held)
+    if (answer === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
   }
 
   const middleware: Middleware<Claimed, Delivery<Body>> = (next, place) => {
     const final = place?.outside.some((stage) => stage.name === 'dead-letter') ?? false
-
-    async function run(claimed: Parameters<typeof next>[0], lease: Lease): Promise<Outcome> {
-      try {
-        const outcome = await next(claimed)
-        if (outcome !== 'handled' || !lease.completedInTransaction) await complete(lease)
-        return outcome
-      } catch (error) {
-        return await giveBack(lease, error)
-      } finally {
-        running.end(lease)
-      }
-    }
 
     /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
     async function giveBack(lease: Lease, error: unknown): Promise<never> {
@@ -127,7 +120,8 @@ export function idempotency<Body = unknown>({
         throw error
       }
       const failure = failureFrom(error, delivery.message.id, attempts)
-      const answer = await running.settle(lease, 'fail', () => store.fail(lease.held, failure, retainMs))
+      const send = () => store.fail(lease.held, failure, retainMs)
+      const answer = await send().catch((cause: unknown) => running.sendAgain(lease, 'fail', cause, send))
       if (answer === 'lost') throw leaseLost(lease.held)
       throw error
     }
@@ -154,7 +148,15 @@ export function idempotency<Body = unknown>({
         running.begin(lease)
         const signal = observing ? delivery.signal : lease.child.signal
         const { attempts: attempt, token: fence } = answer
-        return run({ ...delivery, attempt, signal, fence, claim: claimOf(lease) }, lease)
+        try {
+          const outcome = await next({ ...delivery, attempt, signal, fence, claim: claimOf(lease) })
+          if (outcome !== 'handled' || !lease.completedInTransaction) await complete(lease)
+          return outcome
+        } catch (error) {
+          return await giveBack(lease, error)
+        } finally {
+          running.end(lease)
+        }
       }
       const known = recognise(delivery, key, answer)
       if (observing) return next({ ...delivery, ...unclaimed })

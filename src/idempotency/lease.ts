@@ -32,8 +32,8 @@ export interface Leases {
   /** Renews it at every third of its length until it ends, is lost, or its delivery is aborted. */
   begin(lease: Lease): void
   end(lease: Lease): void
-  /** Sends what settles a claim, again while the store is down and the lease lasts. */
-  settle(lease: Lease, operation: string, send: () => Promise<Held>): Promise<Held>
+  /** After `error`: sends what settles a claim again, while the store is down and the lease lasts. */
+  sendAgain(lease: Lease, operation: string, error: unknown, send: () => Promise<Held>): Promise<Held>
 }
 
 const renewed = emitter('lease-renewed')
@@ -83,15 +83,17 @@ export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): 
       running.remove(lease)
       lease.child.end()
     },
-    async settle(lease, operation, send) {
+    async sendAgain(lease, operation, error, send) {
+      let cause = error
       for (let waitMs = firstWaitMs; ; waitMs = Math.min(waitMs * 2, longestWaitMs)) {
+        if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error: cause })
+        const leftMs = lease.goodMs + leaseMs - clock.now()
+        if (lease.lost || leftMs <= waitMs || lease.delivery.signal.aborted) throw storeDown(store, operation, cause)
+        await sleep(clock, waitMs)
         try {
           return await send()
-        } catch (cause) {
-          if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error: cause })
-          const leftMs = lease.goodMs + leaseMs - clock.now()
-          if (lease.lost || leftMs <= waitMs || lease.delivery.signal.aborted) throw storeDown(store, operation, cause)
-          await sleep(clock, waitMs)
+        } catch (latest) {
+          cause = latest
         }
       }
     },
