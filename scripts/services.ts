@@ -35,7 +35,7 @@ async function bringUp(names: readonly string[], askedFor: boolean): Promise<voi
       console.error(`${name}: not available: ${result.reason.message}, or set ${urlVariable}`)
       if (askedFor || process.env['CI'] === 'true') process.exitCode = 1
     } else {
-      console.error(`${name}: failed:`, result.reason)
+      console.error(`${name}: failed: ${result.reason instanceof Error ? result.reason.message : result.reason}`)
       process.exitCode = 1
     }
   })

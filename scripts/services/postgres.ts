@@ -54,11 +54,12 @@ export async function startPostgres({
 }: PostgresOptions): Promise<Started> {
   // PostgreSQL refuses to run as root.
   const user = isRoot ? await unprivileged() : undefined
-  const home = user === undefined || isReachable(dir) ? dir : inTemporaryFolder(dir)
+  const home = postgresHome(dir)
   const { postgres: server, initdb } = await binaries(flavour, progress, user)
   const data = join(home, 'data')
   const log = join(dir, 'log')
   if (!existsSync(join(data, 'PG_VERSION'))) {
+    await mkdir(home, { recursive: true })
     await mkdir(data, { recursive: true, mode: 0o700 })
     if (user !== undefined) await chown(data, user.uid, user.gid)
     const flags = ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
@@ -86,7 +87,7 @@ async function firstAnswer(launched: () => Promise<ProcessId>, url: string, log:
   }
 }
 
-/** Where a data folder really is: the same for every start from the same place. */
+/** Where the data of a place is: beside its log, unless the user that PostgreSQL runs as could not get there. */
 export function postgresHome(dir: string): string {
   return isRoot && !isReachable(dir) ? inTemporaryFolder(dir) : dir
 }
@@ -151,7 +152,7 @@ async function embeddedBinaries(user: User | undefined): Promise<Binaries> {
 }
 
 async function copied(folder: string): Promise<string> {
-  const copy = inTemporaryFolder(folder)
+  const copy = inTemporaryFolder(`${folder} ${statSync(folder).mtimeMs}`)
   if (existsSync(copy)) return copy
   const partial = `${copy}-${process.pid}`
   await cp(folder, partial, { recursive: true, verbatimSymlinks: true })
@@ -177,8 +178,8 @@ function isReachable(folder: string): boolean {
   }
 }
 
-function inTemporaryFolder(folder: string): string {
-  return join(tmpdir(), `holdfast-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}`)
+function inTemporaryFolder(name: string): string {
+  return join(tmpdir(), `holdfast-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`)
 }
 
 function chosenFlavour(): Flavour | undefined {

@@ -24,6 +24,17 @@ declare module 'vitest' {
 /** Builds and packs a copy of the project, so that the checkout's own `dist` is left alone. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-package-'))
+  const cleanUp = () => rm(folder, { recursive: true, force: true })
+  try {
+    project.provide('packed', await packInto(folder))
+    return cleanUp
+  } catch (error) {
+    await cleanUp()
+    throw error
+  }
+}
+
+async function packInto(folder: string): Promise<Packed> {
   const copy = join(folder, 'copy')
   await mkdir(copy)
   const names = await readdir(projectDir)
@@ -44,7 +55,5 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
   const oldest = join(import.meta.dirname, 'typescript-5.9')
   if (!existsSync(join(oldest, 'node_modules/typescript'))) await run('npm', ['ci', '--no-audit'], { cwd: oldest })
-
-  project.provide('packed', { tarball, project: empty, installed })
-  return () => rm(folder, { recursive: true, force: true })
+  return { tarball, project: empty, installed }
 }
