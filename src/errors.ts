@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'publish-failed'
   | 'unavailable'
   | 'bad-schema'
+  | 'stopped'
 
 /** Every error of this library. Tell them apart by `code`; `cause` is kept. */
 export class HoldfastError extends Error {

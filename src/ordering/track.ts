@@ -1,0 +1,89 @@
+import { LaneHeap } from './lane-heap.ts'
+import { Entry, Watermark } from './watermark.ts'
+
+/** One item on its way through a lane. */
+export class Task<Item> extends Entry<Item> {
+  attempt = 1
+  nacks = 0
+  /** Arrival over all tracks. */
+  readonly rank: number
+  behind: Task<Item> | undefined = undefined
+
+  constructor(item: Item, index: number, rank: number) {
+    super(item, index)
+    this.rank = rank
+  }
+}
+
+/** The tasks of one key in one track that are not done. A task without a key has a lane of its own. */
+export class Lane<Item> {
+  readonly track: LaneTrack<Item>
+  readonly key: string | null
+  first: Task<Item>
+  last: Task<Item>
+  rank: number
+  /** Whether its first task was started and has not really ended, given up or not. */
+  running = false
+
+  constructor(track: LaneTrack<Item>, key: string | null, task: Task<Item>) {
+    this.track = track
+    this.key = key
+    this.first = task
+    this.last = task
+    this.rank = task.rank
+  }
+}
+
+export interface Hold {
+  readonly sinceMs: number
+  readonly cancel: () => void
+}
+
+/** One ownership of one partition: its window and its lanes. */
+export class LaneTrack<Item> {
+  readonly window = new Watermark<Item>()
+  readonly byKey = new Map<string, Lane<Item>>()
+  /** Lanes that may not start yet: too far ahead, or not part of the gaps that a drain fills. */
+  readonly waiting = new LaneHeap<Lane<Item>>()
+  readonly held = new Map<Lane<Item>, Hold>()
+  readonly onDone: () => void
+  /** The ownership before this one, while a key of it still runs; and the one after. */
+  before: LaneTrack<Item> | undefined
+  next: LaneTrack<Item> | undefined = undefined
+  startedTo = -1
+  running = 0
+  abandoned = 0
+  closed = false
+
+  constructor(before: LaneTrack<Item> | undefined, onDone: () => void) {
+    this.before = before
+    this.onDone = onDone
+    if (before !== undefined) before.next = this
+  }
+
+  /** Whether an earlier ownership still runs something of this key. */
+  runsBefore(key: string): boolean {
+    for (let { before } = this; before !== undefined; before = before.before) if (before.byKey.has(key)) return true
+    return false
+  }
+
+  /** Keeps only what still runs, so that the next ownership waits for it key by key. */
+  close(): void {
+    this.closed = true
+    for (const { cancel } of this.held.values()) cancel()
+    this.held.clear()
+    for (const [key, lane] of this.byKey) if (!lane.running) this.byKey.delete(key)
+  }
+
+  /** A task of this closed track has ended. Gives the lane of the same key that may go on now, if there is one. */
+  ended(lane: Lane<Item>): Lane<Item> | undefined {
+    if (lane.key === null) return undefined
+    this.byKey.delete(lane.key)
+    for (let { next } = this; next !== undefined; next = next.next) {
+      while (next.before?.byKey.size === 0) next.before = next.before.before
+      const waiting = next.closed ? undefined : next.byKey.get(lane.key)
+      if (waiting !== undefined) return next.runsBefore(lane.key) ? undefined : waiting
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,121 @@
+import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
+import type { Delivery } from '../../delivery.ts'
+import {
+  bytesOfKey,
+  firstHeader,
+  headersFrom,
+  keyFromBytes,
+  wireNames,
+  withHeaders,
+  type Bytes,
+  type Headers,
+  type HeaderValue,
+  type Message,
+} from '../../message.ts'
+import type { Outgoing } from '../../publisher.ts'
+
+/** One message as kafkajs hands it over. */
+export interface KafkaRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly message: KafkaMessage
+}
+
+/** Gives the id of a message, from wherever its producer put it. */
+export type MessageId = (record: KafkaRecord) => string
+
+/** What a consumer knows beyond the message itself. */
+export interface DeliveryContext {
+  readonly pipeline: string
+  readonly group: string | null
+  readonly attempt: number
+  readonly signal: AbortSignal
+  readonly id: MessageId | undefined
+  readonly key?: string | null
+}
+
+/** A kafkajs message as a delivery. */
+export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Delivery<Bytes> {
+  const { topic, partition, message } = record
+  const { pipeline, group, attempt, signal, key = keyFromBytes(message.key) } = context
+  const body = message.value
+  const headers = readHeaders(message.headers)
+  return {
+    message: {
+      id: idOf(record, headers, context.id),
+      type: firstHeader(headers, wireNames.type) ?? topic,
+      key,
+      headers,
+      body,
+      timeMs: timeOf(headers, message.timestamp),
+    },
+    bytes: body,
+    pipeline,
+    origin: { system: 'kafka', destination: topic, partition: String(partition), position: message.offset, group },
+    attempt,
+    signal,
+    raw: record,
+  }
+}
+
+/** A message as kafkajs sends it. The record's own timestamp stays the broker's affair: retention goes by it. */
+export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Bytes> | Outgoing): KafkaOutgoing {
+  const named = withHeaders(headers, {
+    [wireNames.id[0]]: id,
+    [wireNames.type[0]]: type,
+    [wireNames.time[0]]: String(timeMs),
+  })
+  return { key: key === null ? null : bytesOfKey(key), value: bufferOf(body), headers: writeHeaders(named) }
+}
+
+function idOf(record: KafkaRecord, headers: Headers, given: MessageId | undefined): string {
+  const id = given === undefined ? firstHeader(headers, wireNames.id) : given(record)
+  if (id !== undefined && id !== '') return id
+  return `${record.topic}/${record.partition}/${record.message.offset}`
+}
+
+function timeOf(headers: Headers, timestamp: string): number {
+  const text = firstHeader(headers, wireNames.time)
+  const time = text === undefined ? NaN : /^\d{1,16}$/.test(text) ? Number(text) : Date.parse(text)
+  return Number.isFinite(time) ? time : Number(timestamp)
+}
+
+const noHeaders = headersFrom([])
+
+function readHeaders(headers: IHeaders | undefined): Headers {
+  if (headers === undefined) return noHeaders
+  const entries = Object.entries(headers)
+  return entries.length === 0 ? noHeaders : headersFrom(entries.map(readHeader))
+}
+
+function readHeader([name, value]: [string, IHeaders[string] | null]): [string, HeaderValue | HeaderValue[]] {
+  if (isValue(value)) return [name, value]
+  if (!Array.isArray(value)) return [name, '']
+  // kafkajs takes a name that every object has, such as `constructor`, for repeated: what it found there is no header.
+  const values = value.filter(isValue)
+  const [only] = values
+  return only !== undefined && values.length === 1 ? [name, only] : [name, values]
+}
+
+function isValue(value: unknown): value is HeaderValue {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+function writeHeaders(headers: Headers): IHeaders {
+  // Without a prototype: `__proto__` is a name like any other.
+  const written = Object.create(null) as IHeaders
+  for (const [name, value] of Object.entries(headers))
+    written[name] = typeof value === 'string' || value instanceof Uint8Array ? writeValue(value) : value.map(writeValue)
+  return written
+}
+
+function writeValue(value: HeaderValue): Buffer | string {
+  return typeof value === 'string' ? value : bufferOf(value)
+}
+
+function bufferOf(bytes: Uint8Array): Buffer
+function bufferOf(bytes: Bytes): Buffer | null
+function bufferOf(bytes: Bytes): Buffer | null {
+  if (bytes === null || Buffer.isBuffer(bytes)) return bytes
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

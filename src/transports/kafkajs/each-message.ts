@@ -1,0 +1,142 @@
+import type { EachMessagePayload } from 'kafkajs'
+import { sleep, systemClock, type Clock } from '../../clock.ts'
+import { isAbandoned } from '../../errors.ts'
+import type { HasHealth } from '../../health.ts'
+import { requireMethods, requireMs } from '../../options.ts'
+import { attemptAfter, redelivery } from '../../ordering/redelivery.ts'
+import type { Pipeline } from '../../pipeline.ts'
+import { deliveryFrom, type MessageId } from './codec.ts'
+import { heartbeats } from './heartbeats.ts'
+import { asError } from './kafka-errors.ts'
+import { letGo, membership, type WatchedConsumer } from './membership.ts'
+
+export interface EachMessageOptions {
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else topic/partition/offset */
+  readonly id?: MessageId
+  /** Abort it on SIGTERM: what runs is told to stop, no wait goes on, and nothing unfinished is committed. */
+  readonly signal?: AbortSignal
+  /** The consumer this runs in: then pauses are respected, a crash ends the work and shows in `health()`. */
+  readonly consumer?: WatchedConsumer
+  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
+  readonly redeliverMs?: number
+  /** How often a beat is tried; kafkajs sends one per `heartbeatInterval`. @defaultValue 1000 */
+  readonly heartbeatMs?: number
+  /** The consumer's `sessionTimeout`: without a beat for that long, the partition is somebody else's. @defaultValue 30_000 */
+  readonly sessionMs?: number
+  readonly clock?: Clock
+}
+
+/**
+ * For `consumer.run({ eachMessage })`. Returns to kafkajs only when the message was acked. A nack holds the partition
+ * here, with heartbeats; kafkajs never sees an error of a handler, only those of its own heartbeats.
+ */
+export function eachMessage(
+  pipeline: Pipeline,
+  {
+    id,
+    signal,
+    consumer,
+    redeliverMs = 1000,
+    heartbeatMs = 1000,
+    sessionMs = 30_000,
+    clock = systemClock,
+  }: EachMessageOptions = {},
+): ((payload: EachMessagePayload) => Promise<void>) & HasHealth {
+  requireMethods('eachMessage', 'pipeline', pipeline, ['step'])
+  requireMs('eachMessage', { redeliverMs, heartbeatMs, sessionMs })
+  const member = membership(consumer, signal)
+  const beats = heartbeats(clock, heartbeatMs, sessionMs)
+  const holding = new Map<string, number>()
+  let abandoned = 0
+
+  async function eachMessage(payload: EachMessagePayload): Promise<void> {
+    const { topic, partition, message } = payload
+    if (member.stopping) throw stopped()
+    const work = member.begin()
+    let lost: Error | undefined
+    const beating = {
+      heartbeat: () => payload.heartbeat(),
+      lost(error: Error) {
+        lost = error
+        work.abort(error)
+      },
+    }
+    beats.add(beating)
+    try {
+      let attempt = 1
+      for (let nacks = 0; ; nacks++) {
+        let messageId = ''
+        const context = { pipeline: pipeline.name, group: member.group, attempt, signal: work.signal, id }
+        const error = await nackOf(() => {
+          const delivery = deliveryFrom(payload, context)
+          messageId = delivery.message.id
+          return pipeline.step(delivery)
+        })
+        if (isLost(lost)) throw lost
+        if (error === acked) return
+        if (work.signal.aborted) throw stopped()
+        attempt = attemptAfter(error, messageId, attempt)
+        holding.set(`${topic}/${partition}`, Number(message.offset))
+        await hold(error, nacks, work.signal, () => member.isPaused(topic, partition)).catch(() => {
+          throw lost ?? stopped()
+        })
+      }
+    } finally {
+      holding.delete(`${topic}/${partition}`)
+      beats.remove(beating)
+      member.end(work)
+    }
+  }
+
+  async function hold(error: unknown, nacks: number, ended: AbortSignal, isPaused: () => boolean): Promise<void> {
+    if (isAbandoned(error)) await untilSettled(error.settled, ended)
+    else await sleep(clock, redelivery(error, nacks, redeliverMs).afterMs, ended)
+    while (isPaused()) await sleep(clock, heartbeatMs, ended)
+  }
+
+  async function untilSettled(settled: Promise<unknown>, ended: AbortSignal): Promise<void> {
+    abandoned++
+    try {
+      await new Promise<void>((resolve, reject) => {
+        settled.then(
+          () => resolve(),
+          () => resolve(),
+        )
+        ended.addEventListener('abort', () => reject(asError(ended.reason)), { once: true })
+      })
+    } finally {
+      abandoned--
+    }
+  }
+
+  function stopped(): Error {
+    return letGo('shutting down: the message was not finished, and comes again', {
+      stopsByItself: consumer !== undefined,
+    })
+  }
+
+  return Object.assign(eachMessage, {
+    health: () => ({
+      name: `kafka ${pipeline.name}`,
+      live: true,
+      ready: !member.crashed && abandoned === 0,
+      details: { group: member.group, crashed: member.crashed, abandoned, holding: Object.fromEntries(holding) },
+    }),
+  })
+}
+
+/** Set by a heartbeat, out of the compiler's sight. */
+function isLost(error: Error | undefined): error is Error {
+  return error !== undefined
+}
+
+const acked = Symbol('acked')
+
+async function nackOf(step: () => Promise<unknown>): Promise<unknown> {
+  try {
+    await step()
+    return acked
+  } catch (error) {
+    return error
+  }
+}

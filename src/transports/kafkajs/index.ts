@@ -1,0 +1,5 @@
+export { eachBatch, type EachBatchOptions } from './each-batch.ts'
+export { eachMessage, type EachMessageOptions } from './each-message.ts'
+export { kafkajsPublisher, type KafkajsPublisherOptions } from './publisher.ts'
+export type { KafkaRecord, MessageId } from './codec.ts'
+export type { WatchedConsumer } from './membership.ts'

@@ -1,0 +1,56 @@
+/** What is known of an error of kafkajs, found anywhere along its causes. */
+export interface KafkaFault {
+  readonly name: string
+  /** The broker's name for it, where the broker said something. */
+  readonly type: string | undefined
+  readonly message: string
+}
+
+/** kafkajs wraps what the broker said in what its retries said; the innermost is the reason. */
+export function faultOf(error: unknown): KafkaFault {
+  let fault: KafkaFault = { name: 'unknown', type: undefined, message: String(error) }
+  const seen = new Set<unknown>()
+  for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
+    seen.add(at)
+    const type = 'type' in at && typeof at.type === 'string' ? at.type : fault.type
+    fault = { name: at.name, type, message: at.message }
+  }
+  return fault
+}
+
+// The membership is over, or about to be: only a new join helps.
+const endsMembership = new Set([
+  'REBALANCE_IN_PROGRESS',
+  'ILLEGAL_GENERATION',
+  'UNKNOWN_MEMBER_ID',
+  'NOT_COORDINATOR_FOR_GROUP',
+  'FENCED_INSTANCE_ID',
+])
+
+/** Whether the group has to be joined again before anything else is accepted. */
+export function isRebalance(error: unknown): boolean {
+  const { type } = faultOf(error)
+  return type !== undefined && endsMembership.has(type)
+}
+
+// Refused whatever the other messages of the request are.
+const badTopic = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'])
+const badMessage = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+])
+
+/** Whom an error of the producer blames: everything that goes to a topic, some message, or nobody (an outage). */
+export function blames(error: unknown): 'topic' | 'message' | 'nobody' {
+  const { type } = faultOf(error)
+  if (type === undefined) return 'nobody'
+  if (badTopic.has(type)) return 'topic'
+  return badMessage.has(type) ? 'message' : 'nobody'
+}
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
