@@ -84,3 +84,4 @@ export {
 } from './retry/recovery.ts'
 export { retry, type RetryOptions } from './retry/retry.ts'
 export { timeout, type TimeoutOptions } from './retry/timeout.ts'
+export { resilient, type ResilientOptions } from './resilient.ts'
