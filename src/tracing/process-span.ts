@@ -1,0 +1,90 @@
+import { SpanStatusCode, type Attributes, type Span } from '@opentelemetry/api'
+import type { Delivery, Origin, Outcome } from '../delivery.ts'
+import { isHoldfastError, isRetryLater } from '../errors.ts'
+import { attributes as names, operations, ours } from './semconv.ts'
+
+/** What is known of a delivery while it runs; the events on its span add to it. */
+export interface Traced {
+  readonly span: Span
+  readonly messageId: string
+  attempt: number
+  waitedMs: number
+}
+
+/** What a sampler and a reader want to know from the start. */
+export function deliveryAttributes(
+  { message, bytes, origin, pipeline, attempt }: Delivery,
+  wallMs: number,
+): Attributes {
+  const attributes: Attributes = {
+    [names.system]: origin.system,
+    [names.operationName]: operations.process,
+    [names.operationType]: operations.process,
+    [names.destination]: origin.destination,
+    [names.messageId]: message.id,
+    [ours.pipeline]: pipeline,
+    [ours.attempt]: attempt,
+    [ours.dwellMs]: Math.max(0, wallMs - message.timeMs),
+  }
+  if (origin.partition !== null) attributes[names.partition] = origin.partition
+  if (origin.group !== null) attributes[names.group] = origin.group
+  if (bytes !== null) attributes[names.bodySize] = bytes.byteLength
+  if (origin.system === 'kafka') {
+    if (origin.position !== null) attributes[names.kafkaOffset] = Number(origin.position)
+    if (bytes === null) attributes[names.kafkaTombstone] = true
+  }
+  return attributes
+}
+
+/** Whether another instrumentation opened the `process` span of this very message. Spans of the SDK show their attributes. */
+export function isProcessSpanOf(span: Span, { destination, partition, position }: Origin): boolean {
+  if (!('attributes' in span) || typeof span.attributes !== 'object' || span.attributes === null) return false
+  const known = new Map<string, unknown>(Object.entries(span.attributes))
+  const fits = (name: string, value: string | null): boolean => !known.has(name) || String(known.get(name)) === value
+  return (
+    known.get(names.operationType) === operations.process &&
+    known.get(names.destination) === destination &&
+    fits(names.partition, partition) &&
+    fits(names.kafkaOffset, position) &&
+    // With this it is one of ours, of a delivery that this one is dispatched from.
+    !known.has(ours.pipeline)
+  )
+}
+
+export function succeeded({ span, attempt, waitedMs }: Traced, outcome: Outcome): void {
+  if (!span.isRecording()) return
+  span.setAttribute(ours.outcome, outcome)
+  if (waitedMs > 0) span.setAttribute(ours.retryWaitMs, waitedMs)
+  if (attempt > 1) span.setAttribute(ours.attempt, attempt)
+}
+
+/** A message that has to wait is no error, unless something failed and made it wait. */
+export function handedBack({ span, attempt, waitedMs }: Traced, error: unknown): void {
+  if (!span.isRecording()) return
+  span.setAttribute(ours.outcome, 'nacked')
+  if (waitedMs > 0) span.setAttribute(ours.retryWaitMs, waitedMs)
+  if (attempt > 1) span.setAttribute(ours.attempt, attempt)
+  if (isRetryLater(error)) {
+    span.setAttribute(ours.retryAfterMs, error.afterMs)
+    span.setAttribute(ours.holds, error.holds)
+    if (error.cause === undefined) return
+  }
+  setError(span, isRetryLater(error) ? error.cause : error)
+}
+
+export function setError(span: Span, error: unknown): void {
+  span.setAttribute(names.errorType, errorType(error))
+  span.setStatus({ code: SpanStatusCode.ERROR, message: errorText(error) })
+}
+
+/** Low in cardinality, as the conventions want it: our code, else the class. */
+export function errorType(error: unknown): string {
+  if (isHoldfastError(error)) return error.code
+  return error instanceof Error ? error.name : typeof error
+}
+
+const longestText = 256
+
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message.slice(0, longestText) : typeof error
+}
