@@ -20,9 +20,15 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(FEATURES.map((feature) => [feature, ['core', 'codecs']])),
   tracing: ['core', 'codecs'],
   metrics: ['core', 'codecs'],
-  adapter: ['core', 'codecs', 'port'],
+  stores: ['core', 'codecs', 'port'],
+  // Every transport runs the same lanes.
+  transports: ['core', 'codecs', 'port', 'ordering'],
   testing: ['core', 'codecs', 'port'],
 }
+
+/** What one adapter may import beyond its kind: PostgreSQL's outbox is `outbox()` with its inserts. */
+const EXTRAS: Readonly<Record<string, readonly string[]>> = { 'stores/postgres': ['outbox'] }
+
 
 /** Packages by the room that may import them; all but these three are for their types alone. */
 const VENDORS: Readonly<Record<string, readonly string[]>> = {
@@ -38,13 +44,15 @@ const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client']
 function roomOf(file: string): string {
   const [first = '', second = ''] = file.split('/')
   if (!file.includes('/')) return FACE.includes(file) ? 'face' : 'core'
-  return first === 'stores' || first === 'transports' ? `${first}/${second}` : first
+  // A file right in `stores` or `transports` is shared by the adapters beside it.
+  return ['stores', 'transports'].includes(first) && !second.endsWith('.ts') ? `${first}/${second}` : first
 }
 
 function mayImport({ from, to }: Import): boolean {
   const [own, other] = [roomOf(from), roomOf(to)]
   if (own === other) return true
-  const allowed = ROOMS[own.includes('/') ? 'adapter' : own] ?? []
+  const [kind = ''] = own.split('/')
+  const allowed = [kind, ...(ROOMS[kind] ?? []), ...(EXTRAS[own] ?? [])]
   return allowed.includes(other) || (allowed.includes('port') && FEATURES.includes(other) && to.endsWith('/store.ts'))
 }
 
