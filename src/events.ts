@@ -35,6 +35,53 @@ export interface Events {
   'dead-letter-failed': { readonly delivery: Delivery; readonly error: unknown }
   /** A consumer joined, lost, crashed or stopped. */
   'consumer-changed': ConsumerChange
+  /** A relay took a shard of the outbox, gave it back, lost it to another relay, or could go no further with it. */
+  'outbox-shard-changed': {
+    readonly relay: string
+    readonly shard: number
+    readonly epoch: bigint
+    readonly change: 'claimed' | 'released' | 'lost' | 'failed'
+    readonly error?: unknown
+  }
+  /** One page of the outbox was published, confirmed and settled. */
+  'outbox-published': {
+    readonly relay: string
+    readonly shard: number
+    readonly messages: number
+    readonly dead: number
+    /** From when the oldest of them was added to when all of them were confirmed. */
+    readonly lagMs: number
+    readonly publishMs: number
+  }
+  /** The broker did not take a page of the outbox; it is tried again. */
+  'outbox-outage': { readonly relay: string; readonly shard: number; readonly error: unknown; readonly nextInMs: number }
+  /** The broker refused a message for good; it is kept aside and the others go on. */
+  'outbox-dead': {
+    readonly relay: string
+    readonly shard: number
+    readonly messageId: string
+    readonly destination: string
+    readonly error: unknown
+  }
+  /** Nothing is published or cleaned up until an operator has looked. */
+  'outbox-refused': { readonly relay: string; readonly reason: string }
+  /** One partition of the outbox was looked at: what is `busy` or `locked` for long deserves a look. */
+  'outbox-rotated': {
+    readonly relay: string
+    readonly slot: number
+    readonly result: 'cleaned' | 'empty' | 'busy' | 'locked'
+  }
+  /** How the outbox is doing, every now and then; `owned` are the shards of this relay. */
+  'outbox-status': {
+    readonly relay: string
+    readonly owned: readonly number[]
+    readonly pending: number
+    readonly oldestAgeMs: number | null
+    readonly delayed: number
+    readonly dead: number
+    /** Shards that no relay holds. */
+    readonly unheld: number
+  }
 }
 
 export type CircuitState = 'closed' | 'open' | 'half-open'

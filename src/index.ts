@@ -85,3 +85,15 @@ export {
 export { retry, type RetryOptions } from './retry/retry.ts'
 export { timeout, type TimeoutOptions } from './retry/timeout.ts'
 export { resilient, type ResilientOptions } from './resilient.ts'
+export { type AddOptions, type Outbox, type OutboxMessage, type OutboxOptions } from './outbox/outbox.ts'
+export { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from './outbox/relay.ts'
+export {
+  type Attendance,
+  type DeadRow,
+  type OutboxLease,
+  type OutboxRow,
+  type OutboxStatus,
+  type OutboxStore,
+  type Rotation,
+  type ShardStatus,
+} from './outbox/store.ts'

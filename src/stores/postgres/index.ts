@@ -1,3 +1,28 @@
 export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency-store.ts'
 export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
 export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'
+export { inTransaction, type Begin, type InTransactionOptions } from './in-transaction.ts'
+export { postgresjsRunner, type DrizzleSlice, type KyselySlice, type PostgresjsSlice } from './runners.ts'
+export {
+  drizzleTransaction,
+  kyselyTransaction,
+  postgresjsTransaction,
+  transaction,
+  type TransactionMiddleware,
+} from './transaction.ts'
+export { outboxGrants, type OutboxGrants, type OutboxLayout } from './outbox-schema.ts'
+export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox-store.ts'
+export {
+  viaDrizzle,
+  viaKnex,
+  viaKysely,
+  viaPostgresJs,
+  viaPrisma,
+  viaQuery,
+  type KnexSlice,
+  type OutboxValue,
+  type QueryRunner,
+  type Template,
+  type Via,
+} from './outbox-via.ts'
+export { postgresOutbox, type PostgresOutboxOptions } from './outbox.ts'

@@ -1,0 +1,151 @@
+import { encode, type Codec } from '../codecs/codec.ts'
+import { PermanentError } from '../errors.ts'
+import { headersFrom, type Bytes, type HeaderValue } from '../message.ts'
+import { requireCount, requireMethods } from '../options.ts'
+import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../publisher.ts'
+import { headersToJson } from './headers-json.ts'
+
+/** Messages that leave together with a transaction: all of them if it commits, none if it does not. */
+export interface Outbox<Tx, Body = Bytes> {
+  /**
+   * Adds messages as part of `tx`, in the order given, and resolves to their ids. Nothing leaves before the commit.
+   * @throws PermanentError when a message can never travel: too large, not bytes, no destination. Nothing is written.
+   */
+  add(
+    tx: Tx,
+    messages: OutboxMessage<Body> | readonly OutboxMessage<Body>[],
+    options?: AddOptions,
+  ): Promise<readonly string[]>
+}
+
+export interface OutboxMessage<Body = Bytes> {
+  /** The topic, queue or subject. */
+  readonly destination: string
+  readonly body: Body
+  /** Stays the same however often the message is published. @defaultValue a random UUID */
+  readonly id?: string
+  /** Messages of one key leave in the order of the lock that their transactions share. @defaultValue null */
+  readonly key?: string | null
+  /** @defaultValue the destination */
+  readonly type?: string
+  readonly headers?: Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
+  /** Not before then: a date, or ms since 1970. Ordered by when it falls due. */
+  readonly delayUntil?: Date | number
+}
+
+export interface AddOptions {
+  /** Locks each key until the transaction ends, so that order holds where nothing else serialises its writers. @defaultValue false */
+  readonly strictOrder?: boolean
+}
+
+export interface OutboxOptions<Body = Bytes> {
+  /** The largest message: body, key and headers together. @defaultValue 900_000, below Kafka's own limit of 1 MiB a batch */
+  readonly maxBytes?: number
+  /** Keeps a message that is too large elsewhere, and says what travels instead of it. */
+  readonly claimCheck?: (message: Outgoing) => Promise<Pick<Outgoing, 'body'> & Partial<Outgoing>>
+  /** Makes `add` take typed bodies. */
+  readonly codec?: Pick<Codec<Body>, 'encode'>
+  /** What else to do with the encoded messages on their way in, such as adding a trace context. */
+  readonly through?: PublishMiddleware<Bytes>
+}
+
+/** One row to insert. */
+export interface OutboxEntry {
+  readonly id: string
+  readonly destination: string
+  readonly key: string | null
+  readonly type: string
+  /** JSON text, see `headersToJson`; `null` for none. */
+  readonly headers: string | null
+  readonly body: Bytes
+  readonly dueMs: number | null
+}
+
+/** The part of an outbox that knows no database: `insert` writes the rows that this prepares and checks. */
+export function outbox<Tx, Body = Bytes>(
+  insert: (tx: Tx, entries: readonly OutboxEntry[], options: AddOptions) => Promise<void>,
+  { maxBytes = 900_000, claimCheck, codec, through = (next) => next }: OutboxOptions<Body> = {},
+): Outbox<Tx, Body> {
+  requireCount('outbox', { maxBytes })
+  if (codec !== undefined) requireMethods('outbox', 'codec', codec, ['encode'])
+  const encoded: PublishMiddleware<Body, Bytes> = codec === undefined ? bytesOnly : encode(codec)
+
+  async function fitting(message: Outgoing): Promise<OutboxEntry> {
+    const entry = entryOf(message)
+    if (sizeOf(entry) <= maxBytes) return entry
+    if (claimCheck === undefined)
+      throw refused(
+        message,
+        `has ${sizeOf(entry)} bytes, more than maxBytes ${maxBytes}; raise it or give a claimCheck`,
+      )
+    const smaller = entryOf({ ...message, ...(await claimCheck(message)) })
+    if (sizeOf(smaller) <= maxBytes) return smaller
+    throw refused(message, `has ${sizeOf(smaller)} bytes after its claim check, more than maxBytes ${maxBytes}`)
+  }
+
+  return {
+    async add(tx, messages, options = {}) {
+      const list = isList(messages) ? messages : [messages]
+      if (list.length === 0) return []
+      let ids: readonly string[] = []
+      const write: Publish<Bytes> = async (all) => {
+        // Every message is checked before the first is written.
+        const entries = await Promise.all(all.map(fitting))
+        ids = entries.map((entry) => entry.id)
+        await insert(tx, entries, options)
+      }
+      await encoded(through(write))(list.map(completed))
+      return ids
+    },
+  }
+}
+
+interface Scheduled<Body> extends Outgoing<Body> {
+  readonly dueMs: number | null
+}
+
+function completed<Body>({ headers = {}, delayUntil, ...message }: OutboxMessage<Body>): Scheduled<Body> {
+  if (typeof message.destination !== 'string' || message.destination === '')
+    throw new PermanentError('outbox: a message has no destination')
+  const dueMs = delayUntil === undefined ? null : Number(delayUntil)
+  const whole = outgoing({ ...message, headers: headersFrom(Object.entries(headers)) })
+  if (dueMs !== null && !Number.isFinite(dueMs)) throw refused(whole, 'has a delayUntil that is not a date')
+  return { ...whole, dueMs }
+}
+
+function entryOf(message: Outgoing): OutboxEntry {
+  const { id, destination, key, type, body } = message
+  for (const [name, value] of Object.entries({ id, destination, type, key: key ?? '-' })) {
+    if (typeof value !== 'string' || value === '') throw refused(message, `needs a text as ${name}`)
+    // PostgreSQL refuses NUL in a text, and a lone surrogate has no UTF-8.
+    if (value.includes('\0') || !value.isWellFormed()) throw refused(message, `has a ${name} that is not plain text`)
+  }
+  return { id, destination, key, type, body, headers: headersToJson(message), dueMs: dueOf(message) }
+}
+
+function sizeOf({ body, headers, key }: OutboxEntry): number {
+  return (body?.byteLength ?? 0) + Buffer.byteLength(headers ?? '') + Buffer.byteLength(key ?? '')
+}
+
+/** Middleware passes on what it does not know, as long as it copies messages with a spread. */
+function dueOf(message: Outgoing): number | null {
+  return 'dueMs' in message && typeof message.dueMs === 'number' ? message.dueMs : null
+}
+
+const bytesOnly: PublishMiddleware<never, Bytes> = (next) => (messages, options) =>
+  next(messages.map(requireBytes), options)
+
+function requireBytes(message: Outgoing<unknown>): Outgoing {
+  const { body } = message
+  if (body !== null && !(body instanceof Uint8Array))
+    throw refused(message, `has a body that is neither bytes nor null: give the outbox a codec`)
+  return { ...message, body }
+}
+
+function refused(message: Outgoing<unknown>, why: string): PermanentError {
+  return new PermanentError(`outbox: the message ${message.id} to ${message.destination} ${why}`)
+}
+
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value)
+}

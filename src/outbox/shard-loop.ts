@@ -1,0 +1,165 @@
+import type { Clock } from '../clock.ts'
+import { HoldfastError } from '../errors.ts'
+import { emitter } from '../events.ts'
+import type { Publisher } from '../publisher.ts'
+import { publishRows } from './publish-rows.ts'
+import type { DeadRow, OutboxLease, OutboxRow } from './store.ts'
+import type { Wake } from './wake.ts'
+
+export interface ShardLoopParts {
+  readonly relay: string
+  readonly lease: OutboxLease
+  readonly publisher: Publisher
+  readonly news: Wake
+  readonly leaseMs: number
+  /** On the local clock, counted from before the claim was sent. */
+  readonly leaseEndsMs: number
+  readonly batchRows: number
+  readonly batchBytes: number
+  readonly minPollMs: number
+  readonly maxPollMs: number
+  readonly duePollMs: number
+  readonly publishTimeoutMs: number
+  readonly minRetryMs: number
+  readonly maxRetryMs: number
+  readonly oneInFlightPerKey: boolean
+  readonly clock: Clock
+  readonly random: () => number
+  /** Aborts when even what was begun has to end. */
+  readonly drained: AbortSignal
+}
+
+export interface ShardLoop {
+  /** After the page at hand the shard goes back. */
+  stop(): void
+  /** Why nothing is published right now; `null` while it is. */
+  outage(): string | null
+  /** Never rejects. */
+  readonly ended: Promise<Ending>
+}
+
+interface Ending {
+  readonly change: 'released' | 'lost' | 'failed'
+  readonly error?: unknown
+}
+
+const published = emitter('outbox-published')
+const outageEvent = emitter('outbox-outage')
+const deadEvent = emitter('outbox-dead')
+
+/** Reads, publishes and settles one shard, page after page, for as long as its lease holds. */
+export function shardLoop(parts: ShardLoopParts): ShardLoop {
+  const { relay, lease, news, leaseMs, batchRows, batchBytes, minPollMs, maxPollMs, duePollMs, clock, drained } = parts
+  const { shard } = lease
+  const stopping = new AbortController()
+  // Aborts the publishing of a shard that is no longer ours.
+  const gone = new AbortController()
+  let endsMs = parts.leaseEndsMs
+  let outage: string | null = null
+  drained.addEventListener('abort', () => gone.abort(drained.reason), { signal: gone.signal })
+
+  const publish = publishRows({
+    ...parts,
+    timeoutMs: parts.publishTimeoutMs,
+    onOutage(error, nextInMs) {
+      outage = error instanceof Error ? error.message : String(error)
+      if (outageEvent.active()) outageEvent.publish({ relay, shard, error, nextInMs })
+    },
+    onDead(row, error) {
+      const { id: messageId, destination } = row
+      if (deadEvent.active()) deadEvent.publish({ relay, shard, messageId, destination, error })
+    },
+  })
+
+  /** What is not answered before the lease ends is as good as lost. */
+  async function held<T>(call: Promise<T | 'lost'>): Promise<T> {
+    const answer = await before(endsMs, call)
+    if (answer === 'lost') throw lost
+    return answer
+  }
+
+  async function renewLease(): Promise<void> {
+    const sentAtMs = clock.now()
+    await held(lease.renew())
+    endsMs = sentAtMs + leaseMs
+  }
+
+  function before<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const cancel = clock.after(deadlineMs - clock.now(), () => reject(expired))
+      work.then(resolve, reject).finally(cancel)
+    })
+  }
+
+  /** Keeps the lease while a page is being published, and ends the publishing when that fails. */
+  function renewing(): () => void {
+    let cancel = clock.after(leaseMs / 3, renew)
+    let ended = false
+    async function renew(): Promise<void> {
+      try {
+        await renewLease()
+      } catch (error) {
+        if (error === lost || clock.now() >= endsMs) return gone.abort(error)
+      }
+      if (!ended) cancel = clock.after(leaseMs / 3, renew)
+    }
+    return () => {
+      ended = true
+      cancel()
+    }
+  }
+
+  async function publishPage(rows: readonly OutboxRow[]): Promise<void> {
+    // A process that was paused must not send what another relay may have sent meanwhile.
+    if (clock.now() > endsMs - leaseMs / 3) await renewLease()
+    const startedMs = clock.now()
+    const stopRenewing = renewing()
+    let dead: readonly DeadRow[]
+    try {
+      dead = await publish(rows, gone.signal)
+    } finally {
+      stopRenewing()
+    }
+    outage = null
+    const publishMs = clock.now() - startedMs
+    await held<'ok'>(lease.settle(dead))
+    if (!published.active()) return
+    const lagMs = rows.reduce((most, { ageMs }) => Math.max(most, ageMs), 0) + publishMs
+    published.publish({ relay, shard, messages: rows.length - dead.length, dead: dead.length, lagMs, publishMs })
+  }
+
+  async function run(): Promise<Ending> {
+    let dueAtMs = clock.now()
+    let busyAtMs = clock.now()
+    try {
+      while (!stopping.signal.aborted) {
+        const seen = news.pokes()
+        if (clock.now() >= dueAtMs) {
+          const moved = await before(endsMs, lease.moveDue(batchRows))
+          if (moved < batchRows) dueAtMs = clock.now() + duePollMs
+        }
+        if (clock.now() > endsMs - leaseMs / 2) await renewLease()
+        const rows = await held<readonly OutboxRow[]>(lease.read(batchRows, batchBytes))
+        if (rows.length > 0) {
+          await publishPage(rows)
+          busyAtMs = clock.now()
+          continue
+        }
+        // A tenth of the time since the last message: what comes at a steady rate is found soon, and idling costs little.
+        const idleMs = Math.min(maxPollMs, Math.max(minPollMs, (clock.now() - busyAtMs) / 10))
+        await news.wait(idleMs, seen, stopping.signal)
+      }
+      await before(clock.now() + leaseMs, lease.release())
+      return { change: 'released' }
+    } catch (error) {
+      gone.abort(error)
+      if (error === lost) return { change: 'lost' }
+      return { change: 'failed', error }
+    }
+  }
+
+  return { stop: () => stopping.abort(), outage: () => outage, ended: run() }
+}
+
+const lost = new HoldfastError('unavailable', 'outbox: another relay holds the shard')
+const expired = new HoldfastError('timed-out', 'outbox: the store did not answer before the lease ended')

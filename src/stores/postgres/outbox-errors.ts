@@ -1,0 +1,44 @@
+import { HoldfastError } from '../../errors.ts'
+
+/** Says what a database error means for the outbox, and what to do; other errors stay as they are. */
+export function explained(error: unknown, schema: string): unknown {
+  const say = (code: 'bad-schema' | 'unavailable', what: string): HoldfastError =>
+    new HoldfastError(code, `outbox: ${what}`, { cause: error })
+  switch (sqlState(error) ?? '') {
+    case '42P01':
+    case '42703':
+    case '42883':
+    case '3F000':
+      return say('bad-schema', `the schema ${schema} has no outbox, or an older one: run migrate(pool, { schema })`)
+    case '42501':
+      return say('bad-schema', `this role lacks a right (${messageOf(error)}): run what outboxGrants() prints`)
+    case '25006':
+      return say('unavailable', 'this connection is read-only (a replica, or a read-only transaction): use the primary')
+    case '55000':
+      return /recovery/.test(messageOf(error))
+        ? say('unavailable', 'this server is a standby: the outbox works on the primary only')
+        : error
+    default:
+      return error
+  }
+}
+
+/** The SQLSTATE, wherever the client or its query builder put it. */
+export function sqlState(error: unknown): string | undefined {
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    const states = [at, Reflect.get(at, 'meta'), Reflect.get(at, 'driverError')].map(codeOf)
+    const found = states.find((state) => state !== undefined)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function codeOf(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const code: unknown = Reflect.get(value, 'code')
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^P20\d\d$/.test(code) ? code : undefined
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,218 @@
+import type { Clock } from '../../clock.ts'
+import { withHeaders } from '../../message.ts'
+import { headersFromJson } from '../../outbox/headers-json.ts'
+import { outboxIdHeader, type DeadRow, type OutboxLease, type OutboxRow } from '../../outbox/store.ts'
+import { parseSnapshot } from './outbox-snapshot.ts'
+import type { OutboxStatements } from './outbox-statements.ts'
+import type { QueryAnswer } from './queryable.ts'
+import { field, numberField, textField } from './rows.ts'
+
+export interface LeaseParts {
+  /** The answer of the claim. */
+  readonly claimed: unknown
+  readonly leaseMs: number
+  readonly persistEveryMs: number
+  readonly flushedOnly: boolean
+  readonly statements: OutboxStatements
+  readonly run: (text: string, values: unknown[]) => Promise<QueryAnswer>
+  readonly clock: Clock
+}
+
+/** What the shard has read: everything visible in `snapshot`, and of a large window all up to `pos`. */
+interface Position {
+  readonly snapshot: string
+  readonly window: StoredWindow | null
+}
+
+interface StoredWindow {
+  readonly to: string
+  readonly pos: string
+  readonly end: string
+}
+
+interface Page {
+  readonly rows: readonly OutboxRow[]
+  readonly next: Position
+}
+
+/** One leased shard: the windows of it, one after the other. */
+export function postgresOutboxLease({
+  claimed,
+  leaseMs,
+  persistEveryMs,
+  flushedOnly,
+  statements,
+  run,
+  clock,
+}: LeaseParts): OutboxLease {
+  const shard = numberField(claimed, 'shard')
+  const epoch = text(claimed, 'epoch')
+  const timeline = text(claimed, 'timeline')
+  const prefix = `${text(claimed, 'source')}/${Number.parseInt(timeline, 16)}/`
+  // A stored window is continued where it was; opened afresh, its position would skip rows.
+  let at: Position = { snapshot: text(claimed, 'snapshot'), window: storedWindow(claimed) }
+  // Where the shard stands once what was read last is settled.
+  let pending: Position | null = null
+  // Published since the position was stored.
+  let dirty = false
+  let storedAtMs = clock.now()
+  let lost = false
+
+  async function persist(position: Position, dead: readonly DeadRow[] = []): Promise<boolean> {
+    const { snapshot, window } = position
+    const sentAtMs = clock.now()
+    const { rows } = await run(statements.advance, [
+      shard,
+      epoch,
+      timeline,
+      snapshot,
+      window?.to ?? null,
+      window?.pos ?? null,
+      window?.end ?? null,
+      leaseMs,
+      dead.map((row) => row.position),
+      dead.map((row) => row.error.slice(0, 1024)),
+    ])
+    if (numberField(rows[0], 'held') !== 1) return !(lost = true)
+    dirty = false
+    storedAtMs = sentAtMs
+    return true
+  }
+
+  /** Everything new, where that is one page at most; else the window is stored and read page by page. */
+  async function open(maxRows: number, maxBytes: number): Promise<Page | 'lost' | 'spanned'> {
+    const { xmax, running } = parseSnapshot(at.snapshot)
+    const { rows } = await run(statements.open, [shard, xmax, running, maxRows + 1, maxBytes])
+    const head = rows.find((row) => field(row, 'branch') === 0)
+    // In memory the snapshot may be ahead of the stored one; on another timeline it hides what is new there.
+    if (text(head, 'timeline') !== timeline) return lose()
+    const found = rows.filter((row) => field(row, 'branch') !== 0)
+    if (found.length > maxRows || found.some((row) => field(row, 'cut') === true)) return span(xmax, running)
+    if (flushedOnly && found.length > 0) await flushed(text(head, 'lsn'))
+    const page = found.map((row) => rowFrom(row, numberField(head, 'now_ms'))).sort(byPosition)
+    return { rows: page, next: { snapshot: text(head, 'sn'), window: null } }
+  }
+
+  async function span(xmax: string, running: readonly string[]): Promise<'lost' | 'spanned'> {
+    const { rows } = await run(statements.span, [shard, xmax, running])
+    const [bounds] = rows
+    if (flushedOnly) await flushed(text(bounds, 'lsn'))
+    const window = { to: text(bounds, 'sn'), pos: text(bounds, 'pos'), end: text(bounds, 'last') }
+    // Before any page of it: a successor that opened another window would go on at a position of this one.
+    at = { snapshot: at.snapshot, window }
+    return (await persist(at)) ? 'spanned' : 'lost'
+  }
+
+  async function page({ snapshot }: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
+    const { rows } = await run(statements.page, [shard, window.pos, window.to, snapshot, maxRows, maxBytes])
+    const end = BigInt(window.end)
+    const last = rows.length === 0 ? null : text(rows.at(-1), 'id')
+    const over = last === null || BigInt(last) >= end
+    return {
+      rows: rows
+        .filter((row) => field(row, 'ok') === true && BigInt(text(row, 'id')) <= end)
+        .map((row) => rowFrom(row, numberField(row, 'now_ms'))),
+      next: over ? { snapshot: window.to, window: null } : { snapshot, window: { ...window, pos: last } },
+    }
+  }
+
+  /** Waits until what is visible is also on the disk, so that no crash of the server can take it back. */
+  async function flushed(lsn: string): Promise<void> {
+    for (;;) {
+      const { rows } = await run(statements.flushed, [lsn])
+      if (field(rows[0], 'flushed') === true) return
+      await new Promise<void>((resolve) => clock.after(5, resolve))
+    }
+  }
+
+  function rowFrom(row: unknown, nowMs: number): OutboxRow {
+    const position = text(row, 'id')
+    const timeMs = numberField(row, 'time_ms')
+    const payload = field(row, 'payload')
+    return {
+      position,
+      destination: text(row, 'topic'),
+      key: textField(row, 'key'),
+      type: text(row, 'type'),
+      id: text(row, 'message_id'),
+      headers: withHeaders(headersFromJson(textField(row, 'headers')), { [outboxIdHeader]: prefix + position }),
+      body: payload instanceof Uint8Array ? payload : null,
+      timeMs,
+      ageMs: Math.max(0, nowMs - timeMs),
+    }
+  }
+
+  function lose(): 'lost' {
+    lost = true
+    return 'lost'
+  }
+
+  return {
+    shard,
+    epoch: BigInt(epoch),
+    async read(maxRows, maxBytes) {
+      for (;;) {
+        if (lost) return 'lost'
+        pending = null
+        const { window } = at
+        const found = window === null ? await open(maxRows, maxBytes) : await page(at, window, maxRows, maxBytes)
+        if (found === 'lost') return 'lost'
+        if (found === 'spanned') continue
+        if (found.rows.length > 0) {
+          pending = found.next
+          return found.rows
+        }
+        // Nothing to publish: the position moves in memory, and a window that is over may be followed by another.
+        at = found.next
+        if (window !== null) {
+          dirty = true
+          continue
+        }
+        const sinceMs = clock.now() - storedAtMs
+        if (((dirty && sinceMs >= persistEveryMs) || sinceMs >= leaseMs / 3) && !(await persist(at))) return 'lost'
+        return []
+      }
+    },
+    async settle(dead) {
+      if (lost) return 'lost'
+      const paged = at.window !== null
+      if (pending !== null) at = pending
+      pending = null
+      dirty = true
+      // A small window costs no write of its own: a crash repeats what was published since the last one.
+      const due = paged || dead.length > 0 || clock.now() - storedAtMs >= persistEveryMs
+      return !due || (await persist(at, dead)) ? 'ok' : 'lost'
+    },
+    async renew() {
+      if (lost) return 'lost'
+      const { rows } = await run(statements.renew, [shard, epoch, timeline, leaseMs])
+      return rows.length === 1 ? 'ok' : lose()
+    },
+    async moveDue(maxRows) {
+      const due = await run(statements.due, [shard])
+      if (field(due.rows[0], 'due') !== true) return 0
+      const { rowCount } = await run(statements.moveDue, [shard, epoch, maxRows])
+      return rowCount ?? 0
+    },
+    async release() {
+      if (lost || !(await persist(at))) return
+      lost = true
+      await run(statements.release, [shard, epoch])
+    },
+  }
+}
+
+function storedWindow(claimed: unknown): StoredWindow | null {
+  const to = textField(claimed, 'win_to')
+  return to === null ? null : { to, pos: text(claimed, 'win_pos'), end: text(claimed, 'win_end') }
+}
+
+function byPosition(a: OutboxRow, b: OutboxRow): number {
+  return BigInt(a.position) < BigInt(b.position) ? -1 : 1
+}
+
+function text(row: unknown, name: string): string {
+  const value = field(row, name)
+  if (typeof value !== 'string') throw new TypeError(`outbox: the database sent no ${name}`)
+  return value
+}

@@ -1,0 +1,4 @@
+import type { Migration } from './migration.ts'
+import { outboxSchema } from './outbox-schema.ts'
+
+export const outboxMigration: Migration = { version: 2, name: 'outbox', sql: (schema) => outboxSchema(schema) }
