@@ -29,7 +29,6 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** What one adapter may import beyond its kind: PostgreSQL's outbox is `outbox()` with its inserts. */
 const EXTRAS: Readonly<Record<string, readonly string[]>> = { 'stores/postgres': ['outbox'] }
 
-
 /** Packages by the room that may import them; all but these three are for their types alone. */
 const VENDORS: Readonly<Record<string, readonly string[]>> = {
   retry: ['cockatiel'],
