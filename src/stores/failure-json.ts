@@ -14,13 +14,13 @@ export function failureFromJson(text: string | null): Failure {
   const attempts = read('attempts')
   return {
     reason: reasons.find((reason) => reason === read('reason')) ?? 'unhandled',
-    errorName: text(read('errorName')),
-    errorMessage: text(read('errorMessage')),
+    errorName: asText(read('errorName')),
+    errorMessage: asText(read('errorMessage')),
     attempts: typeof attempts === 'number' ? attempts : 0,
   }
 }
 
-function text(value: unknown): string {
+function asText(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 

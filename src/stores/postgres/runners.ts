@@ -1,0 +1,78 @@
+import type { StatementRunner } from '../../delivery.ts'
+import { numberField } from './rows.ts'
+
+/** What a postgres.js `sql`, or a transaction of it, is asked for. */
+export interface PostgresjsSlice {
+  unsafe(text: string, values?: (string | number | null)[]): PromiseLike<readonly unknown[]>
+}
+
+/** What a Kysely transaction is asked for. */
+export interface KyselySlice {
+  executeQuery(query: KyselyQuery): Promise<{ readonly rows: readonly unknown[]; readonly numAffectedRows?: bigint }>
+}
+/** As `CompiledQuery.raw` makes them. */
+export interface KyselyQuery {
+  readonly sql: string
+  readonly parameters: readonly unknown[]
+  readonly query: { readonly kind: 'RawNode'; readonly sqlFragments: readonly string[]; readonly parameters: never[] }
+  readonly queryId: { readonly queryId: string }
+}
+
+/** What a Drizzle transaction is asked for, whichever driver it is on. */
+export interface DrizzleSlice {
+  execute(text: string): PromiseLike<unknown>
+}
+
+/** postgres.js as what the idempotency store takes: `postgresIdempotencyStore(postgresjsRunner(sql))`. */
+export function postgresjsRunner(sql: PostgresjsSlice): StatementRunner {
+  return {
+    async query(text, values) {
+      const rows = await sql.unsafe(text, values as (string | number | null)[])
+      return { rows, rowCount: countIn(rows, 'count') }
+    },
+  }
+}
+
+export function kyselyRunner(tx: KyselySlice): StatementRunner {
+  return {
+    async query(sql, parameters) {
+      const { rows, numAffectedRows } = await tx.executeQuery({
+        sql,
+        parameters,
+        query: { kind: 'RawNode', sqlFragments: [sql], parameters: [] },
+        queryId: { queryId: 'holdfast' },
+      })
+      return { rows, rowCount: numAffectedRows === undefined ? rows.length : Number(numAffectedRows) }
+    },
+  }
+}
+
+/** Drizzle takes parameters only through its own `sql`, which is not ours to import: the values stand in the text. */
+export function drizzleRunner(tx: DrizzleSlice): StatementRunner {
+  return {
+    async query(text, values) {
+      const result = await tx.execute(withLiterals(text, values))
+      return { rows: [], rowCount: countIn(result, 'rowCount') ?? countIn(result, 'count') }
+    },
+  }
+}
+
+/**
+ * A statement with its values written into it. Text goes as the hex digits of its bytes: there is nothing in them that
+ * any setting or encoding of a connection could take for the end of a literal.
+ */
+export function withLiterals(text: string, values: readonly unknown[]): string {
+  return text.replace(/\$(\d+)/g, (_, place: string) => literal(values[Number(place) - 1]))
+}
+
+function literal(value: unknown): string {
+  if (value === null || value === undefined) return 'null'
+  if (typeof value === 'bigint' || (typeof value === 'number' && Number.isFinite(value))) return `(${value})`
+  if (typeof value !== 'string') throw new TypeError(`a value of type ${typeof value} has no literal`)
+  return `pg_catalog.convert_from(pg_catalog.decode('${Buffer.from(value).toString('hex')}', 'hex'), 'UTF8')`
+}
+
+function countIn(result: unknown, name: string): number | null {
+  const count = numberField(result, name)
+  return Number.isNaN(count) ? null : count
+}

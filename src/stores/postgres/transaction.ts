@@ -1,0 +1,88 @@
+import type { Claimed, Delivery, Middleware } from '../../delivery.ts'
+import { HoldfastError, isAbandoned } from '../../errors.ts'
+import { requireMethods } from '../../options.ts'
+import { saysServerIsDown, sqlState } from './failures.ts'
+import { inTransaction, type Begin } from './in-transaction.ts'
+import type { PoolClientSlice, PoolSlice } from './queryable.ts'
+import {
+  drizzleRunner,
+  kyselyRunner,
+  postgresjsRunner,
+  type DrizzleSlice,
+  type KyselySlice,
+  type PostgresjsSlice,
+} from './runners.ts'
+
+/** What a transaction stage adds and needs. */
+export type TransactionMiddleware<Tx> = Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>>
+
+/**
+ * Runs the handler in a transaction of node-postgres and gives it `tx`, the client. The effects commit together with the
+ * completion of the claim, or not at all.
+ * @throws RetryLater where the database is down, or the answer to COMMIT was lost.
+ * @throws HoldfastError `commit-refused` where the handler swallowed an error that had aborted the transaction.
+ */
+export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Client>): TransactionMiddleware<Client> {
+  requireMethods('transaction', 'pool', pool, ['connect'])
+  return inTransaction({ begin: beginOn(pool), runnerOf: (tx) => tx, checksCommit: true, poolSize: pool.options?.max })
+}
+
+/** The same for Drizzle on any driver of PostgreSQL; `tx` is Drizzle's own. */
+export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
+  transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>
+}): TransactionMiddleware<Tx> {
+  requireMethods('drizzleTransaction', 'db', db, ['transaction'])
+  return inTransaction<Tx>({ begin: (work) => db.transaction(work), runnerOf: drizzleRunner })
+}
+
+/** The same for Kysely; `tx` is its `Transaction`. */
+export function kyselyTransaction<Tx extends KyselySlice>(db: {
+  transaction(): { execute<T>(work: (tx: Tx) => Promise<T>): Promise<T> }
+}): TransactionMiddleware<Tx> {
+  requireMethods('kyselyTransaction', 'db', db, ['transaction'])
+  return inTransaction<Tx>({ begin: (work) => db.transaction().execute(work), runnerOf: kyselyRunner })
+}
+
+/** The same for postgres.js; `tx` is its `TransactionSql`. */
+export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
+  begin<T>(work: (tx: Tx) => Promise<T>): Promise<unknown>
+  begin<T>(options: string, work: (tx: Tx) => Promise<T>): Promise<unknown>
+  readonly options?: { readonly max?: number }
+}): TransactionMiddleware<Tx> {
+  return inTransaction<Tx>({ begin: (work) => sql.begin(work), runnerOf: postgresjsRunner, poolSize: sql.options?.max })
+}
+
+function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin<Client> {
+  return async function begin(work) {
+    const tx = await pool.connect()
+    // A connection that breaks between two queries says so by this event, which would end the process if nobody
+    // listened; the next query says it too.
+    const ignore = (): void => undefined
+    tx.on('error', ignore)
+    let broken = true
+    try {
+      await tx.query('begin', [])
+      try {
+        await work(tx)
+      } catch (error) {
+        // Whoever was given up still uses the client: end its connection under it. A rollback that fails changes
+        // nothing, since the connection ends and the transaction with it.
+        if (!isAbandoned(error)) broken = await tx.query('rollback', []).then(isOver, stillOpen)
+        throw error
+      }
+      const { command } = await tx.query('commit', []).catch((error: unknown) => {
+        broken = sqlState(error) === undefined || saysServerIsDown(error)
+        throw error
+      })
+      broken = false
+      if (command !== undefined && command !== 'COMMIT')
+        throw new HoldfastError('commit-refused', `the database answered ${command} to COMMIT: a statement had failed`)
+    } finally {
+      tx.off('error', ignore)
+      tx.release(broken)
+    }
+  }
+}
+
+const isOver = (): boolean => false
+const stillOpen = (): boolean => true
