@@ -41,11 +41,11 @@ export interface Hold {
 
 /** One ownership of one partition: its window and its lanes. */
 export class LaneTrack<Item> {
-  readonly window = new Watermark<Item>()
-  readonly byKey = new Map<string, Lane<Item>>()
+  readonly window: Watermark<Item> = new Watermark()
+  readonly byKey: Map<string, Lane<Item>> = new Map()
   /** Lanes that may not start yet: too far ahead, or not part of the gaps that a drain fills. */
-  readonly waiting = new LaneHeap<Lane<Item>>()
-  readonly held = new Map<Lane<Item>, Hold>()
+  readonly waiting: LaneHeap<Lane<Item>> = new LaneHeap()
+  readonly held: Map<Lane<Item>, Hold> = new Map()
   readonly onDone: () => void
   /** The ownership before this one, while a key of it still runs; and the one after. */
   before: LaneTrack<Item> | undefined
