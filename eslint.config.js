@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint'
 
 /** Correctness first, above all that no promise is forgotten; form is prettier's. */
 export default defineConfig(
-  { ignores: ['**/dist/', 'coverage/', '.services/', '.docs-check/', '**/node_modules/'] },
+  { ignores: ['**/dist/', 'coverage/', 'bench/', '.services/', '.docs-check/', '**/node_modules/'] },
   tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {

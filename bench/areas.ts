@@ -1,0 +1,24 @@
+import { compare, type Comparison, type Row } from './measure.ts'
+import { executorArea } from './areas/executor.ts'
+import { failureArea } from './areas/failure.ts'
+import { middlewareArea } from './areas/middleware.ts'
+
+export interface Area {
+  readonly says: string
+  run(rounds: number): AsyncIterable<Row>
+}
+
+export const areas: Readonly<Record<string, Area>> = {
+  pipeline: {
+    says: 'one message through the stages, in memory',
+    run: (rounds) => compared([...middlewareArea(), ...failureArea()], rounds),
+  },
+  executor: {
+    says: 'each key in order, many keys at once, without a broker',
+    run: (rounds) => compared(executorArea(), rounds),
+  },
+}
+
+async function* compared(comparisons: readonly Comparison[], rounds: number): AsyncIterable<Row> {
+  for (const comparison of comparisons) yield await compare(comparison, rounds)
+}

@@ -1,0 +1,104 @@
+/** Something to time: it does its work so many times. */
+export interface Contender {
+  readonly name: string
+  run(times: number): Promise<void> | void
+}
+
+/** What is wanted of a ratio. `speed`: how many times as fast as the other; `cost`: how many times the other's time. */
+export type Target = { readonly speed: number } | { readonly cost: number }
+
+export interface Comparison {
+  readonly area: string
+  readonly name: string
+  readonly ours: Contender
+  readonly beside: Contender
+  readonly target: Target | null
+  /** About how long one slice of one side lasts. @defaultValue 150 */
+  readonly sliceMs?: number
+  /** Why the target is missed, where it is: for the table. */
+  readonly note?: string
+}
+
+export interface Row {
+  readonly area: string
+  readonly name: string
+  readonly ratio: number
+  /** The quarter below and the quarter above of the rounds' ratios. */
+  readonly quartiles: readonly [number, number]
+  readonly beside: string
+  readonly target: string
+  readonly met: boolean | null
+  /** What the ratio is made of, median of the rounds, or what was measured where there is no other side. */
+  readonly detail: string
+}
+
+/** Times both sides in turn, round by round, so that a drift of the machine falls on both. */
+export async function compare(comparison: Comparison, rounds: number): Promise<Row> {
+  const { area, name, ours, beside, target, sliceMs = 150 } = comparison
+  const oursTimes = await calibrate(ours, sliceMs)
+  const besideTimes = await calibrate(beside, sliceMs)
+  const oursNs: number[] = []
+  const besideNs: number[] = []
+  const ratios: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    const sides = [
+      async () => oursNs.push(await time(ours, oursTimes)),
+      async () => besideNs.push(await time(beside, besideTimes)),
+    ]
+    if (round % 2 === 1) sides.reverse()
+    for (const side of sides) await side()
+    const [mine = NaN, theirs = NaN] = [oursNs.at(-1), besideNs.at(-1)]
+    ratios.push(isCost(target) ? mine / theirs : theirs / mine)
+  }
+  const ratio = quantile(ratios, 0.5)
+  return {
+    area,
+    name,
+    ratio,
+    quartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
+    beside: beside.name,
+    target: targetText(target),
+    met: target === null ? null : isCost(target) ? ratio <= target.cost : ratio >= target.speed,
+    detail: `${duration(quantile(oursNs, 0.5))} beside ${duration(quantile(besideNs, 0.5))}`,
+  }
+}
+
+async function calibrate(contender: Contender, sliceMs: number): Promise<number> {
+  let times = 1
+  for (;;) {
+    const ns = (await time(contender, times)) * times
+    if (ns > sliceMs * 1e6 * 0.5) return Math.max(1, Math.round((times * sliceMs * 1e6) / ns))
+    times = Math.max(times * 2, Math.min(times * 20, Math.round((times * sliceMs * 1e6) / Math.max(ns, 1))))
+  }
+}
+
+/** Nanoseconds for one time. */
+async function time(contender: Contender, times: number): Promise<number> {
+  globalThis.gc?.()
+  const startMs = performance.now()
+  await contender.run(times)
+  return ((performance.now() - startMs) * 1e6) / times
+}
+
+export function quantile(values: readonly number[], at: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const place = (sorted.length - 1) * at
+  const below = sorted[Math.floor(place)] ?? NaN
+  const above = sorted[Math.ceil(place)] ?? NaN
+  return below + (above - below) * (place - Math.floor(place))
+}
+
+export function targetText(target: Target | null): string {
+  if (target === null) return '–'
+  return isCost(target) ? `≤ ${target.cost}×` : `≥ ${target.speed}×`
+}
+
+export function isCost(target: Target | null): target is { readonly cost: number } {
+  return target !== null && 'cost' in target
+}
+
+export function duration(ns: number): string {
+  if (ns < 1000) return `${ns.toFixed(0)} ns`
+  if (ns < 1e6) return `${(ns / 1000).toFixed(1)} µs`
+  return `${(ns / 1e6).toFixed(1)} ms`
+}

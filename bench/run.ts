@@ -1,0 +1,60 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { areas, type Area } from './areas.ts'
+import { chart } from './chart.ts'
+import { hardware, table } from './report.ts'
+import type { Row } from './measure.ts'
+
+const usage = `Usage: npm run bench -- [area…] [--rounds N] [--json] [--write]
+
+  areas      ${Object.keys(areas).join(' ')}   (default: all)
+  --rounds   interleaved rounds for each figure (default 9)
+  --json     prints an array of rows and nothing else
+  --write    writes docs/performance/ (table and charts)`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '9' },
+    json: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+const rounds = Number(values.rounds)
+const unknown = positionals.filter((name) => !Object.hasOwn(areas, name))
+if (values.help || unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+  if (unknown.length > 0) console.error(`bench: no area '${unknown.join("', '")}'`)
+  else if (!values.help) console.error(`bench: --rounds must be an integer of at least 1, got ${values.rounds}`)
+  console.error(usage)
+  process.exit(values.help ? 0 : 2)
+}
+
+const say = (line: string): void => void (values.json || process.stderr.write(`${line}\n`))
+const rows: Row[] = []
+const wanted = positionals.length > 0 ? positionals : Object.keys(areas)
+say(hardware())
+for (const name of wanted) {
+  const area: Area | undefined = areas[name]
+  if (area === undefined) continue
+  say(`${name}: ${area.says}`)
+  for await (const row of area.run(rounds)) {
+    rows.push(row)
+    say(`  ${table([row]).split('\n').at(-1) ?? ''}`)
+  }
+}
+
+if (values.json) console.log(JSON.stringify(rows, null, 2))
+else console.log(`\n${table(rows)}`)
+if (values.write) {
+  const folder = new URL('../docs/performance/', import.meta.url)
+  await mkdir(folder, { recursive: true })
+  for (const name of wanted) {
+    const own = rows.filter(({ area }) => area === name)
+    if (own.length === 0) continue
+    await writeFile(new URL(`${name}.md`, folder), `${hardware()}\n\n${table(own)}\n`)
+    await writeFile(new URL(`${name}.svg`, folder), chart(name, own))
+  }
+}
+// Pools and timers of the peers would keep the process alive.
+process.exit(0)
