@@ -9,7 +9,8 @@ const CEILING_BYTES = 12 * 1024
 it('keeps the own code of the root entry within 12 KB', async () => {
   const own = await bundled(['cockatiel'])
   const all = await bundled([])
-  const times = await Promise.all(Array.from({ length: 5 }, importMs))
+  const times: number[] = []
+  while (times.length < 5) times.push(await importMs())
   console.log(
     `root entry, minified and gzipped: ${own} bytes of ${CEILING_BYTES} of our own, ` +
       `${all - own} more with cockatiel; imported in ${median(times).toFixed(1)} ms`,
