@@ -4,3 +4,11 @@ export {
   type ContractCase,
   type IdempotencyStoreHarness,
 } from './idempotency-store-contract.ts'
+export {
+  transportContract,
+  type TestConsumer,
+  type TestConsumerOptions,
+  type TestTransport,
+  type TransportFeatures,
+  type TransportUnderTest,
+} from './transport-contract.ts'

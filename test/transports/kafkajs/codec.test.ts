@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { KafkaMessage } from 'kafkajs'
+import { headersFrom } from '../../../src/message.ts'
 import { outgoing } from '../../../src/publisher.ts'
 import { deliveryFrom, recordFrom, type MessageId } from '../../../src/transports/kafkajs/codec.ts'
 import { neverAborts } from '../../../src/signals.ts'
@@ -15,7 +16,7 @@ function read(message: Partial<KafkaMessage>, id?: MessageId) {
       offset: '42',
       attributes: 0,
       ...message,
-    } as KafkaMessage,
+    },
   }
   return deliveryFrom(record, { pipeline: 'billing', group: 'g', attempt: 1, signal: neverAborts, id })
 }
@@ -87,7 +88,10 @@ describe('the kafkajs codec', () => {
       key: 'k',
       timeMs: 7,
       body,
-      headers: Object.assign(Object.create(null), { many: ['a', 'b'], raw: new Uint8Array([0xff]), __proto__x: 'z' }),
+      headers: headersFrom([
+        ['many', ['a', 'b']],
+        ['raw', new Uint8Array([0xff])],
+      ]),
     })
     const { key, value, headers } = recordFrom(message)
     const back = read({ key: key as Buffer, value: value as Buffer, headers: headers ?? {} }).message

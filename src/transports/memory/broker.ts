@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto'
+import { systemClock, type Clock } from '../../clock.ts'
+import { HoldfastError } from '../../errors.ts'
+import { badOption, requireCount, requireMs } from '../../options.ts'
+import { bytesOfKey } from '../../message.ts'
+import type { Outgoing, Publisher } from '../../publisher.ts'
+import { group, type Group } from './group.ts'
+import { partitionLog, type PartitionLog } from './log.ts'
+import { seeded } from './random.ts'
+
+export interface MemoryBrokerOptions {
+  /** Partitions of a topic that `createTopic` did not make. @defaultValue 4 */
+  readonly partitions?: number
+  /** Decides every fault. @defaultValue 1 */
+  readonly seed?: number
+  /** Unconsumed messages that one partition keeps; publishing more is refused as an outage. @defaultValue 100_000 */
+  readonly maxMessages?: number
+  /** @defaultValue none */
+  readonly faults?: MemoryFaults
+  readonly clock?: Clock
+}
+
+/** What goes wrong on purpose; every share lies between 0 and 1. */
+export interface MemoryFaults {
+  /** The share of messages that arrive twice, the second time a little later. */
+  readonly duplicates?: number
+  /** A message becomes visible up to that much later; the order within a partition stays. */
+  readonly delayMs?: number
+  /** The share of publish calls that fail before anything was written. */
+  readonly refusals?: number
+  /** The share of publish calls that fail although everything was written. */
+  readonly lostConfirms?: number
+}
+
+/** A broker inside this process: partitions, consumer groups, committed positions. Nothing outlives the process. */
+export interface MemoryBroker {
+  publisher(): Publisher
+  createTopic(topic: string, partitions: number): void
+  /** What a topic keeps now, partition by partition. */
+  messages(topic: string): readonly Outgoing[]
+  /** Where a group stands in each partition of a topic: the offset of the first message that is not acked. */
+  committed(groupId: string, topic: string): readonly number[]
+  /** Messages that a group has not acked. */
+  lag(groupId: string, topic: string): number
+  /** @internal */
+  readonly groups: (groupId: string) => Group
+}
+
+const duplicateWithinMs = 50
+
+export function memoryBroker({
+  partitions = 4,
+  seed = 1,
+  maxMessages = 100_000,
+  faults = {},
+  clock = systemClock,
+}: MemoryBrokerOptions = {}): MemoryBroker {
+  requireCount('memoryBroker', { partitions, maxMessages })
+  const { duplicates = 0, delayMs = 0, refusals = 0, lostConfirms = 0 } = faults
+  requireMs('memoryBroker', { delayMs }, 0)
+  for (const [name, share] of Object.entries({ duplicates, refusals, lostConfirms }))
+    if (!(share >= 0 && share <= 1)) throw badOption('memoryBroker', name, 'a share from 0 to 1', share)
+  const random = seeded(seed)
+  const topics = new Map<string, readonly PartitionLog[]>()
+  const groups = new Map<string, Group>()
+
+  function createTopic(topic: string, count: number): readonly PartitionLog[] {
+    requireCount('memoryBroker', { partitions: count })
+    if (topics.has(topic)) throw new HoldfastError('bad-option', `memoryBroker: the topic '${topic}' exists`)
+    const logs = Array.from({ length: count }, (_, partition) => {
+      const log: PartitionLog = partitionLog(topic, partition, maxMessages, () => consumed(log))
+      return log
+    })
+    topics.set(topic, logs)
+    return logs
+  }
+
+  function logsOf(topic: string): readonly PartitionLog[] {
+    return topics.get(topic) ?? createTopic(topic, partitions)
+  }
+
+  function consumed(log: PartitionLog): number {
+    return groups.size === 0 ? 0 : Math.min(...[...groups.values()].map((each) => each.committed(log)))
+  }
+
+  function groupOf(groupId: string): Group {
+    const known = groups.get(groupId)
+    if (known !== undefined) return known
+    const made = group(groupId, logsOf)
+    groups.set(groupId, made)
+    return made
+  }
+
+  let spread = 0
+  function append(message: Outgoing): void {
+    const logs = logsOf(message.destination)
+    const at = message.key === null ? spread++ : hash(message.key)
+    const log = logs[at % logs.length]
+    if (log === undefined) return
+    const waitMs = delayMs === 0 ? 0 : random() * delayMs
+    log.append(message, clock.now() + waitMs)
+    if (waitMs > 0) clock.after(waitMs + 1, () => wake(log))
+    else wake(log)
+  }
+
+  function wake(log: PartitionLog): void {
+    for (const reader of log.readers) reader()
+  }
+
+  async function publish(messages: readonly Outgoing[]): Promise<void> {
+    if (refusals > 0 && random() < refusals) throw new HoldfastError('unavailable', 'memory: publishing was refused')
+    for (const message of messages) {
+      append(message)
+      if (duplicates > 0 && random() < duplicates) clock.after(random() * duplicateWithinMs, () => append(message))
+    }
+    if (lostConfirms > 0 && random() < lostConfirms)
+      throw new HoldfastError('unavailable', 'memory: the confirmation was lost')
+  }
+
+  return {
+    publisher: () => ({ publish }),
+    createTopic: (topic, count) => void createTopic(topic, count),
+    messages: (topic) =>
+      logsOf(topic).flatMap((log) =>
+        Array.from({ length: log.end - log.start }, (_, at) => log.read(log.start + at, Infinity)).filter(
+          (message) => message !== undefined,
+        ),
+      ),
+    committed: (groupId, topic) => logsOf(topic).map((log) => groupOf(groupId).committed(log)),
+    lag: (groupId, topic) => logsOf(topic).reduce((sum, log) => sum + log.end - groupOf(groupId).committed(log), 0),
+    groups: groupOf,
+  }
+}
+
+/** Not for secrets: only so that one key always has one partition. */
+function hash(key: string): number {
+  return createHash('md5').update(bytesOfKey(key)).digest().readUInt32BE(0)
+}
