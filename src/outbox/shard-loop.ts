@@ -129,7 +129,8 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
   }
 
   async function run(): Promise<Ending> {
-    let dueAtMs = clock.now()
+    // Not at once: what is there already comes first.
+    let dueAtMs = clock.now() + parts.random() * duePollMs
     let busyAtMs = clock.now()
     try {
       while (!stopping.signal.aborted) {

@@ -10,6 +10,14 @@ export {
   transaction,
   type TransactionMiddleware,
 } from './transaction.ts'
+export { postgresOutboxDead, type DeadMessage, type OutboxDead } from './outbox-dead.ts'
+export {
+  adoptOutbox,
+  changeOutboxShards,
+  type Adopted,
+  type AdoptOptions,
+  type ChangeShardsOptions,
+} from './outbox-operations.ts'
 export { outboxGrants, type OutboxGrants, type OutboxLayout } from './outbox-schema.ts'
 export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox-store.ts'
 export {

@@ -24,19 +24,16 @@ export function explained(error: unknown, schema: string): unknown {
 }
 
 /** The SQLSTATE, wherever the client or its query builder put it. */
-export function sqlState(error: unknown): string | undefined {
-  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
-    const states = [at, Reflect.get(at, 'meta'), Reflect.get(at, 'driverError')].map(codeOf)
-    const found = states.find((state) => state !== undefined)
+export function sqlState(error: unknown, depth = 0): string | undefined {
+  if (typeof error !== 'object' || error === null || depth > 5) return undefined
+  const codes: readonly unknown[] = [Reflect.get(error, 'code'), Reflect.get(error, 'originalCode')]
+  const own = codes.find((code) => typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^P[12]/.test(code))
+  if (typeof own === 'string') return own
+  for (const within of ['cause', 'driverError', 'meta', 'driverAdapterError']) {
+    const found = sqlState(Reflect.get(error, within), depth + 1)
     if (found !== undefined) return found
   }
   return undefined
-}
-
-function codeOf(value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  const code: unknown = Reflect.get(value, 'code')
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^P20\d\d$/.test(code) ? code : undefined
 }
 
 function messageOf(error: unknown): string {

@@ -22,10 +22,7 @@ export const outboxVersion = 1
 export function outboxSchema(schema: string, { shards = 4, slotSeconds = 60 }: OutboxLayout = {}): string {
   return `
 create function ${schema}.outbox_version() returns int language sql immutable parallel safe as 'select ${outboxVersion}';
-create function ${schema}.outbox_shards() returns int language sql immutable parallel safe as 'select ${shards}';
-create function ${schema}.outbox_shard_of(key text, message_id text) returns smallint
-  language sql immutable parallel safe as
-  'select ((hashtextextended(coalesce(key, message_id) collate "C", 0) & 9223372036854775807) % ${shards})::smallint';
+${shardFunctions(schema, shards)}
 create function ${schema}.outbox_slot() returns smallint language sql stable parallel safe as
   'select (date_part(''epoch'', now())::bigint / ${slotSeconds} % 3)::smallint';
 
@@ -82,6 +79,15 @@ create table ${schema}.outbox_mark (
   primary key (scope, destination, source, key)
 );
 `
+}
+
+/** How many shards there are, and which one a message belongs to; `changeOutboxShards` replaces both. */
+export function shardFunctions(schema: string, shards: number): string {
+  return `create or replace function ${schema}.outbox_shards() returns int
+  language sql immutable parallel safe as 'select ${shards}';
+create or replace function ${schema}.outbox_shard_of(key text, message_id text) returns smallint
+  language sql immutable parallel safe as
+  'select ((hashtextextended(coalesce(key, message_id) collate "C", 0) & 9223372036854775807) % ${shards})::smallint';`
 }
 
 /** Nothing in a partition is updated or deleted, and it is truncated before there is anything to freeze. */

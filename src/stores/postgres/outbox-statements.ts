@@ -15,6 +15,7 @@ export interface OutboxStatements {
   readonly slots: string
   readonly lockSlot: (slot: number) => string
   readonly busy: (slot: number) => string
+  readonly unread: string
   readonly truncateSlot: (slot: number) => string
   readonly status: string
 }
@@ -29,6 +30,11 @@ export function outboxStatements(schema: string): OutboxStatements {
   const shard = `${schema}.outbox_shard`
   const cluster = `(select ${schema}.outbox_cluster())`
   const position = 'snapshot::text, win_to::text, win_pos::text, win_end::text'
+
+  const unreadIn = (table: string): string => `exists (select from ${shard} s, lateral (
+    (select 1 from ${table} p where p.shard = s.shard and p.txid >= pg_snapshot_xmax(s.snapshot) limit 1)
+    union all (select 1 from ${table} p
+      where p.shard = s.shard and p.txid = any(array(select pg_snapshot_xip(s.snapshot))) limit 1)) x)`
 
   return {
     /** The relays there are, and the place of this one among them; those that are gone are forgotten. */
@@ -139,10 +145,9 @@ select topic, key, type, message_id, headers, payload from gone order by due_at,
     busy: (
       slot: number,
     ) => `select (select count(*) from ${shard} where cluster = ${cluster}) <> ${schema}.outbox_shards()
-  or exists (select from ${shard} s, lateral (
-    (select 1 from ${schema}.outbox_${slot} p where p.shard = s.shard and p.txid >= pg_snapshot_xmax(s.snapshot) limit 1)
-    union all (select 1 from ${schema}.outbox_${slot} p
-      where p.shard = s.shard and p.txid = any(array(select pg_snapshot_xip(s.snapshot))) limit 1)) x) as busy`,
+  or ${unreadIn(`${outbox}_${slot}`)} as busy`,
+
+    unread: `select ${unreadIn(outbox)} as unread`,
 
     truncateSlot: (slot: number) => `truncate only ${schema}.outbox_${slot}`,
 
