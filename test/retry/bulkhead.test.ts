@@ -9,7 +9,7 @@ import { watched, watchUnhandled } from '../support/watch.ts'
 
 interface Running {
   readonly id: string
-  readonly end: (error?: unknown) => void
+  readonly end: (error?: Error) => void
 }
 
 /** A pipeline whose handlers run until the test ends them. */
@@ -22,10 +22,10 @@ function held(options: BulkheadOptions) {
       ({ message: { id } }) =>
         new Promise((resolve, reject) => {
           started.push(id)
-          const end = (error?: unknown): void => {
+          const end = (error?: Error): void => {
             running.splice(running.indexOf(one), 1)
             if (error === undefined) resolve(null)
-            else reject(error as Error)
+            else reject(error)
           }
           const one = { id, end }
           running.push(one)

@@ -72,8 +72,9 @@ describe('retry()', () => {
     const errors: Error[] = []
     const { dispatch, clock } = orders(
       ({ attempt }) => {
-        errors.push(new Error(`failure ${attempt}`))
-        throw errors.at(-1)
+        const error = new Error(`failure ${attempt}`)
+        errors.push(error)
+        throw error
       },
       { maxAttempts: 3 },
     )
@@ -119,10 +120,13 @@ describe('retry()', () => {
   })
 
   it('B-4: retries what it does not know, and a time-out too', async () => {
-    for (const error of [new TypeError('x is undefined'), new HoldfastError('timed-out', 'too late'), 'a text']) {
-      const { dispatch, starts, clock } = orders(({ attempt }) => {
-        if (attempt === 1) throw error
-      })
+    const unknown: readonly unknown[] = [
+      new TypeError('x is undefined'),
+      new HoldfastError('timed-out', 'late'),
+      'a text',
+    ]
+    for (const error of unknown) {
+      const { dispatch, starts, clock } = orders(({ attempt }) => (attempt === 1 ? Promise.reject(error) : undefined))
       const outcome = watched(dispatch())
       await clock.advance(1000)
       expect(outcome.now.value).toBe('handled')

@@ -25,7 +25,7 @@ function orders(handler: Handler, options: Partial<TimeoutOptions> = {}) {
 const obedient =
   (error: unknown): Handler =>
   ({ signal }) =>
-    new Promise((_, reject) => signal.addEventListener('abort', () => reject(error as Error)))
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(error)))
 
 /** Takes its time, whatever its signal says. */
 const deaf =
@@ -36,7 +36,7 @@ const deaf =
         try {
           resolve(end())
         } catch (error) {
-          reject(error as Error)
+          reject(error)
         }
       })
     })

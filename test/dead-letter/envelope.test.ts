@@ -1,0 +1,191 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Delivery, Origin } from '../../src/delivery.ts'
+import { metadataOf, readDeadLetter, withMetadata, type DeadLetterMetadata } from '../../src/dead-letter/envelope.ts'
+import type { FailureReason } from '../../src/errors.ts'
+import { headersFrom, type Bytes, type Headers, type HeaderValue, type Message } from '../../src/message.ts'
+import { neverAborts } from '../../src/signals.ts'
+
+const budget = 16_384
+
+// Whole characters only: half a surrogate pair has no UTF-8.
+const text = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: 'grapheme', maxLength })
+const bytes = fc.uint8Array({ maxLength: 50 }).map((array) => Buffer.from(array))
+// Bytes that are UTF-8 arrive as text: only the others stay bytes.
+const notText = bytes.map((some) => Buffer.concat([some, Buffer.from([0xff])]))
+const headerValue: fc.Arbitrary<HeaderValue> = fc.oneof(text(20), notText)
+const headerName = fc.oneof(
+  text(10),
+  fc.constantFrom(
+    '__proto__',
+    'constructor',
+    'prototype',
+    'toString',
+    'traceparent',
+    'message-id',
+    'Holdfast-Dead-reason',
+  ),
+)
+const headers: fc.Arbitrary<Headers> = fc
+  .array(fc.tuple(headerName, fc.oneof(headerValue, fc.array(headerValue, { minLength: 1, maxLength: 3 }))), {
+    maxLength: 8,
+  })
+  .map((pairs) => headersFrom(pairs))
+const message: fc.Arbitrary<Message<Bytes>> = fc.record({
+  id: text(30),
+  type: text(30),
+  key: fc.option(text(30)),
+  headers,
+  body: fc.option(bytes),
+  timeMs: fc.nat(),
+})
+const origin: fc.Arbitrary<Origin> = fc.record({
+  system: text(10),
+  destination: text(200),
+  partition: fc.option(text(10)),
+  position: fc.option(text(10)),
+  group: fc.option(text(100)),
+})
+const metadata: fc.Arbitrary<DeadLetterMetadata> = fc.record({
+  reason: fc.constantFrom<FailureReason>('permanent', 'attempts', 'undecodable', 'conflict', 'crashed', 'unhandled'),
+  attempts: fc.nat(),
+  timeMs: fc.nat(),
+  count: fc.integer({ min: 1, max: 1000 }),
+  pipeline: text(30),
+  origin,
+  errorName: text(30),
+  errorMessage: text(300),
+  errorStack: fc.option(text(500)),
+})
+
+function ours(headers: Headers): [string, string][] {
+  return Object.entries(headers).filter((entry): entry is [string, string] => entry[0].startsWith('holdfast-dead-'))
+}
+
+function sizeOf(headers: Headers): number {
+  return ours(headers).reduce((sum, [name, value]) => sum + name.length + Buffer.byteLength(value), 0)
+}
+
+const someMessage: Message<Bytes> = {
+  id: 'm1',
+  type: 'order.placed',
+  key: 'k1',
+  headers: headersFrom([['traceparent', '00-1-2-01']]),
+  body: Buffer.from('{}'),
+  timeMs: 1,
+}
+const someMetadata: DeadLetterMetadata = {
+  reason: 'attempts',
+  attempts: 5,
+  timeMs: 1_700_000_000_000,
+  count: 1,
+  pipeline: 'billing.orders',
+  origin: { system: 'kafka', destination: 'orders', partition: '3', position: '42', group: 'billing' },
+  errorName: 'TypeError',
+  errorMessage: 'x is undefined',
+  errorStack: null,
+}
+
+describe('the dead-letter envelope', () => {
+  it('gives back the message and the metadata that were put in', () => {
+    fc.assert(
+      fc.property(message, metadata, (original, noted) => {
+        const read = readDeadLetter(withMetadata(original, noted, 1_000_000))
+        expect(read).toEqual({ message: original, metadata: noted })
+        expect(read?.message.body).toBe(original.body)
+        expect(Object.getPrototypeOf(read?.message.headers)).toBe(null)
+      }),
+    )
+  })
+
+  it('X: keeps its headers inside the budget, and the headers of the user whatever they are', () => {
+    fc.assert(
+      fc.property(message, metadata, fc.integer({ min: 256, max: 2_000 }), (original, noted, maxBytes) => {
+        const dead = withMetadata(original, noted, maxBytes)
+        expect(sizeOf(dead.headers)).toBeLessThanOrEqual(maxBytes)
+        const read = readDeadLetter(dead)
+        expect(read?.message).toEqual(original)
+        // What matters most is there in any case; text is cut between characters.
+        expect(read?.metadata).toMatchObject({ reason: noted.reason, attempts: noted.attempts, count: noted.count })
+        for (const [, value] of ours(dead.headers)) expect(value).not.toContain('\ufffd')
+      }),
+    )
+  })
+
+  it('X: cuts the longest and least important first', () => {
+    const noted = { ...someMetadata, errorMessage: 'é'.repeat(2_000), errorStack: 'at '.repeat(10_000) }
+    const read = readDeadLetter(withMetadata(someMessage, noted, 1_000))
+    expect(read?.metadata).toMatchObject({ reason: 'attempts', origin: someMetadata.origin, errorName: 'TypeError' })
+    expect(read?.metadata.errorMessage).toMatch(/^é{100,}$/)
+    expect(read?.metadata.errorStack).toBe(null)
+  })
+
+  it('X: overwrites header names of ours that came from outside, and merges none of them', () => {
+    const hostile = headersFrom([
+      ['holdfast-dead-reason', 'permanent'],
+      ['holdfast-dead-error-stack', 'forged'],
+      ['holdfast-dead-anything', 'x'.repeat(100_000)],
+      ['holdfast-dead-origin-group', ['a', 'b']],
+      ['kept', 'yes'],
+    ])
+    const noted = { ...someMetadata, origin: { ...someMetadata.origin, group: null } }
+    const dead = withMetadata({ ...someMessage, headers: hostile }, noted, budget)
+    expect(readDeadLetter(dead)?.metadata).toEqual(noted)
+    expect(dead.headers).not.toHaveProperty('holdfast-dead-anything')
+    expect(dead.headers).not.toHaveProperty('holdfast-dead-origin-group')
+    expect(dead.headers['kept']).toBe('yes')
+  })
+
+  it('X: hostile header names are ordinary names', () => {
+    const hostile = headersFrom([
+      ['__proto__', 'polluted'],
+      ['constructor', 'x'],
+    ])
+    const dead = withMetadata({ ...someMessage, headers: hostile }, someMetadata, budget)
+    expect(Object.keys(dead.headers)).toEqual(expect.arrayContaining(['__proto__', 'constructor']))
+    expect(Object.getPrototypeOf(dead.headers)).toBe(null)
+    expect('polluted' in {}).toBe(false)
+  })
+
+  it('counts how often a message was dead-lettered, whatever else a header of that name may say', () => {
+    const noted = (count: string | null): number => {
+      const headers = headersFrom(count === null ? [] : [['holdfast-dead-count', count]])
+      const delivery: Delivery<Bytes> = {
+        message: { ...someMessage, headers },
+        bytes: null,
+        pipeline: 'billing.orders',
+        origin: someMetadata.origin,
+        attempt: 1,
+        signal: neverAborts,
+        raw: null,
+      }
+      const failure = { reason: 'attempts', errorName: 'E', errorMessage: 'm', attempts: 5 } as const
+      return metadataOf(delivery, failure, 0, null).count
+    }
+    expect(noted(null)).toBe(1)
+    expect(noted('3')).toBe(4)
+    for (const nonsense of ['-1', '1e9', 'NaN', '', '99999999999999999999', '{}']) expect(noted(nonsense)).toBe(1)
+  })
+
+  it('does not take other messages for dead letters', () => {
+    expect(readDeadLetter(someMessage)).toBe(undefined)
+    const odd = headersFrom([['holdfast-dead-reason', 'because']])
+    expect(readDeadLetter({ ...someMessage, headers: odd })).toBe(undefined)
+    const inherited = headersFrom([['holdfast-dead-reason', 'toString']])
+    expect(readDeadLetter({ ...someMessage, headers: inherited })).toBe(undefined)
+  })
+
+  it('reads what is left of a dead letter whose headers were damaged', () => {
+    const headers = headersFrom([
+      ['holdfast-dead-reason', 'crashed'],
+      ['holdfast-dead-attempts', 'many'],
+      ['holdfast-dead-error-name', Buffer.from([0xff])],
+    ])
+    expect(readDeadLetter({ ...someMessage, headers })?.metadata).toMatchObject({
+      reason: 'crashed',
+      attempts: 0,
+      count: 1,
+      errorName: '',
+    })
+  })
+})
