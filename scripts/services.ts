@@ -32,7 +32,11 @@ async function bringUp(names: readonly string[], askedFor: boolean): Promise<voi
     if (result.status === 'fulfilled') {
       console.log(row(name, result.value) + (result.value.already ? '  (already there)' : ''))
     } else if (result.reason instanceof Unavailable) {
-      console.error(`${name}: not available: ${result.reason.message}, or set ${urlVariable}`)
+      const { message, cause } = result.reason
+      console.error(
+        `${name}: not available: ${message}${message.includes(urlVariable) ? '' : `, or set ${urlVariable}`}`,
+      )
+      if (cause instanceof Error) say(cause.message)
       if (askedFor || process.env['CI'] === 'true') process.exitCode = 1
     } else {
       console.error(`${name}: failed: ${result.reason instanceof Error ? result.reason.message : result.reason}`)

@@ -49,7 +49,7 @@ export function canInstall(): boolean {
   return isRoot && onPath('apt-get') !== undefined
 }
 
-/** Installs Debian packages; refreshes the package lists only when the first try fails. */
+/** Tries to install Debian packages; whoever needs them looks whether they are there now. */
 export async function install(packages: readonly string[], progress: Progress): Promise<void> {
   // RUNLEVEL keeps the packages' own servers from being started.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
@@ -57,15 +57,18 @@ export async function install(packages: readonly string[], progress: Progress): 
   const add = () => apt('install', '-y', '--no-install-recommends', ...packages)
   const work = async () => {
     progress(`installing ${packages.join(', ')} with apt-get…`)
-    try {
-      await add()
-    } catch {
+    // The package lists are refreshed only when they prove to be old or missing.
+    await add().catch(async () => {
       progress('refreshing the package lists…')
       await apt('update')
       await add()
-    }
+    })
   }
-  await withLock(join(tmpdir(), 'holdfast-apt.lock'), work, () => progress('waiting for another installation…'))
+  try {
+    await withLock(join(tmpdir(), 'holdfast-apt.lock'), work, () => progress('waiting for another installation…'))
+  } catch (error) {
+    progress(error instanceof Error ? error.message : String(error))
+  }
 }
 
 function lastLines(error: unknown): string {

@@ -76,7 +76,10 @@ async function build(folder: string, progress: Progress): Promise<void> {
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   const env = { ...process.env, GOFLAGS: '-mod=mod', GOTOOLCHAIN: 'local', CGO_ENABLED: '0' }
-  const go = (...args: readonly string[]) => run('go', args, { cwd: folder, env, timeoutMs: 1_800_000 })
+  const go = (...args: readonly string[]) =>
+    run('go', args, { cwd: folder, env, timeoutMs: 1_800_000 }).catch((cause: unknown) => {
+      throw new Unavailable('Go could not build it; set HOLDFAST_JAEGER_URL to a running Jaeger', { cause })
+    })
   progress(`fetching the source of Jaeger ${VERSION}…`)
   const source = directoryOf(await go('mod', 'download', '-json', `${MODULE}@${MODULE_VERSION}`))
   const module = await readFile(join(source, 'go.mod'), 'utf8')

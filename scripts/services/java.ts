@@ -38,10 +38,8 @@ export async function kafkaPrograms(progress: Progress): Promise<KafkaPrograms> 
 }
 
 async function fetchJars(jars: string, progress: Progress): Promise<void> {
-  if (onPath('mvn') === undefined) {
-    if (!canInstall()) throw missing()
-    await install(['maven'], progress)
-  }
+  if (onPath('mvn') === undefined && canInstall()) await install(['maven'], progress)
+  if (onPath('mvn') === undefined) throw missing()
   progress(`fetching the jars of Kafka ${kafkaVersion()} from Maven Central…`)
   const partial = `${jars}-${process.pid}`
   try {
@@ -55,6 +53,8 @@ async function fetchJars(jars: string, progress: Progress): Promise<void> {
       `-DoutputDirectory=${partial}`,
     ])
     await rename(partial, jars)
+  } catch (cause) {
+    throw new Unavailable('the jars could not be fetched from Maven Central', { cause })
   } finally {
     await rm(partial, { recursive: true, force: true })
   }
@@ -63,8 +63,7 @@ async function fetchJars(jars: string, progress: Progress): Promise<void> {
 async function findJava(progress: Progress): Promise<string> {
   const found = await installedJava()
   if (found !== undefined) return found
-  if (!canInstall()) throw missing()
-  await install(['default-jre-headless'], progress)
+  if (canInstall()) await install(['default-jre-headless'], progress)
   const installed = await installedJava()
   if (installed === undefined) throw missing()
   return installed
