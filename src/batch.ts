@@ -1,4 +1,5 @@
 import type { Delivery, Outcome, Step } from './delivery.ts'
+import { RetryLater } from './errors.ts'
 import { requireCount, requireMs } from './options.ts'
 
 export interface BatchOptions {
@@ -38,14 +39,19 @@ export function batched<D extends Delivery>(
     const batch: Waiting<D>[] = []
     const later: Waiting<D>[] = []
     for (const each of waiting) {
-      const { key } = each.delivery.message
+      const { message, signal } = each.delivery
+      if (signal.aborted) {
+        each.reject(new RetryLater(0, { because: 'stopped while it waited for its batch', cause: signal.reason }))
+        continue
+      }
+      const { key } = message
       const fits = batch.length < maxSize && (key === null || !keys.has(key))
       if (key !== null) keys.add(key)
       ;(fits ? batch : later).push(each)
     }
     waiting = later
     if (waiting.length > 0) timer = setTimeout(flush, maxWaitMs)
-    void settle(batch)
+    if (batch.length > 0) void settle(batch)
   }
 
   async function settle(batch: readonly Waiting<D>[]): Promise<void> {

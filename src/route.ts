@@ -1,6 +1,6 @@
 import { decodeBody, type Decoder } from './codecs/codec.ts'
 import type { Delivery } from './delivery.ts'
-import { PermanentError } from './errors.ts'
+import { judge, PermanentError } from './errors.ts'
 import type { Bytes } from './message.ts'
 
 export type Handler<D> = (delivery: D) => Promise<unknown> | void
@@ -33,5 +33,8 @@ export function on<Body, D extends Delivery<Bytes>>(
 }
 
 function refuse(delivery: Delivery): never {
-  throw new PermanentError(`no route for the type '${delivery.message.type.slice(0, 80)}'`)
+  const { id, type } = delivery.message
+  const error = new PermanentError(`no route for the type '${type.slice(0, 80)}'`)
+  judge(error, { messageId: id, attempts: 0, reason: 'undecodable' })
+  throw error
 }

@@ -39,8 +39,7 @@ export function json<Output>(
     name: 'json',
     async decode(raw) {
       const result = await validate(raw === null ? null : parse(raw, maxBytes, maxDepth))
-      if (result.issues !== undefined)
-        throw new PermanentError(`the body does not fit the schema: ${first(result.issues)}`)
+      if (result.issues !== undefined) throw unfit(result.issues)
       return result.value
     },
     encode: (body) => (body === null ? null : bytesOf(body)),
@@ -86,9 +85,11 @@ function bytesOf(body: unknown): Bytes {
   return Buffer.from(text)
 }
 
-function first(issues: readonly SchemaIssue[]): string {
-  const issue = issues[0]
-  if (issue === undefined) return 'invalid'
-  const path = issue.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.')
-  return path === undefined || path === '' ? issue.message : `${path}: ${issue.message}`
+/** Says where, and keeps the schema's own words in the cause: they may quote the body, which no log and no header may. */
+function unfit(issues: readonly SchemaIssue[]): PermanentError {
+  const path = issues[0]?.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.') ?? ''
+  const where = path === '' ? '' : ` at ${path.slice(0, 200)}`
+  return new PermanentError(`the body does not fit the schema${where}`, {
+    cause: issues.map(({ message }) => message).join('; '),
+  })
 }
