@@ -1,0 +1,152 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import type { Middleware } from '../delivery.ts'
+import { HoldfastError } from '../errors.ts'
+import { durationBounds, instruments, instrumentIds, type Instrument, type InstrumentId } from '../instruments.ts'
+import { badOption, requireMethods } from '../options.ts'
+import { recorder, type Recorder, type Watched } from '../recorder.ts'
+import { bins, type Bins } from '../series.ts'
+
+export interface MetricsOptions {
+  /** Where the metrics stand: pass the one that your `/metrics` page prints. All pipelines may share one. */
+  readonly registry: Registry
+  /** The upper bounds of the histograms, in seconds. @defaultValue 5 ms to 60 s in 14 steps */
+  readonly buckets?: readonly number[]
+}
+
+/** Counts and times the deliveries of a pipeline in a prom-client registry, and what its stages report. */
+export function metrics({ registry, buckets = durationBounds }: MetricsOptions): Middleware {
+  return recorderOf('metrics', registry, buckets).middleware
+}
+
+export interface ProcessMetricsOptions extends MetricsOptions, Watched {}
+
+/**
+ * Puts into a registry what belongs to no pipeline: circuits, stores, consumers and the outbox, as they report it, and
+ * the health of the `parts` and the tokens of the `budgets` that it is given, as they are whenever somebody asks.
+ */
+export function processMetrics({ registry, buckets = durationBounds, ...watched }: ProcessMetricsOptions): void {
+  recorderOf('processMetrics', registry, buckets).watch(watched)
+}
+
+interface Registered {
+  readonly recorder: Recorder
+  readonly buckets: readonly number[]
+}
+
+// Not counted when they happen, but worked out when somebody asks.
+const workedOut: ReadonlySet<InstrumentId> = new Set<InstrumentId>([
+  'attempts',
+  'retryBudget',
+  'lanes',
+  'partReady',
+  'partLive',
+])
+
+const registered = new WeakMap<Registry, Registered>()
+
+/** One for each registry, whoever asks: the pipelines of a process share their instruments. */
+function recorderOf(where: string, registry: Registry, buckets: readonly number[]): Recorder {
+  requireMethods(where, 'registry', registry, ['registerMetric', 'getSingleMetric'])
+  const known = registered.get(registry)
+  if (known !== undefined) {
+    if (known.buckets.join() === buckets.join()) return known.recorder
+    throw badOption(
+      where,
+      'buckets',
+      `the same for all that share a registry (${known.buckets.join()})`,
+      buckets.join(),
+    )
+  }
+  if (buckets.length === 0 || buckets.some((bound, at) => !(bound > (buckets[at - 1] ?? 0))))
+    throw badOption(where, 'buckets', 'rising numbers above 0', buckets.join())
+  const taken = Object.values(instruments)
+    .map(promName)
+    .filter((name) => registry.getSingleMetric(name) !== undefined)
+  if (taken.length > 0)
+    throw new HoldfastError(
+      'bad-option',
+      `${where}: the registry already has ${taken.join(', ')}: use a registry of its own, and merge them for the page (is holdfast installed twice?)`,
+    )
+  const made = register(registry, buckets)
+  registered.set(registry, { recorder: made, buckets })
+  return made
+}
+
+function register(registry: Registry, buckets: readonly number[]): Recorder {
+  const histograms = new Map<Instrument, Bins[]>()
+  const all = recorder((instrument, labels) => {
+    const made = bins(buckets, promLabels(labels))
+    histograms.get(instrument)?.push(made)
+    return made
+  })
+  for (const id of instrumentIds) {
+    const instrument = instruments[id]
+    const name = promName(instrument)
+    const configuration = {
+      name,
+      help: instrument.help,
+      labelNames: instrument.labels.map(promLabel),
+      registers: [registry],
+    }
+    function sync(metric: Counter | Gauge): void {
+      if (workedOut.has(id)) all.refresh()
+      metric.reset()
+      for (const { labels, value } of all.series(id).all()) metric.inc(promLabels(labels), value)
+    }
+    if (instrument.kind === 'histogram') {
+      const kept: Bins[] = []
+      histograms.set(instrument, kept)
+      exposeBins(new Histogram(configuration), name, kept, buckets)
+    } else if (instrument.kind === 'counter') {
+      const counter: Counter = new Counter({ ...configuration, collect: () => sync(counter) })
+    } else {
+      const aggregator = instrument.over
+      const gauge: Gauge = new Gauge({
+        ...configuration,
+        ...(aggregator && { aggregator }),
+        collect: () => sync(gauge),
+      })
+    }
+  }
+  return all
+}
+
+/** Shows our own bins in place of the histogram's, whose `observe` hashes the labels every time. */
+function exposeBins(histogram: Histogram, name: string, kept: readonly Bins[], buckets: readonly number[]): void {
+  const empty = histogram.get()
+  const read = async (): typeof empty => {
+    const values = kept.flatMap(({ labels, counts, sum }) => {
+      let count = 0
+      const upTo = [...buckets.map(String), '+Inf'].map((le, at) => {
+        count += counts[at] ?? 0
+        return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: count }
+      })
+      return [
+        ...upTo,
+        { metricName: `${name}_sum`, labels, value: sum },
+        { metricName: `${name}_count`, labels, value: count },
+      ]
+    })
+    return { ...(await empty), values }
+  }
+  // The page is printed from the second, everything else from the first.
+  Object.assign(histogram, { get: read, getForPromString: read })
+}
+
+/** Prometheus wants the base unit at the end of a name, and `total` after what only grows. */
+export function promName({ name, unit, kind }: Instrument): string {
+  const parts = [
+    name.replaceAll('.', '_'),
+    ...(unit === 's' ? ['seconds'] : []),
+    ...(kind === 'counter' ? ['total'] : []),
+  ]
+  return parts.join('_')
+}
+
+function promLabel(label: string): string {
+  return label.replaceAll('.', '_')
+}
+
+function promLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).map(([label, value]) => [promLabel(label), value]))
+}
