@@ -21,8 +21,8 @@ export interface Watched {
 export interface Recorder extends Counted {
   readonly middleware: Middleware
   watch(this: void, watched: Watched): void
-  /** Works out what is only known when somebody asks. */
-  refresh(this: void): void
+  /** Works an instrument out that is only known when somebody asks; call it before reading. */
+  refresh(this: void, id: InstrumentId): void
 }
 
 const failureReasons: readonly FailureReason[] = [
@@ -33,7 +33,13 @@ const failureReasons: readonly FailureReason[] = [
   'crashed',
   'unhandled',
 ]
-const laneStates = { inFlight: 'in-flight', buffered: 'buffered', held: 'held', abandoned: 'abandoned' } as const
+// What consumers call them in their health.
+const laneStates: ReadonlyMap<string, string> = new Map([
+  ['inFlight', 'in-flight'],
+  ['buffered', 'buffered'],
+  ['held', 'held'],
+  ['abandoned', 'abandoned'],
+])
 
 export function recorder(distributionOf: DistributionOf, now: () => number = () => performance.now()): Recorder {
   const kept = new Map<InstrumentId, Family<Series>>()
@@ -56,6 +62,30 @@ export function recorder(distributionOf: DistributionOf, now: () => number = () 
 
   const counted: Counted = { series, distribution, isMeasured: (pipeline) => pipelines.has(pipeline) }
   countEvents(counted)
+
+  const workedOut: { readonly [Id in InstrumentId]?: () => void } = {
+    attempts() {
+      // A handled message had one run of the handler that succeeded, its last.
+      for (const pipeline of pipelines)
+        series('attempts').of(pipeline, 'succeeded').value = series('deliveries').of(pipeline, 'handled').value
+    },
+    retryBudget() {
+      for (const { name, tokens } of budgets.values()) series('retryBudget').of(name).value = tokens
+    },
+    partLive() {
+      for (const [name, part] of parts) series('partLive').of(name).value = Number(part.health().live)
+    },
+    partReady() {
+      for (const [name, part] of parts) series('partReady').of(name).value = Number(part.health().ready)
+    },
+    lanes() {
+      for (const [name, part] of parts)
+        for (const [detail, value] of Object.entries(part.health().details)) {
+          const state = laneStates.get(detail)
+          if (state !== undefined && typeof value === 'number') series('lanes').of(name, state).value = value
+        }
+    },
+  }
 
   const middleware: Middleware = (next, place) => {
     const pipeline = place?.pipeline ?? ''
@@ -91,21 +121,7 @@ export function recorder(distributionOf: DistributionOf, now: () => number = () 
       for (const [name, part] of Object.entries(watched.parts ?? {})) parts.set(name, part)
       for (const budget of watched.budgets ?? []) budgets.set(budget.name, budget)
     },
-    refresh() {
-      // A handled message had one run of the handler that succeeded, its last.
-      for (const pipeline of pipelines)
-        series('attempts').of(pipeline, 'succeeded').value = series('deliveries').of(pipeline, 'handled').value
-      for (const { name, tokens } of budgets.values()) series('retryBudget').of(name).value = tokens
-      for (const [name, part] of parts) {
-        const { live, ready, details } = part.health()
-        series('partLive').of(name).value = Number(live)
-        series('partReady').of(name).value = Number(ready)
-        for (const [detail, state] of Object.entries(laneStates)) {
-          const value = details[detail]
-          if (typeof value === 'number') series('lanes').of(name, state).value = value
-        }
-      }
-    },
+    refresh: (id) => workedOut[id]?.(),
   }
 }
 

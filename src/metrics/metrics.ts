@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { Middleware } from '../delivery.ts'
 import { HoldfastError } from '../errors.ts'
-import { durationBounds, instruments, instrumentIds, type Instrument, type InstrumentId } from '../instruments.ts'
+import { durationBounds, instruments, instrumentIds, type Instrument } from '../instruments.ts'
 import { badOption, requireMethods } from '../options.ts'
 import { recorder, type Recorder, type Watched } from '../recorder.ts'
 import { bins, type Bins } from '../series.ts'
@@ -32,15 +32,6 @@ interface Registered {
   readonly recorder: Recorder
   readonly buckets: readonly number[]
 }
-
-// Not counted when they happen, but worked out when somebody asks.
-const workedOut: ReadonlySet<InstrumentId> = new Set<InstrumentId>([
-  'attempts',
-  'retryBudget',
-  'lanes',
-  'partReady',
-  'partLive',
-])
 
 const registered = new WeakMap<Registry, Registered>()
 
@@ -89,7 +80,7 @@ function register(registry: Registry, buckets: readonly number[]): Recorder {
       registers: [registry],
     }
     function sync(metric: Counter | Gauge): void {
-      if (workedOut.has(id)) all.refresh()
+      all.refresh(id)
       metric.reset()
       for (const { labels, value } of all.series(id).all()) metric.inc(promLabels(labels), value)
     }

@@ -49,6 +49,3 @@ export const spanEvents = {
   deadLettered: 'dead-lettered',
   deadLetterFailed: 'not taken by the dead letter',
 } as const
-
-/** The seconds that the conventions advise for histograms, and more beyond: a handler may take long. */
-export const durationBounds: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60]

@@ -1,0 +1,66 @@
+import { metrics, type Attributes, type MeterProvider, type ObservableResult } from '@opentelemetry/api'
+import type { Middleware } from '../delivery.ts'
+import { instrumentIds, instruments, durationBounds, type Instrument } from '../instruments.ts'
+import { recorder, type Recorder, type Watched } from '../recorder.ts'
+import { attributes as names, operations } from './semconv.ts'
+
+export interface OtelMetricsOptions {
+  /** @defaultValue the one registered with OpenTelemetry when the pipeline is built */
+  readonly meterProvider?: MeterProvider
+}
+
+/** The instruments of `metrics()`, through OpenTelemetry. Build pipelines after the SDK was started. */
+export function otelMetrics({ meterProvider = metrics.getMeterProvider() }: OtelMetricsOptions = {}): Middleware {
+  return recorderOf(meterProvider).middleware
+}
+
+export interface OtelProcessMetricsOptions extends OtelMetricsOptions, Watched {}
+
+/** The instruments of `processMetrics()`, through OpenTelemetry. */
+export function otelProcessMetrics({
+  meterProvider = metrics.getMeterProvider(),
+  ...watched
+}: OtelProcessMetricsOptions = {}): void {
+  recorderOf(meterProvider).watch(watched)
+}
+
+const known = new WeakMap<MeterProvider, Recorder>()
+
+function recorderOf(provider: MeterProvider): Recorder {
+  const made = known.get(provider) ?? register(provider)
+  known.set(provider, made)
+  return made
+}
+
+function register(provider: MeterProvider): Recorder {
+  const meter = provider.getMeter('holdfast')
+  const advice = { explicitBucketBoundaries: [...durationBounds] }
+  const all = recorder(({ name, help: description, unit }, labels) => {
+    const histogram = meter.createHistogram(name, { description, unit, advice })
+    const attributes = attributesOf(name, labels)
+    return { observe: (seconds) => histogram.record(seconds, attributes) }
+  })
+  for (const id of instrumentIds) {
+    const { kind, name, help: description, unit }: Instrument = instruments[id]
+    if (kind === 'histogram') continue
+    const observed =
+      kind === 'counter'
+        ? meter.createObservableCounter(name, { description, unit })
+        : meter.createObservableGauge(name, { description, unit })
+    observed.addCallback((result: ObservableResult) => {
+      all.refresh(id)
+      for (const { labels, value } of all.series(id).all()) result.observe(value, attributesOf(name, labels))
+    })
+  }
+  return all
+}
+
+/** The conventions' labels keep their names; ours are told apart by a prefix. */
+function attributesOf(instrument: string, labels: Readonly<Record<string, string>>): Attributes {
+  const attributes: Attributes = instrument.startsWith('messaging.')
+    ? { [names.operationName]: operations.process }
+    : {}
+  for (const [label, value] of Object.entries(labels))
+    attributes[label.includes('.') ? label : `holdfast.${label}`] = value
+  return attributes
+}
