@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unused-vars -- the values are only there for their types */
 import { drizzle as drizzleOnPostgresjs, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { drizzle as drizzleOnPg, type NodePgDatabase, type NodePgTransaction } from 'drizzle-orm/node-postgres'
 import type { Kysely, Transaction } from 'kysely'

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import {
   staged,
   type Claimed,
@@ -18,6 +19,8 @@ export interface InTransactionOptions<Tx> {
   readonly runnerOf: (tx: Tx) => StatementRunner
   /** Whether `begin` rejects where COMMIT turned out to be a ROLLBACK. @defaultValue `false` */
   readonly checksCommit?: boolean
+  /** Whether `begin` rejects as soon as its connection closes, even while the work goes on. @defaultValue `false` */
+  readonly closesEarly?: boolean
   /** How many transactions can be open at once. */
   readonly poolSize?: number | undefined
 }
@@ -30,33 +33,42 @@ export function inTransaction<Tx>({
   begin,
   runnerOf,
   checksCommit = false,
+  closesEarly = false,
   poolSize,
 }: InTransactionOptions<Tx>): Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>> {
   const middleware: Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>> = (next) =>
     async function transaction(delivery) {
       delivery.signal.throwIfAborted()
-      const run: Run = { outcome: 'handled' }
+      const run: Run = { outcome: 'handled', over: false }
 
       async function work(tx: Tx): Promise<void> {
         const runner = runnerOf(tx)
         try {
           delivery.signal.throwIfAborted()
           run.outcome = await next({ ...delivery, tx })
+          if (run.over) throw new Error('the connection of the transaction was lost')
           // What outlived its signal may have lost its key: nothing of it is to be seen.
           delivery.signal.throwIfAborted()
           if (delivery.claim?.completeIn !== undefined) await delivery.claim.completeIn(runner)
           // Most clients resolve a COMMIT that was a ROLLBACK; any statement in an aborted transaction rejects.
           else if (!checksCommit) await runner.query('select 1', [])
         } catch (error) {
-          run.failure = { error: await judged(error, runner, delivery) }
+          if (closesEarly && (looksDisconnected(error) || saysServerIsDown(error))) await wait(closeMs)
+          run.failure = { error: run.over ? databaseDown(error) : await judged(error, runner, delivery) }
           throw error
         }
       }
 
       try {
-        await begin((tx) => (run.working = work(tx)))
+        await begin((tx) => {
+          run.working = work(tx)
+          // postgres.js answers a rejection with a ROLLBACK, and that, on a connection that is closed, with an exception
+          // that ends the process: once it has given up by itself, it is not to hear how the handler ended.
+          return run.working.catch((error: unknown) => (run.over ? never : Promise.reject(error)))
+        })
       } catch (error) {
         if (run.working === undefined) throw databaseDown(error)
+        run.over = true
         // A client may give up as soon as its connection breaks; attempts of one message never overlap.
         await run.working.catch(() => undefined)
         throw run.failure === undefined ? notCommitted(error) : run.failure.error
@@ -78,10 +90,17 @@ export function inTransaction<Tx>({
 
 interface Run {
   outcome: Outcome
+  /** `begin` has settled, maybe before the work did. */
+  over: boolean
   /** Set as soon as the transaction is open. */
   working?: Promise<void>
   failure?: { readonly error: unknown }
 }
+
+const never = new Promise<never>(() => undefined)
+
+// The end of a connection follows the error that announces it.
+const closeMs = 20
 
 /** What a failure inside the transaction means: an outage of the database is no attempt of the message. */
 async function judged(error: unknown, runner: StatementRunner, { message }: Delivery): Promise<unknown> {
@@ -106,7 +125,7 @@ async function answers(runner: StatementRunner): Promise<boolean> {
   }
 }
 
-function databaseDown(cause: unknown): RetryLater {
+export function databaseDown(cause: unknown): RetryLater {
   return new RetryLater(1000, { holds: 'pipeline', because: 'the database did not answer (transaction)', cause })
 }
 

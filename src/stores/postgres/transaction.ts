@@ -2,7 +2,7 @@ import type { Claimed, Delivery, Middleware } from '../../delivery.ts'
 import { HoldfastError, isAbandoned } from '../../errors.ts'
 import { requireMethods } from '../../options.ts'
 import { saysServerIsDown, sqlState } from './failures.ts'
-import { inTransaction, type Begin } from './in-transaction.ts'
+import { databaseDown, inTransaction, type Begin } from './in-transaction.ts'
 import type { PoolClientSlice, PoolSlice } from './queryable.ts'
 import {
   drizzleRunner,
@@ -32,7 +32,7 @@ export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>
 }): TransactionMiddleware<Tx> {
   requireMethods('drizzleTransaction', 'db', db, ['transaction'])
-  return inTransaction<Tx>({ begin: (work) => db.transaction(work), runnerOf: drizzleRunner })
+  return inTransaction<Tx>({ begin: (work) => db.transaction(work), runnerOf: drizzleRunner, closesEarly: true })
 }
 
 /** The same for Kysely; `tx` is its `Transaction`. */
@@ -49,7 +49,12 @@ export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
   begin<T>(options: string, work: (tx: Tx) => Promise<T>): Promise<unknown>
   readonly options?: { readonly max?: number }
 }): TransactionMiddleware<Tx> {
-  return inTransaction<Tx>({ begin: (work) => sql.begin(work), runnerOf: postgresjsRunner, poolSize: sql.options?.max })
+  return inTransaction<Tx>({
+    begin: (work) => sql.begin(work),
+    runnerOf: postgresjsRunner,
+    closesEarly: true,
+    poolSize: sql.options?.max,
+  })
 }
 
 function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin<Client> {
@@ -57,8 +62,11 @@ function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin
     const tx = await pool.connect()
     // A connection that breaks between two queries says so by this event, which would end the process if nobody
     // listened; the next query says it too.
-    const ignore = (): void => undefined
-    tx.on('error', ignore)
+    let gone: Error | undefined
+    const lost = (error: Error): void => {
+      gone = error
+    }
+    tx.on('error', lost)
     let broken = true
     try {
       await tx.query('begin', [])
@@ -70,6 +78,8 @@ function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin
         if (!isAbandoned(error)) broken = await tx.query('rollback', []).then(isOver, stillOpen)
         throw error
       }
+      // A COMMIT that cannot be sent did not happen: that much is known.
+      if (gone !== undefined) throw databaseDown(gone)
       const { command } = await tx.query('commit', []).catch((error: unknown) => {
         broken = sqlState(error) === undefined || saysServerIsDown(error)
         throw error
@@ -78,7 +88,7 @@ function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin
       if (command !== undefined && command !== 'COMMIT')
         throw new HoldfastError('commit-refused', `the database answered ${command} to COMMIT: a statement had failed`)
     } finally {
-      tx.off('error', ignore)
+      tx.off('error', lost)
       tx.release(broken)
     }
   }
