@@ -1,0 +1,64 @@
+import { auditOf } from './audit.ts'
+import type { Backend, Broker, Keys } from './backend.ts'
+import { memoryBackend, memoryKeys } from './backends/memory.ts'
+import { optionsFrom, usage, UsageError, type Options } from './options.ts'
+import { planFor } from './plan.ts'
+import { printReport, reportOf } from './report.ts'
+import { runShop } from './shop.ts'
+import { lineView, liveView, noView } from './view.ts'
+
+try {
+  const options = optionsFrom(process.argv.slice(2))
+  if (options.help) process.stdout.write(usage)
+  else process.exitCode = await demo(options)
+} catch (error) {
+  if (!(error instanceof Error)) throw error
+  const hint = error instanceof UsageError ? ' (--help shows the options)' : ''
+  process.stderr.write(`coffee-store: ${error.message}${hint}\n`)
+  process.exitCode = error instanceof UsageError ? 2 : 1
+}
+// What was killed still waits for answers that never come.
+process.exit()
+
+/** @returns the exit code. */
+async function demo(options: Options): Promise<number> {
+  process.once('SIGINT', () => process.exit(130))
+  const { seed, messages, naive, json } = options
+  const plan = planFor({ seed, messages })
+  const backend = await backendFor(options)
+  const { stdout } = process
+  const title = `The coffee store ${naive ? 'without' : 'with'} holdfast · ${backend.name} · seed ${seed}`
+  const live = stdout.isTTY && process.env['TERM'] !== 'dumb'
+  try {
+    const { evidence, timesOpened, tookMs } = await runShop({
+      plan,
+      seed,
+      naive,
+      backend,
+      title,
+      viewOf: (progress) => (json ? noView : live ? liveView(progress, stdout) : lineView(progress, stdout)),
+    })
+    const audit = auditOf(evidence)
+    if (json) {
+      const { fingerprint } = plan
+      const about = { mode: naive ? 'naive' : 'wrapped', on: backend.name, seed, messages, plan: fingerprint }
+      const figures = { ...about, seconds: Math.round(tookMs / 100) / 10, circuitOpened: timesOpened, ...audit }
+      stdout.write(`${JSON.stringify(figures, null, 2)}\n`)
+    } else printReport(reportOf(audit, timesOpened), stdout)
+    return audit.ok ? 0 : 1
+  } finally {
+    await backend.close()
+    await backend.closeKeys()
+  }
+}
+
+async function backendFor({ seed, kafka, redis, postgres }: Options): Promise<Backend> {
+  // The clients are loaded only where they are used.
+  const broker: Broker =
+    kafka === false ? memoryBackend(seed) : await (await import('./backends/kafka.ts')).kafkaBackend(kafka)
+  let keys: Keys = memoryKeys()
+  if (redis !== false) keys = await (await import('./backends/redis.ts')).redisKeys(redis)
+  if (postgres !== false) keys = await (await import('./backends/postgres.ts')).postgresKeys(postgres)
+  const real = [kafka !== false && 'Kafka', redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
+  return { ...broker, ...keys, name: real.filter(Boolean).join(' and ') || 'in memory' }
+}

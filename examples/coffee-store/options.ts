@@ -1,0 +1,107 @@
+export const usage = `The coffee store: four services, everything goes wrong, and an audit.
+
+Usage: npm run demo -- [options]
+
+  --messages <n>      orders to place, 100 to 100000         (default 2000)
+  --seed <n>          the same seed, the same faults         (default 42)
+  --naive             the same handlers without holdfast: the audit fails
+  --json              print the audit as JSON and nothing else
+
+  --kafka [brokers]   real Kafka instead of the broker in memory
+  --redis [url]       keep the idempotency keys in Redis
+  --postgres [url]    keep the idempotency keys in PostgreSQL
+                      (without an address: what \`npm run services -- up\` started)
+
+  --help
+
+Exits with 0 where the audit passed, 1 where it did not, 2 for a wrong option.
+`
+
+export interface Options {
+  readonly messages: number
+  readonly seed: number
+  readonly naive: boolean
+  readonly json: boolean
+  readonly help: boolean
+  /** An address, `true` for the default one, `false` for none. */
+  readonly kafka: string | boolean
+  readonly redis: string | boolean
+  readonly postgres: string | boolean
+}
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const defaults: Options = {
+  messages: 2000,
+  seed: 42,
+  naive: false,
+  json: false,
+  help: false,
+  kafka: false,
+  redis: false,
+  postgres: false,
+}
+
+/** @throws UsageError with the one thing that is wrong. */
+export function optionsFrom(args: readonly string[]): Options {
+  const left = [...args]
+  let options = defaults
+  for (let arg = left.shift(); arg !== undefined; arg = left.shift()) {
+    const [flag = '', inline] = split(arg)
+    const value = () => inline ?? (left[0] === undefined || left[0].startsWith('--') ? undefined : left.shift())
+    options = { ...options, ...parse(flag, value, inline) }
+  }
+  if (options.redis !== false && options.postgres !== false)
+    throw new UsageError('--redis and --postgres both keep the idempotency keys: take one of them')
+  return options
+}
+
+function parse(flag: string, value: () => string | undefined, inline: string | undefined): Partial<Options> {
+  switch (flag) {
+    case '--messages':
+      return { messages: integer(flag, value(), 100, 100_000) }
+    case '--seed':
+      return { seed: integer(flag, value(), 0, 2 ** 32 - 1) }
+    case '--naive':
+      return refuseValue(flag, inline, { naive: true })
+    case '--json':
+      return refuseValue(flag, inline, { json: true })
+    case '--help':
+    case '-h':
+      return refuseValue(flag, inline, { help: true })
+    case '--kafka':
+      return { kafka: value() ?? true }
+    case '--redis':
+      return { redis: address(flag, value(), ['redis:', 'rediss:']) }
+    case '--postgres':
+      return { postgres: address(flag, value(), ['postgres:', 'postgresql:']) }
+    default:
+      throw new UsageError(`there is no option ${flag}`)
+  }
+}
+
+function split(arg: string): [flag: string, inline: string | undefined] {
+  const at = arg.startsWith('--') ? arg.indexOf('=') : -1
+  return at < 0 ? [arg, undefined] : [arg.slice(0, at), arg.slice(at + 1)]
+}
+
+function integer(flag: string, text: string | undefined, least: number, most: number): number {
+  const value = text !== undefined && /^\d+$/.test(text) ? Number(text) : NaN
+  if (!(value >= least && value <= most))
+    throw new UsageError(`${flag} takes an integer from ${least} to ${most}, got ${text ?? 'nothing'}`)
+  return value
+}
+
+function address(flag: string, text: string | undefined, protocols: readonly string[]): string | true {
+  if (text === undefined) return true
+  if (!URL.canParse(text) || !protocols.includes(new URL(text).protocol))
+    throw new UsageError(`${flag} takes an address that begins with ${protocols[0]}//`)
+  return text
+}
+
+function refuseValue(flag: string, inline: string | undefined, options: Partial<Options>): Partial<Options> {
+  if (inline !== undefined) throw new UsageError(`${flag} takes no value, got ${inline}`)
+  return options
+}

@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest'
+import { describeWith, kafkaBrokers, redisUrl } from '../support/services.ts'
+import { runExample } from './run.ts'
+
+describeWith(['redis'], 'bullmq', () => {
+  it('hands waits, retries and permanent failures to BullMQ', async () => {
+    const ended = await runExample('examples/bullmq/main.ts', [], { REDIS_URL: redisUrl() })
+    expect(ended.stdout).toBe(`\
+  brewed 2 for order-1, attempt 1
+an order: handled
+a second job for it: duplicate
+  brewed 1 for order-2, attempt 2
+one that fails once: handled
+  brewed 1 for order-3, attempt 1
+one that has to wait: handled
+one that cannot be: failed: Error: -1 cups
+`)
+    expect(ended.code).toBe(0)
+  })
+})
+
+describeWith(['kafka'], 'existing-kafkajs-service', () => {
+  it('doubles and stops before the changed line, and neither after it', async () => {
+    const env = { KAFKA_BROKERS: kafkaBrokers().join(',') }
+    const ended = await runExample('examples/existing-kafkajs-service/main.ts', [], env)
+    expect(ended.stdout).toBe(`\
+in the topic: order-1, order-2 twice, order-3 whose first charge fails, one that is no JSON, order-5
+before: charged order-1, order-2, order-2, order-3
+        then the consumer crashed, and would at every restart
+after: charged order-1, order-2, order-3, order-5
+       dead letters: 1
+`)
+    expect(ended.code).toBe(0)
+  })
+})

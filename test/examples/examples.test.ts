@@ -1,0 +1,63 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { expect, it } from 'vitest'
+import { root, run, runExample, type Ended } from './run.ts'
+
+it(
+  'webhook: answers an event, its repeat, one that must wait and one that is broken',
+  { timeout: 60_000 },
+  async () => {
+    expect(await runExample('examples/webhook/main.ts')).toEqual(
+      printed(`
+  booked 4200 cents for A-17 (evt-1)
+an event: 200 handled
+the same event again: 200 duplicate
+while the ledger is down: 503 not now, retry-after 20 s
+  booked 900 cents for A-18 (evt-2)
+sent again later: 200 handled
+no JSON: 400 cannot be handled
+`),
+    )
+  },
+)
+
+it('sqs-lambda: hands back what failed and what stands behind it in its group', { timeout: 60_000 }, async () => {
+  expect(await runExample('examples/sqs-lambda/main.ts')).toEqual(
+    printed(`
+a batch of 5
+  brewed 2 for order-1
+handed back: m-2, m-3
+the grinder is mended
+  brewed 1 for order-2
+  brewed 3 for order-3
+handed back: none
+dead letters: m-5
+`),
+  )
+})
+
+it('nest: takes the pipeline from a provider', { timeout: 60_000 }, async () => {
+  // Inside the project, so that its packages are found.
+  const dist = join(root, 'examples/nest/dist')
+  await mkdir(dist, { recursive: true })
+  const out = await mkdtemp(join(dist, 'test-'))
+  try {
+    const tsc = ['node_modules/typescript/bin/tsc', '-p', 'examples/nest']
+    expect(await run([...tsc, '--noEmit'])).toEqual(printed(''))
+    const emit = ['--noEmit', 'false', '--noCheck', '--paths', 'null', '--rootDir', 'examples/nest', '--outDir', out]
+    expect(await run([...tsc, ...emit])).toEqual(printed(''))
+    expect(await runExample(join(relative(root, out), 'main.js'))).toEqual(
+      printed(`
+  brewed 2 for order-1
+an order: 200 {"outcome":"handled"}
+the same order again: 200 {"outcome":"duplicate"}
+`),
+    )
+  } finally {
+    await rm(out, { recursive: true })
+  }
+})
+
+function printed(stdout: string): Ended {
+  return { code: 0, stdout: stdout.replace(/^\n/, ''), stderr: '' }
+}
