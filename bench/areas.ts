@@ -1,7 +1,9 @@
 import { compare, type Comparison, type Row } from './measure.ts'
 import { executorArea } from './areas/executor.ts'
 import { failureArea } from './areas/failure.ts'
+import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
+import { stackArea } from './areas/stack.ts'
 
 export interface Area {
   readonly says: string
@@ -11,11 +13,15 @@ export interface Area {
 export const areas: Readonly<Record<string, Area>> = {
   pipeline: {
     says: 'one message through the stages, in memory',
-    run: (rounds) => compared([...middlewareArea(), ...failureArea()], rounds),
+    run: (rounds) => compared([...stackArea(), ...middlewareArea(), ...failureArea()], rounds),
   },
   executor: {
     says: 'each key in order, many keys at once, without a broker',
     run: (rounds) => compared(executorArea(), rounds),
+  },
+  memory: {
+    says: 'what is held for a message, a key',
+    run: memoryArea,
   },
 }
 
