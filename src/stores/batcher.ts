@@ -109,6 +109,28 @@ export function onceEach<Request, Answer>(
   }
 }
 
+/**
+ * Requests whose company failed are sent again one by one, so that nobody suffers for another's fault.
+ * `isOnes` says whether a failure may be one request's; `instead` may answer for that one.
+ */
+export function apart<Request, Answer>(
+  send: Send<Request, Answer>,
+  isOnes: (error: unknown) => boolean,
+  instead: (error: unknown) => Answer | undefined = () => undefined,
+): Send<Request, Answer> {
+  return async function sendApart(requests) {
+    try {
+      return await send(requests)
+    } catch (error) {
+      if (!isOnes(error)) throw error
+      if (requests.length === 1) return [instead(error) ?? new Refused(error)]
+    }
+    const answers: Reply<Answer>[] = []
+    for (const request of requests) answers.push(...(await sendApart([request])))
+    return answers
+  }
+}
+
 function tooFew(): Error {
   return new Error('the store answered fewer requests than it was asked')
 }

@@ -7,7 +7,7 @@ import type {
   TransactionalIdempotencyStore,
 } from '../../idempotency/store.ts'
 import { badOption, requireCount, requireMethods, requireMs } from '../../options.ts'
-import { batcher, onceEach, Refused, type Reply, type Send } from '../batcher.ts'
+import { apart, batcher, onceEach } from '../batcher.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
 import { explained, isContention, isLockTimeout, mayBeOneRow } from './failures.ts'
 import { quotedSchema } from './identifiers.ts'
@@ -92,7 +92,7 @@ export function postgresIdempotencyStore(
 
   const claim = batcher<ClaimRequest, ClaimResult>({
     send: onceEach(
-      apart(sendClaims, (error) => (isLockTimeout(error) ? busy : undefined)),
+      apart(sendClaims, mayBeOneRow, (error) => (isLockTimeout(error) ? busy : undefined)),
       sameKey,
       followClaim,
     ),
@@ -101,7 +101,7 @@ export function postgresIdempotencyStore(
   })
   const settle = batcher<Settlement, Held>({
     send: onceEach(
-      apart(sendSettlements, () => undefined),
+      apart(sendSettlements, mayBeOneRow),
       ({ held }) => sameKey(held),
       // Whatever comes second, the first may have changed what it finds.
       () => undefined,
@@ -265,27 +265,6 @@ function followClaim(request: ClaimRequest, first: ClaimRequest, answer: ClaimRe
 
 function sameKey({ scope, key }: Pick<HeldClaim, 'scope' | 'key'>): string {
   return `${scope.length}:${scope}${key}`
-}
-
-/**
- * A batch that fails because of one of its rows is sent again row by row, so that the others do not suffer for it.
- * `instead` may answer for the row that still fails.
- */
-function apart<Request, Answer>(
-  send: Send<Request, Answer>,
-  instead: (error: unknown) => Answer | undefined,
-): Send<Request, Answer> {
-  return async function sendApart(requests) {
-    try {
-      return await send(requests)
-    } catch (error) {
-      if (!mayBeOneRow(error)) throw error
-      if (requests.length === 1) return [instead(error) ?? new Refused(error)]
-    }
-    const answers: Reply<Answer>[] = []
-    for (const request of requests) answers.push(...(await sendApart([request])))
-    return answers
-  }
 }
 
 // An index row takes 2,704 bytes, scope and key together.

@@ -1,0 +1,6 @@
+export {
+  redisIdempotencyStore,
+  type RedisIdempotencyStore,
+  type RedisIdempotencyStoreOptions,
+  type RedisSlice,
+} from './idempotency-store.ts'
