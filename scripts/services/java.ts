@@ -63,7 +63,11 @@ async function fetchJars(jars: string, progress: Progress): Promise<void> {
 async function findJava(progress: Progress): Promise<string> {
   const found = await installedJava()
   if (found !== undefined) return found
-  if (canInstall()) await install(['default-jre-headless'], progress)
+  if (canInstall()) {
+    await install(['default-jre-headless'], progress)
+    // A new Java knows the authorities of Debian, not those that this machine's owner added.
+    await run('update-ca-certificates', []).catch(() => {})
+  }
   const installed = await installedJava()
   if (installed === undefined) throw missing()
   return installed
