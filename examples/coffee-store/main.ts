@@ -22,7 +22,10 @@ process.exit()
 
 /** @returns the exit code. */
 async function demo(options: Options): Promise<number> {
+  // By way of `exit`, so that the cursor comes back.
   process.once('SIGINT', () => process.exit(130))
+  process.once('SIGTERM', () => process.exit(143))
+  process.stdout.once('error', () => process.exit(1))
   const { seed, messages, naive, json } = options
   const plan = planFor({ seed, messages })
   const backend = await backendFor(options)
@@ -44,7 +47,7 @@ async function demo(options: Options): Promise<number> {
       const about = { mode: naive ? 'naive' : 'wrapped', on: backend.name, seed, messages, plan: fingerprint }
       const figures = { ...about, seconds: Math.round(tookMs / 100) / 10, circuitOpened: timesOpened, ...audit }
       stdout.write(`${JSON.stringify(figures, null, 2)}\n`)
-    } else printReport(reportOf(audit, timesOpened), stdout)
+    } else printReport(reportOf(audit, timesOpened, columnsOf(stdout)), stdout)
     return audit.ok ? 0 : 1
   } finally {
     await backend.close()
@@ -61,4 +64,9 @@ async function backendFor({ seed, kafka, redis, postgres }: Options): Promise<Ba
   if (postgres !== false) keys = await (await import('./backends/postgres.ts')).postgresKeys(postgres)
   const real = [kafka !== false && 'Kafka', redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
   return { ...broker, ...keys, name: real.filter(Boolean).join(' and ') || 'in memory' }
+}
+
+/** A pipe has no width. */
+function columnsOf({ isTTY, columns }: NodeJS.WriteStream): number {
+  return isTTY ? columns : 120
 }

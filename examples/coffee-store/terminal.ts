@@ -57,5 +57,17 @@ export function canvas(stream: NodeJS.WriteStream) {
     drawn = shown.length
   }
 
-  return { draw, end: () => void stream.write(showCursor) }
+  // What was drawn for another width cannot be drawn over.
+  const startAgain = () => {
+    stream.write(`\x1b[2J\x1b[H`)
+    drawn = 0
+  }
+  stream.on('resize', startAgain)
+  return {
+    draw,
+    end() {
+      stream.off('resize', startAgain)
+      stream.write(showCursor)
+    },
+  }
 }
