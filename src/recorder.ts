@@ -1,8 +1,8 @@
-import { staged, type Delivery, type Middleware, type Origin, type Outcome } from './delivery.ts'
-import { isRetryLater, type FailureReason } from './errors.ts'
+import type { Middleware } from './delivery.ts'
 import type { HasHealth } from './health.ts'
 import { instruments, type InstrumentId } from './instruments.ts'
 import { countEvents, type Counted } from './recorder-events.ts'
+import { recorderMiddleware } from './recorder-middleware.ts'
 import { family, type Distribution, type DistributionOf, type Family, type Series } from './series.ts'
 
 /** What a retry budget shows. */
@@ -25,14 +25,6 @@ export interface Recorder extends Counted {
   refresh(this: void, id: InstrumentId): void
 }
 
-const failureReasons: readonly FailureReason[] = [
-  'permanent',
-  'attempts',
-  'undecodable',
-  'conflict',
-  'crashed',
-  'unhandled',
-]
 // What consumers call them in their health.
 const laneStates: ReadonlyMap<string, string> = new Map([
   ['inFlight', 'in-flight'],
@@ -41,7 +33,14 @@ const laneStates: ReadonlyMap<string, string> = new Map([
   ['abandoned', 'abandoned'],
 ])
 
-export function recorder(distributionOf: DistributionOf, now: () => number = () => performance.now()): Recorder {
+export interface RecorderOptions {
+  readonly distributionOf: DistributionOf
+  /** Of deliveries that follow each other fast, one in so many is timed and stands for all of them. */
+  readonly stride: number
+  readonly now?: () => number
+}
+
+export function recorder({ distributionOf, stride, now = () => performance.now() }: RecorderOptions): Recorder {
   const kept = new Map<InstrumentId, Family<Series>>()
   const distributed = new Map<InstrumentId, Family<Distribution>>()
   const pipelines = new Set<string>()
@@ -87,82 +86,13 @@ export function recorder(distributionOf: DistributionOf, now: () => number = () 
     },
   }
 
-  const middleware: Middleware = (next, place) => {
-    const pipeline = place?.pipeline ?? ''
-    pipelines.add(pipeline)
-    const ended = endings(counted, pipeline)
-    const inFlight = series('inFlight').of(pipeline)
-    const durationFrom = durations(distribution('duration'), pipeline)
-    return function metrics(delivery) {
-      const startedMs = now()
-      inFlight.value++
-      return next(delivery).then(
-        (outcome) => {
-          inFlight.value--
-          ended[outcome].value++
-          durationFrom(delivery.origin).observe((now() - startedMs) / 1000)
-          return outcome
-        },
-        (error: unknown) => {
-          inFlight.value--
-          ended.nacked.value++
-          durationFrom(delivery.origin).observe((now() - startedMs) / 1000)
-          nacked(counted, delivery, error)
-          throw error
-        },
-      )
-    }
-  }
-
   return {
     ...counted,
-    middleware: staged(middleware, { name: 'metrics', excludes: { metrics: 'each message would count twice' } }),
+    middleware: recorderMiddleware(counted, { stride, now, began: (pipeline) => pipelines.add(pipeline) }),
     watch(watched) {
       for (const [name, part] of Object.entries(watched.parts ?? {})) parts.set(name, part)
       for (const budget of watched.budgets ?? []) budgets.set(budget.name, budget)
     },
     refresh: (id) => workedOut[id]?.(),
   }
-}
-
-/** The series of how deliveries end, and all others of the pipeline: the rate of one that appears late misses its first. */
-function endings({ series }: Counted, pipeline: string): Readonly<Record<Outcome | 'nacked', Series>> {
-  const only = ['retries', 'retriesRefused', 'abandoned', 'conflicts', 'leasesLost', 'deadLetterFailures'] as const
-  for (const id of only) series(id).of(pipeline)
-  for (const reason of failureReasons) series('deadLetters').of(pipeline, reason)
-  series('attempts').of(pipeline, 'failed')
-  series('duplicates').of(pipeline, 'true')
-  const of = (ending: Outcome | 'nacked'): Series => series('deliveries').of(pipeline, ending)
-  return {
-    handled: of('handled'),
-    duplicate: of('duplicate'),
-    stale: of('stale'),
-    parked: of('parked'),
-    'dead-lettered': of('dead-lettered'),
-    discarded: of('discarded'),
-    nacked: of('nacked'),
-  }
-}
-
-/** Deliveries of one pipeline mostly come from one place: then nothing is looked up. */
-function durations(of: Family<Distribution>, pipeline: string): (origin: Origin) => Distribution {
-  let system = ''
-  let destination = ''
-  let last: Distribution | undefined
-  return (origin) => {
-    if (last === undefined || origin.destination !== destination || origin.system !== system) {
-      ;({ system, destination } = origin)
-      last = of.of(pipeline, system, destination)
-    }
-    return last
-  }
-}
-
-function nacked({ series, distribution }: Counted, { pipeline }: Delivery, error: unknown): void {
-  if (!isRetryLater(error)) return void series('nacks').of(pipeline, 'nothing').value++
-  series('nacks').of(pipeline, error.holds).value++
-  if (error.holds === 'message')
-    distribution('retryDelay')
-      .of(pipeline)
-      .observe(error.afterMs / 1000)
 }

@@ -6,9 +6,9 @@ export interface Series {
   value: number
 }
 
-/** Takes single measurements, in seconds. */
+/** Takes measurements, in seconds; one may stand for several. */
 export interface Distribution {
-  observe(seconds: number): void
+  observe(this: void, seconds: number, times?: number): void
 }
 
 /** How a room keeps its histograms: in bins of its own, or with OpenTelemetry. */
@@ -59,11 +59,11 @@ export function bins(bounds: readonly number[], labels: Readonly<Record<string, 
     labels,
     counts,
     sum: 0,
-    observe(seconds) {
+    observe(seconds, times = 1) {
       let at = 0
       while (at < bounds.length && seconds > (bounds[at] ?? Infinity)) at++
-      counts[at] = (counts[at] ?? 0) + 1
-      kept.sum += seconds
+      counts[at] = (counts[at] ?? 0) + times
+      kept.sum += seconds * times
     },
   }
   return kept

@@ -65,10 +65,13 @@ function recorderOf(where: string, registry: Registry, buckets: readonly number[
 
 function register(registry: Registry, buckets: readonly number[]): Recorder {
   const histograms = new Map<Instrument, Bins[]>()
-  const all = recorder((instrument, labels) => {
-    const made = bins(buckets, promLabels(labels))
-    histograms.get(instrument)?.push(made)
-    return made
+  const all = recorder({
+    stride: 8,
+    distributionOf(instrument, labels) {
+      const made = bins(buckets, promLabels(labels))
+      histograms.get(instrument)?.push(made)
+      return made
+    },
   })
   for (const id of instrumentIds) {
     const instrument = instruments[id]

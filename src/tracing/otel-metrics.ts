@@ -35,10 +35,14 @@ function recorderOf(provider: MeterProvider): Recorder {
 function register(provider: MeterProvider): Recorder {
   const meter = provider.getMeter('holdfast')
   const advice = { explicitBucketBoundaries: [...durationBounds] }
-  const all = recorder(({ name, help: description, unit }, labels) => {
-    const histogram = meter.createHistogram(name, { description, unit, advice })
-    const attributes = attributesOf(name, labels)
-    return { observe: (seconds) => histogram.record(seconds, attributes) }
+  const all = recorder({
+    // OpenTelemetry's histograms take one measurement at a time.
+    stride: 1,
+    distributionOf({ name, help: description, unit }, labels) {
+      const histogram = meter.createHistogram(name, { description, unit, advice })
+      const attributes = attributesOf(name, labels)
+      return { observe: (seconds) => histogram.record(seconds, attributes) }
+    },
   })
   for (const id of instrumentIds) {
     const { kind, name, help: description, unit }: Instrument = instruments[id]

@@ -1,4 +1,4 @@
-import { SpanStatusCode, type Attributes, type Span } from '@opentelemetry/api'
+import { SpanStatusCode, type Attributes, type Context, type Span } from '@opentelemetry/api'
 import type { Delivery, Origin, Outcome } from '../delivery.ts'
 import { isHoldfastError, isRetryLater } from '../errors.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
@@ -6,9 +6,24 @@ import { attributes as names, operations, ours } from './semconv.ts'
 /** What is known of a delivery while it runs; the events on its span add to it. */
 export interface Traced {
   readonly span: Span
+  /** Opened and to be ended by another instrumentation. */
+  readonly adopted: boolean
+  readonly inside: Context
   readonly messageId: string
   attempt: number
   waitedMs: number
+}
+
+// By the origin, which is made for each delivery and stays the same object while a delivery is widened and decoded.
+const running = new WeakMap<Origin, Traced>()
+
+export function remember({ origin }: Delivery, traced: Traced): void {
+  if (traced.span.isRecording()) running.set(origin, traced)
+}
+
+export function tracedOf({ message, origin }: Delivery): Traced | undefined {
+  const traced = running.get(origin)
+  return traced?.messageId === message.id ? traced : undefined
 }
 
 /** What a sampler and a reader want to know from the start. */
@@ -51,25 +66,29 @@ export function isProcessSpanOf(span: Span, { destination, partition, position }
   )
 }
 
-export function succeeded({ span, attempt, waitedMs }: Traced, outcome: Outcome): void {
-  if (!span.isRecording()) return
-  span.setAttribute(ours.outcome, outcome)
-  if (waitedMs > 0) span.setAttribute(ours.retryWaitMs, waitedMs)
-  if (attempt > 1) span.setAttribute(ours.attempt, attempt)
+export function succeeded(traced: Traced, outcome: Outcome): void {
+  if (traced.span.isRecording()) setEnding(traced, outcome)
+  if (!traced.adopted) traced.span.end()
 }
 
 /** A message that has to wait is no error, unless something failed and made it wait. */
-export function handedBack({ span, attempt, waitedMs }: Traced, error: unknown): void {
-  if (!span.isRecording()) return
-  span.setAttribute(ours.outcome, 'nacked')
+export function handedBack(traced: Traced, error: unknown): void {
+  const { span, adopted } = traced
+  if (span.isRecording()) {
+    setEnding(traced, 'nacked')
+    if (isRetryLater(error)) {
+      span.setAttribute(ours.retryAfterMs, error.afterMs)
+      span.setAttribute(ours.holds, error.holds)
+      if (error.cause !== undefined) setError(span, error.cause)
+    } else setError(span, error)
+  }
+  if (!adopted) span.end()
+}
+
+function setEnding({ span, attempt, waitedMs }: Traced, outcome: string): void {
+  span.setAttribute(ours.outcome, outcome)
   if (waitedMs > 0) span.setAttribute(ours.retryWaitMs, waitedMs)
   if (attempt > 1) span.setAttribute(ours.attempt, attempt)
-  if (isRetryLater(error)) {
-    span.setAttribute(ours.retryAfterMs, error.afterMs)
-    span.setAttribute(ours.holds, error.holds)
-    if (error.cause === undefined) return
-  }
-  setError(span, isRetryLater(error) ? error.cause : error)
 }
 
 export function setError(span: Span, error: unknown): void {

@@ -1,27 +1,11 @@
-import { context, createContextKey, type Attributes, type Context } from '@opentelemetry/api'
+import type { Attributes } from '@opentelemetry/api'
 import type { Delivery } from '../delivery.ts'
 import { subscribe } from '../events.ts'
-import { errorText, errorType, setError, type Traced } from './process-span.ts'
+import { errorText, errorType, setError, tracedOf } from './process-span.ts'
 import { attributes as names, ours, spanEvents } from './semconv.ts'
 
-const tracedKey = createContextKey('holdfast traced delivery')
-
-export function withTraced(of: Context, traced: Traced): Context {
-  return of.setValue(tracedKey, traced)
-}
-
-/** Which span an event belongs to: a stage publishes it from within its delivery, so the context tells. */
-function tracedNow({ message }: Delivery): Traced | undefined {
-  const found = context.active().getValue(tracedKey)
-  return isTraced(found) && found.messageId === message.id ? found : undefined
-}
-
-function isTraced(value: unknown): value is Traced {
-  return typeof value === 'object' && value !== null && 'waitedMs' in value
-}
-
 function note(delivery: Delivery, name: string, attributes: Attributes = {}): void {
-  tracedNow(delivery)?.span.addEvent(name, attributes)
+  tracedOf(delivery)?.span.addEvent(name, attributes)
 }
 
 let watching = false
@@ -31,7 +15,7 @@ export function watchEvents(): void {
   if (watching) return
   watching = true
   subscribe('attempt-failed', ({ delivery, error, attempt, nextInMs }) => {
-    const traced = tracedNow(delivery)
+    const traced = tracedOf(delivery)
     if (traced === undefined) return
     // Where another attempt follows, it is that one which the delivery ends with.
     traced.attempt = nextInMs === null ? attempt : attempt + 1
@@ -52,7 +36,7 @@ export function watchEvents(): void {
   subscribe('conflict-seen', ({ delivery }) => note(delivery, spanEvents.conflict))
   subscribe('dead-lettered', ({ delivery, error, reason }) => {
     note(delivery, spanEvents.deadLettered, { [ours.reason]: reason })
-    const traced = tracedNow(delivery)
+    const traced = tracedOf(delivery)
     if (traced !== undefined) setError(traced.span, error)
   })
   subscribe('dead-letter-failed', ({ delivery, error }) =>

@@ -1,22 +1,27 @@
-import { context, ROOT_CONTEXT, SpanKind, trace, type Context } from '@opentelemetry/api'
+import { context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
 import type { BatchHandler } from '../batch.ts'
 import { systemClock, type Clock } from '../clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import type { Headers } from '../message.ts'
 import { badOption } from '../options.ts'
-import { deliveryAttributes, handedBack, isProcessSpanOf, setError, succeeded, type Traced } from './process-span.ts'
+import {
+  deliveryAttributes,
+  handedBack,
+  isProcessSpanOf,
+  setError,
+  succeeded,
+  remember,
+  tracedOf,
+  type Traced,
+} from './process-span.ts'
 import { ambient, propagationOf, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations } from './semconv.ts'
-import { watchEvents, withTraced } from './span-events.ts'
+import { watchEvents } from './span-events.ts'
 
 export interface TracingOptions extends PropagationOptions {
   /** `false` for senders that are not trusted: their trace is linked to, not continued. @defaultValue `true` */
   readonly trusted?: boolean
   readonly clock?: Clock
 }
-
-// By the headers, which stay the same object while a delivery is widened and its body decoded.
-const running = new WeakMap<Headers, Traced>()
 
 /**
  * Opens a `process` span around each delivery, in the trace of whoever made the message.
@@ -27,42 +32,37 @@ export function tracing({ trusted = true, clock = systemClock, ...options }: Tra
   const { tracer, idle, extract } = propagationOf('tracing', options)
   watchEvents()
 
-  /** Opens a span, or adopts the one that another instrumentation opened for this very message. */
-  function start(delivery: Delivery): { readonly adopted: boolean; readonly inside: Context; readonly traced: Traced } {
+  function start(delivery: Delivery): Traced {
     const { message, origin, attempt } = delivery
     const attributes = deliveryAttributes(delivery, clock.wall())
     const active = trace.getActiveSpan()
-    const adopted = active !== undefined && isProcessSpanOf(active, origin)
-    let parent = ambient()
-    let span = active
-    if (!adopted || span === undefined) {
-      const remote = extract(message.headers)
-      const creation = trace.getSpanContext(remote)
-      // A caller without a transport, such as a web hook, stands between the message's maker and us.
-      const called = origin.system === 'direct' && trace.getSpan(parent) !== undefined
-      if (!called) parent = trusted ? remote : trace.deleteSpan(remote)
-      const links = creation === undefined ? [] : [{ context: creation }]
-      const name = `${operations.process} ${origin.destination}`
-      span = tracer.startSpan(name, { kind: SpanKind.CONSUMER, attributes, links }, parent)
-    } else span.setAttributes(attributes)
-    const traced: Traced = { span, messageId: message.id, attempt, waitedMs: 0 }
-    if (span.isRecording()) running.set(message.headers, traced)
-    return { adopted, inside: withTraced(trace.setSpan(parent, span), traced), traced }
+    if (active !== undefined && isProcessSpanOf(active, origin)) {
+      active.setAttributes(attributes)
+      return { span: active, adopted: true, inside: context.active(), messageId: message.id, attempt, waitedMs: 0 }
+    }
+    const remote = extract(message.headers)
+    const creation = trace.getSpanContext(remote)
+    // A caller without a transport, such as a web hook, stands between the message's maker and us.
+    const caller = origin.system === 'direct' ? ambient() : ROOT_CONTEXT
+    const parent = trace.getSpan(caller) !== undefined ? caller : trusted ? remote : trace.deleteSpan(remote)
+    const links = creation === undefined ? [] : [{ context: creation }]
+    const name = `${operations.process} ${origin.destination}`
+    const span = tracer.startSpan(name, { kind: SpanKind.CONSUMER, attributes, links }, parent)
+    return { span, adopted: false, inside: trace.setSpan(parent, span), messageId: message.id, attempt, waitedMs: 0 }
   }
 
   const middleware: Middleware = (next) =>
     function tracing(delivery) {
       if (idle()) return next(delivery)
-      const { adopted, inside, traced } = start(delivery)
-      return context.with(inside, next, undefined, delivery).then(
+      const traced = start(delivery)
+      remember(delivery, traced)
+      return context.with(traced.inside, next, undefined, delivery).then(
         (outcome) => {
           succeeded(traced, outcome)
-          if (!adopted) traced.span.end()
           return outcome
         },
         (error: unknown): Outcome => {
           handedBack(traced, error)
-          if (!adopted) traced.span.end()
           throw error
         },
       )
@@ -95,7 +95,7 @@ export function tracedBatch<D extends Delivery>(
       ...(same && { [names.destination]: destination }),
     }
     const links = deliveries
-      .map(({ message }) => running.get(message.headers))
+      .map(tracedOf)
       .filter((traced) => traced !== undefined)
       .map(({ span, messageId }) => ({ context: span.spanContext(), attributes: { [names.messageId]: messageId } }))
     const name = same ? `${operations.process} ${destination}` : operations.process
