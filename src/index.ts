@@ -1,3 +1,4 @@
+export { cloudEvents, encodeCloudEvents, type CloudEvent, type EncodeCloudEventsOptions } from './codecs/cloudevents.ts'
 export { encode, type Codec, type Decoder } from './codecs/codec.ts'
 export { json, type JsonOptions, type Schema } from './codecs/json.ts'
 export { type BatchFailure, type BatchHandler, type BatchOptions } from './batch.ts'

@@ -1,0 +1,178 @@
+import { PermanentError } from '../errors.ts'
+import { firstHeader, withHeaders, type Bytes, type Headers, type HeaderValue } from '../message.ts'
+import { badOption, requireOneOf, requireText } from '../options.ts'
+import type { PublishMiddleware } from '../publisher.ts'
+import type { Codec, Decoder } from './codec.ts'
+import { json, type JsonOptions, type Schema } from './json.ts'
+
+/** An event with its context, as CloudEvents 1.0 names it: https://cloudevents.io */
+export interface CloudEvent<Data> {
+  readonly id: string
+  readonly source: string
+  readonly type: string
+  readonly subject: string | null
+  /** RFC 3339 */
+  readonly time: string | null
+  readonly dataContentType: string | null
+  readonly dataSchema: string | null
+  /** Attributes beyond the standard ones. */
+  readonly extensions: Readonly<Record<string, string | number | boolean>>
+  readonly data: Data
+}
+
+/**
+ * Reads CloudEvents of either mode, by their headers: structured (the whole event is JSON) and binary (the context is in
+ * `ce_…` headers, the body is the data). The data goes through a codec of its own. A body without the context of a
+ * CloudEvent is undecodable for good.
+ */
+export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {}): Decoder<CloudEvent<Data>> {
+  const structured = json(envelope, limits)
+  return {
+    name: `cloudevents+${data.name}`,
+    async decode(bytes, headers) {
+      const contentType = firstHeader(headers, contentTypeNames) ?? null
+      if (contentType?.toLowerCase().startsWith('application/cloudevents') !== true)
+        return decodeBinary(data, bytes, headers, contentType)
+      if (!/^application\/cloudevents\+json\b/i.test(contentType))
+        throw new PermanentError(`no CloudEvent that can be read: ${contentType.slice(0, 80)}`)
+      return decodeStructured(data, await structured.decode(bytes, headers), headers)
+    },
+  }
+}
+
+export interface EncodeCloudEventsOptions {
+  /** Who produces the events: a URI reference such as `/billing/orders`. */
+  readonly source: string
+  /** @defaultValue `'binary'` */
+  readonly mode?: 'binary' | 'structured'
+  /** The media type of the data. @defaultValue `'application/json'` */
+  readonly dataContentType?: string
+}
+
+/**
+ * Publishes bodies as CloudEvents: `publisher(wire).use(encodeCloudEvents(json(Order), { source: '/billing' }))`.
+ * The message's own id, type and time become those of the event.
+ */
+export function encodeCloudEvents<Data>(
+  data: Pick<Codec<Data>, 'encode'>,
+  { source, mode = 'binary', dataContentType = 'application/json' }: EncodeCloudEventsOptions,
+): PublishMiddleware<Data, Bytes> {
+  requireText('encodeCloudEvents', { source, dataContentType })
+  requireOneOf('encodeCloudEvents', 'mode', mode, ['binary', 'structured'])
+  if (mode === 'structured' && !isJson(dataContentType))
+    throw badOption('encodeCloudEvents', 'dataContentType', "JSON in mode 'structured'", dataContentType)
+
+  return (next) => (messages, options) =>
+    next(
+      messages.map((message) => {
+        const { id, type, timeMs, headers } = message
+        const bytes = data.encode(message.body)
+        const context = { specversion: '1.0', id, source, type, time: new Date(timeMs).toISOString() }
+        if (mode === 'binary') {
+          const named = Object.entries(context).map(([name, value]): [string, string] => [`ce_${name}`, value])
+          const more = Object.fromEntries([...named, [contentType, dataContentType]])
+          return { ...message, body: bytes, headers: withHeaders(headers, more) }
+        }
+        const value: unknown = bytes === null ? null : JSON.parse(Buffer.from(bytes).toString())
+        const body = Buffer.from(JSON.stringify({ ...context, datacontenttype: dataContentType, data: value }))
+        return { ...message, body, headers: withHeaders(headers, { [contentType]: structuredType }) }
+      }),
+      options,
+    )
+}
+
+const contentType = 'content-type'
+const contentTypeNames = [contentType, 'Content-Type', 'contentType']
+const structuredType = 'application/cloudevents+json; charset=UTF-8'
+/** Kafka writes `ce_id`, HTTP and NATS `ce-id`, AMQP `cloudEvents:id` or `cloudEvents_id`. */
+const prefixes = ['ce_', 'ce-', 'cloudEvents:', 'cloudEvents_']
+const standard = new Set(['specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema'])
+
+type Attributes = Readonly<Record<string, unknown>>
+
+/** JSON's own bounds apply; what is in it is looked at below. */
+const envelope: Schema<Attributes> = {
+  '~standard': {
+    version: 1,
+    validate: (value) =>
+      isRecord(value) ? { value } : { issues: [{ message: 'a structured CloudEvent must be an object' }] },
+  },
+}
+
+async function decodeBinary<Data>(
+  codec: Decoder<Data>,
+  bytes: Bytes,
+  headers: Headers,
+  contentType: string | null,
+): Promise<CloudEvent<Data>> {
+  const attributes: Record<string, unknown> = Object.create(null) as Record<string, unknown>
+  for (const [header, value] of Object.entries(headers)) {
+    const prefix = prefixes.find((each) => header.startsWith(each))
+    if (prefix !== undefined) attributes[header.slice(prefix.length).toLowerCase()] = textOf(value)
+  }
+  const data = await codec.decode(bytes, headers)
+  return eventOf({ ...attributes, datacontenttype: contentType ?? undefined }, data)
+}
+
+async function decodeStructured<Data>(
+  codec: Decoder<Data>,
+  event: Attributes,
+  headers: Headers,
+): Promise<CloudEvent<Data>> {
+  const { data, data_base64: base64, ...attributes } = event
+  let bytes: Bytes = null
+  if (typeof base64 === 'string') bytes = Buffer.from(base64, 'base64')
+  else if (typeof data === 'string' && !isJson(attributes['datacontenttype'])) bytes = Buffer.from(data)
+  else if (data !== undefined && data !== null) bytes = Buffer.from(JSON.stringify(data))
+  return eventOf(attributes, await codec.decode(bytes, headers))
+}
+
+function eventOf<Data>(attributes: Attributes, data: Data): CloudEvent<Data> {
+  if (attributes['specversion'] !== '1.0')
+    throw new PermanentError(`no CloudEvent of version 1.0: specversion is ${shown(attributes['specversion'])}`)
+  const extensions = Object.entries(attributes).filter(isExtension)
+  return {
+    id: required(attributes, 'id'),
+    source: required(attributes, 'source'),
+    type: required(attributes, 'type'),
+    subject: optional(attributes, 'subject'),
+    time: optional(attributes, 'time'),
+    dataContentType: optional(attributes, 'datacontenttype'),
+    dataSchema: optional(attributes, 'dataschema'),
+    extensions: Object.fromEntries(extensions),
+    data,
+  }
+}
+
+function required(attributes: Attributes, name: string): string {
+  const text = optional(attributes, name)
+  if (text === null) throw new PermanentError(`a CloudEvent without ${name}`)
+  return text
+}
+
+function optional(attributes: Attributes, name: string): string | null {
+  const value = attributes[name]
+  return typeof value === 'string' && value !== '' ? value : null
+}
+
+function isExtension(entry: [name: string, value: unknown]): entry is [string, string | number | boolean] {
+  return !standard.has(entry[0]) && ['string', 'number', 'boolean'].includes(typeof entry[1])
+}
+
+function isRecord(value: unknown): value is Attributes {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Without a media type the data is JSON, as the specification has it. */
+function isJson(mediaType: unknown): boolean {
+  return typeof mediaType !== 'string' || /^[^;]*[/+]json\b/i.test(mediaType)
+}
+
+function textOf(value: HeaderValue | readonly HeaderValue[]): string | undefined {
+  const first: unknown = Array.isArray(value) ? value[0] : value
+  return typeof first === 'string' ? first : undefined
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? `'${value.slice(0, 20)}'` : 'missing'
+}
