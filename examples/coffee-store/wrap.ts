@@ -34,7 +34,7 @@ export function wrapped(service: ServiceName, handler: Handler, options: Wrappin
     .use(watch.deliveries)
     .use(deadLetter({ to: deadLetters, destination: deadLetterTopic }))
     .decode(json(Order))
-    .use(idempotency({ store, scope, leaseMs: 1_500 }))
+    .use(idempotency({ store, scope, leaseMs: 1_500, retainMs: 600_000 }))
     .use(retry({ maxAttempts: 10, backoff: { initialMs: 20, maxMs: 200 } }))
     .use(timeout({ afterMs: 2_000 }))
     .handle(watch.starts(handler))
