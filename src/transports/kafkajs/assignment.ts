@@ -1,0 +1,172 @@
+import type { Batch, KafkaMessage } from 'kafkajs'
+import { keyFromBytes } from '../../message.ts'
+import type { Lanes } from '../../ordering/lanes.ts'
+import type { LaneTrack } from '../../ordering/track.ts'
+
+/** One message in a lane. */
+export interface Item {
+  readonly owned: Owned
+  readonly message: KafkaMessage
+  id: string
+}
+
+/** One partition while this member owns it. */
+export interface Owned {
+  readonly topic: string
+  readonly partition: number
+  readonly track: LaneTrack<Item>
+  controller: AbortController
+  /** The offset behind everything that was delivered; unknown before the first batch. */
+  next: number | undefined
+  committed: number | undefined
+  paused: boolean
+  /** Kept over a join: what is fetched next begins at the committed position again. */
+  kept: boolean
+  /** Called when half of what it may buffer is gone. */
+  space: (() => void) | undefined
+  /** Where the position stood when last looked at, and since when. */
+  readonly progress: { position: number | undefined; sinceMs: number }
+}
+
+/** A hole in what was delivered. */
+export interface Gap {
+  readonly topic: string
+  readonly partition: number
+  readonly from: number
+  readonly to: number
+}
+
+/** The partitions that this member owns in the present generation. */
+export interface Assignment {
+  /** Grows with every join: what was asked in an earlier one is answered too late. */
+  readonly epoch: number
+  readonly all: () => Iterable<Owned>
+  readonly size: number
+  find(topic: string, partition: number): Owned | undefined
+  /** A join: keeps what the same member still owns, drops the rest. Gives what is new. */
+  join(memberId: string, owned: Readonly<Record<string, readonly number[]>>, reason: Error): readonly Owned[]
+  /** Forgets everything, and tells what runs to stop. */
+  drop(reason: Error): void
+  /** Tells what runs to stop, and keeps it: it may run again. */
+  abort(reason: Error): void
+  /** Puts a batch into the lanes, without what was delivered before. Gives the hole in front of it, if there is one. */
+  accept(owned: Owned, batch: Batch): Gap | undefined
+  /** A batch of which nothing is for us: transaction markers, aborted records. */
+  skip(owned: Owned, lastOffset: number): void
+}
+
+/** The position that may be committed: the first message that is not done, or what follows everything delivered. */
+export function positionOf({ track, next }: Owned): number | undefined {
+  const oldest = track.window.oldest
+  return oldest === undefined ? next : Number(oldest.message.offset)
+}
+
+export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, now: () => number): Assignment {
+  const partitions = new Map<string, Owned>()
+  // Of partitions given up: a key that still runs there must not start here.
+  const before = new Map<string, LaneTrack<Item>>()
+  let memberId: string | undefined
+  let epoch = 0
+
+  function own(topic: string, partition: number): Owned {
+    const id = idOf(topic, partition)
+    const owned: Owned = {
+      topic,
+      partition,
+      track: keyed.open({ after: before.get(id), onDone: () => onDone(owned) }),
+      controller: new AbortController(),
+      next: undefined,
+      committed: undefined,
+      paused: false,
+      kept: false,
+      space: undefined,
+      progress: { position: undefined, sinceMs: now() },
+    }
+    partitions.set(id, owned)
+    return owned
+  }
+
+  function giveUp(owned: Owned, reason: Error): void {
+    const id = idOf(owned.topic, owned.partition)
+    partitions.delete(id)
+    keyed.close(owned.track)
+    before.set(id, owned.track)
+    owned.controller.abort(reason)
+    owned.space?.()
+  }
+
+  function drop(reason: Error): void {
+    for (const owned of [...partitions.values()]) giveUp(owned, reason)
+  }
+
+  /** Another member moved the committed position meanwhile: what is known here is of the past. */
+  function isOvertaken(owned: Owned, batch: Batch): boolean {
+    const position = positionOf(owned)
+    const fetchedFrom = 'fetchedOffset' in batch ? Number(batch.fetchedOffset) : 0
+    return position !== undefined && fetchedFrom > position && Number(batch.firstOffset()) > position
+  }
+
+  return {
+    get epoch() {
+      return epoch
+    },
+    get size() {
+      return partitions.size
+    },
+    all: () => partitions.values(),
+    find: (topic, partition) => partitions.get(idOf(topic, partition)),
+    drop,
+    abort(reason) {
+      for (const owned of partitions.values()) {
+        owned.controller.abort(reason)
+        owned.controller = new AbortController()
+      }
+    },
+    join(joinedAs, assigned, reason) {
+      epoch++
+      const wanted = Object.entries(assigned).flatMap(([topic, all]) => all.map((partition) => ({ topic, partition })))
+      const ids = new Set(wanted.map(({ topic, partition }) => idOf(topic, partition)))
+      const same = joinedAs === memberId
+      memberId = joinedAs
+      for (const [id, owned] of [...partitions]) {
+        if (!same || !ids.has(id)) giveUp(owned, reason)
+        else {
+          owned.kept = true
+          owned.committed = undefined
+        }
+      }
+      return wanted
+        .filter(({ topic, partition }) => !partitions.has(idOf(topic, partition)))
+        .map((each) => own(each.topic, each.partition))
+    },
+    accept(given, batch) {
+      let owned = given
+      if (owned.kept) {
+        owned.kept = false
+        if (isOvertaken(owned, batch)) {
+          giveUp(owned, new Error('another member went on with the partition'))
+          owned = own(owned.topic, owned.partition)
+        }
+      }
+      const { next } = owned
+      const first = Number(batch.firstOffset() ?? batch.lastOffset())
+      for (const message of batch.messages) {
+        if (next !== undefined && Number(message.offset) < next) continue
+        keyed.add(owned.track, keyFromBytes(message.key), { owned, message, id: '' })
+      }
+      const { topic, partition } = owned
+      skip(owned, Number(batch.lastOffset()))
+      return next !== undefined && first > next ? { topic, partition, from: next, to: first } : undefined
+    },
+    skip,
+  }
+}
+
+function skip(owned: Owned, lastOffset: number): void {
+  // A reset leaves -1 or -2 in places: no offset.
+  if (lastOffset >= 0 && (owned.next === undefined || lastOffset + 1 > owned.next)) owned.next = lastOffset + 1
+}
+
+function idOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}

@@ -1,0 +1,51 @@
+import type { ConsumerConfig, Kafka } from 'kafkajs'
+import type { Clock } from '../../clock.ts'
+import type { HasHealth } from '../../health.ts'
+import type { Pipeline } from '../../pipeline.ts'
+import type { MessageId } from './codec.ts'
+
+export interface KafkajsConsumerOptions {
+  /** The service's client: brokers, TLS, SASL, retries and logging are its own. */
+  readonly kafka: Pick<Kafka, 'consumer' | 'admin'>
+  readonly groupId: string
+  readonly topics: readonly string[]
+  readonly pipeline: Pipeline
+  /** Messages in flight at once; those of one key never are. @defaultValue 64 */
+  readonly concurrency?: number
+  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  readonly ahead?: number
+  /** Messages of one partition in memory from which on it is paused; one fetch may come on top. @defaultValue 1000 */
+  readonly buffer?: number
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else topic/partition/offset */
+  readonly id?: MessageId
+  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
+  readonly redeliverMs?: number
+  /** How long what was started may go on in a rebalance or at the end; then its signal aborts. @defaultValue 20_000 */
+  readonly drainMs?: number
+  /** @defaultValue 250 */
+  readonly commitEveryMs?: number
+  /** kafkajs' `sessionTimeout`. @defaultValue 30_000 */
+  readonly sessionMs?: number
+  /** kafkajs' `rebalanceTimeout`. @defaultValue 60_000 */
+  readonly rebalanceMs?: number
+  /** kafkajs' `heartbeatInterval`: how soon a rebalance is noticed. @defaultValue 1000 */
+  readonly heartbeatMs?: number
+  /** kafkajs' `maxWaitTimeInMs`: a partition that was paused may wait that long for its next fetch. @defaultValue 300 */
+  readonly maxWaitMs?: number
+  /** A partition whose position stands still for that long while a handler runs makes the consumer not ready. @defaultValue 300_000 */
+  readonly hungAfterMs?: number
+  /** What else kafkajs' consumer takes: `maxBytesPerPartition`, `rackId`, `partitionAssigners`, … */
+  readonly settings?: Omit<
+    ConsumerConfig,
+    'groupId' | 'sessionTimeout' | 'rebalanceTimeout' | 'heartbeatInterval' | 'maxWaitTimeInMs'
+  >
+  readonly clock?: Clock
+}
+
+export interface KafkajsConsumer extends HasHealth {
+  /**
+   * Consumes until the signal aborts; then finishes what was started, commits and leaves the group. Once per consumer.
+   * @throws HoldfastError `unavailable` where Kafka cannot be used at the start, or the consumer is beyond help later on.
+   */
+  run(signal: AbortSignal): Promise<void>
+}

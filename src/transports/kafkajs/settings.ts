@@ -1,0 +1,44 @@
+import type { Facts, Stage } from '../../delivery.ts'
+import { HoldfastError } from '../../errors.ts'
+
+export interface TimeSettings {
+  readonly concurrency: number
+  readonly sessionMs: number
+  readonly rebalanceMs: number
+  readonly heartbeatMs: number
+  readonly maxWaitMs: number
+  readonly drainMs: number
+}
+
+/** Refuses settings that contradict each other or the pipeline, all in one message. Gives what is merely worth knowing. */
+export function checkSettings(settings: TimeSettings, stages: readonly Stage[]): readonly string[] {
+  const { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs } = settings
+  const facts: Facts = Object.assign({}, ...stages.map((stage) => stage.facts ?? {})) as Facts
+  const wrong: string[] = []
+  if (heartbeatMs * 3 > sessionMs)
+    wrong.push(
+      `heartbeatMs (${heartbeatMs}) must be at most a third of sessionMs (${sessionMs}): two lost beats end the membership`,
+    )
+  if (drainMs + heartbeatMs + maxWaitMs >= rebalanceMs)
+    wrong.push(
+      `drainMs (${drainMs}) + heartbeatMs (${heartbeatMs}) + maxWaitMs (${maxWaitMs}) must be less than rebalanceMs (${rebalanceMs}): a member that drains for longer is expelled`,
+    )
+  if (facts.timeoutMs !== undefined && facts.timeoutMs > drainMs)
+    wrong.push(
+      `drainMs (${drainMs}) must be at least the pipeline's timeout (${facts.timeoutMs}): every rebalance would cut off handlers that are in time`,
+    )
+  const running = Math.min(concurrency, facts.maxConcurrent ?? concurrency)
+  if (facts.poolSize !== undefined && running > facts.poolSize)
+    wrong.push(
+      `concurrency (${running}) must not exceed the transaction's pool (${facts.poolSize}): the rest would wait for a connection with their leases running`,
+    )
+  if (wrong.length > 0) throw new HoldfastError('bad-option', `kafkajsConsumer: ${wrong.join('; ')}`)
+  const notes: string[] = []
+  if (facts.leaseMs !== undefined && facts.leaseMs > sessionMs + rebalanceMs)
+    notes.push(
+      `leaseMs (${facts.leaseMs}) outlasts a crash's hand-over (sessionMs + rebalanceMs): the keys of a killed process wait for their leases`,
+    )
+  if (stages.some(({ name }) => name === 'idempotency') && facts.timeoutMs === undefined)
+    notes.push('no timeout(): a handler that hangs holds its key until the process ends')
+  return notes
+}
