@@ -35,7 +35,14 @@ export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
           other === stage.name ? `there are two ${other} stages: ${reason}` : `${stage.name} and ${other}: ${reason}`,
         )
   })
-  const { maxConcurrent, poolSize } = factsOf(stages)
+  const facts = factsOf(stages)
+  const { maxConcurrent, poolSize, retainMs } = facts
+  const worstMs = worstMsOf(facts)
+  if (retainMs !== undefined && worstMs !== null && retainMs < worstMs)
+    throw new HoldfastError(
+      'bad-order',
+      `${name}: idempotency remembers a key for ${days(retainMs)}, but one delivery may take ${days(worstMs)}: a duplicate could come after its key is forgotten`,
+    )
   if (maxConcurrent !== undefined && poolSize !== undefined && maxConcurrent > poolSize)
     throw new HoldfastError(
       'bad-order',
@@ -46,10 +53,7 @@ export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
 export function describe(name: string, stages: readonly Stage[]): Description {
   const facts = factsOf(stages)
   const worstAttempts = facts.maxAttempts ?? 1
-  const worstMs =
-    facts.timeoutMs === undefined
-      ? null
-      : worstAttempts * facts.timeoutMs + (worstAttempts - 1) * (facts.maxDelayMs ?? 0)
+  const worstMs = worstMsOf(facts)
   const guarantee = guaranteeOf(facts)
   const warnings = warningsOn(facts, new Set(stages.map((stage) => stage.name)))
   const description = { name, stages, guarantee, worstAttempts, worstMs, warnings }
@@ -58,6 +62,10 @@ export function describe(name: string, stages: readonly Stage[]): Description {
 
 function factsOf(stages: readonly Stage[]): Facts {
   return Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
+}
+
+function worstMsOf({ maxAttempts = 1, timeoutMs, maxDelayMs = 0 }: Facts): number | null {
+  return timeoutMs === undefined ? null : maxAttempts * timeoutMs + (maxAttempts - 1) * maxDelayMs
 }
 
 function guaranteeOf({ store, completesInTransaction, database, retainMs }: Facts): string {
@@ -69,10 +77,17 @@ function guaranteeOf({ store, completesInTransaction, database, retainMs }: Fact
   return `at least once; completed keys are not handled again${window}${memory}; an effect may repeat where the process dies between the effect and its completion in ${store}`
 }
 
+// People look at dead letters the next morning.
+const shortestRetainMs = 86_400_000
+
 function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
   const warnings: string[] = []
   if (facts.leaseMs !== undefined && facts.timeoutMs === undefined)
     warnings.push('a lease without a timeout(): a hung handler holds its key until the process ends')
+  if (facts.retainMs !== undefined && facts.retainMs < shortestRetainMs)
+    warnings.push(
+      `keys are forgotten after ${days(facts.retainMs)}: dead letters sent again or a group rewound later than that are handled again`,
+    )
   if (names.has('idempotency') && !names.has('retry'))
     warnings.push('idempotency() without retry(): a message that kills the process is claimed again for ever')
   if (!names.has('dead-letter'))

@@ -92,6 +92,22 @@ describe('describe()', () => {
     expect(description.toString()).toContain('no bound on the time')
   })
 
+  it('I-22: refuses to forget keys before the delivery itself may be over, and warns where that is soon', () => {
+    const build = (retainMs: number) =>
+      pipeline('x')
+        .use(idempotency({ store, retainMs }))
+        .use(retry({ maxAttempts: 5 }))
+        .use(timeout({ afterMs: 10_000 }))
+        .handle(handled)
+    expect(() => build(60_000)).toThrow('idempotency remembers a key for 60 s, but one delivery may take 70 s')
+    expect(build(3_600_000).describe().warnings.join('\n')).toContain('keys are forgotten after 3600 s')
+    expect(
+      build(7 * 86_400_000)
+        .describe()
+        .warnings.join('\n'),
+    ).not.toContain('forgotten')
+  })
+
   it('I-30: refuses more handlers at once than the pool of the transaction has connections', () => {
     const build = (maxConcurrent: number) =>
       pipeline('x')
