@@ -157,7 +157,10 @@ describeOnBoth('the windows of one shard', (url) => {
     )
     const { snapshot, win_to: to, win_pos: pos } = stored.rows[0] ?? {}
     const broken = db.statements.page.replace('pg_visible_in_snapshot(txid, $3::pg_snapshot)', '($3::text is not null)')
-    const unbounded = await db.pool.query<{ message_id: string; ok: boolean }>(broken, [0, pos, to, snapshot, 100, 1e9])
+    const unbounded = await db.pool.query<{ message_id: string; ok: boolean }>(broken, [
+      ...[0, pos, to, snapshot, 100, 1e9],
+      '999999999',
+    ])
     // a4 is behind the position: it would come in the next window, after a8.
     expect(unbounded.rows.filter(({ ok }) => ok).map((row) => row.message_id)).toEqual(['m6', 'm7', 'a8'])
     expect(await next(held, 4)).toEqual(['m6', 'm7'])

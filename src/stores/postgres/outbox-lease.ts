@@ -104,14 +104,15 @@ export function postgresOutboxLease({
   }
 
   async function page({ snapshot }: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
-    const { rows } = await run(statements.page, [shard, window.pos, window.to, snapshot, maxRows, maxBytes])
+    const { rows } = await run(statements.page, [
+      ...[shard, window.pos, window.to, snapshot],
+      ...[maxRows, maxBytes, window.end],
+    ])
     const end = BigInt(window.end)
     const last = rows.length === 0 ? null : text(rows.at(-1), 'id')
     const over = last === null || BigInt(last) >= end
     return {
-      rows: rows
-        .filter((row) => field(row, 'ok') === true && BigInt(text(row, 'id')) <= end)
-        .map((row) => rowFrom(row, numberField(row, 'now_ms'))),
+      rows: rows.filter((row) => field(row, 'ok') === true).map((row) => rowFrom(row, numberField(row, 'now_ms'))),
       next: over ? { snapshot: window.to, window: null } : { snapshot, window: { ...window, pos: last } },
     }
   }
