@@ -21,11 +21,11 @@ create table ${schema}.idempotency (
   retain_until timestamptz,
   fingerprint text,
   failure jsonb,
-  -- The clean-up's index is on the day a key was first seen, which no completion or renewal changes: those stay
-  -- heap-only updates.
+  -- The clean-up's index is on the day a key was first seen, which no completion or renewal changes, and a page keeps
+  -- room for as much again as it holds: so those are heap-only updates, and write no index.
   added_on date not null default (clock_timestamp() at time zone 'utc')::date,
   primary key (scope, key)
-) with (fillfactor = 70);
+) with (fillfactor = 50);
 
 create index idempotency_added_on on ${schema}.idempotency (added_on);`,
 }

@@ -1,3 +1,8 @@
+export {
+  postgresIdempotencyCleaner,
+  type PostgresIdempotencyCleaner,
+  type PostgresIdempotencyCleanerOptions,
+} from './idempotency-cleaner.ts'
 export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency-store.ts'
 export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
 export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'

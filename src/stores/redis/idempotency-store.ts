@@ -25,7 +25,7 @@ export interface RedisIdempotencyStoreOptions {
   readonly forgetMs?: number
   /** Goes on where the server may evict keys, and thereby forget claims. @defaultValue `false` */
   readonly allowEviction?: boolean
-  /** How many claims travel in one call at most. @defaultValue 100 */
+  /** How many claims travel in one call at most. @defaultValue 250 */
   readonly maxBatch?: number
   /** How many calls of one kind travel at once. @defaultValue 4 */
   readonly maxInFlight?: number
@@ -53,7 +53,7 @@ export function redisIdempotencyStore(
     waitMs = 1000,
     forgetMs = 7 * 86_400_000,
     allowEviction = false,
-    maxBatch = 100,
+    maxBatch = 250,
     maxInFlight = 4,
   }: RedisIdempotencyStoreOptions = {},
 ): RedisIdempotencyStore {
