@@ -68,8 +68,8 @@ export async function startKafka(options: KafkaOptions): Promise<Started> {
   }
 }
 
-/** Starts one broker of a formatted cluster; for tests that lose one and bring it back. */
-export function launchNode(
+/** Starts one broker of a formatted cluster. */
+function launchNode(
   programs: KafkaPrograms,
   { dir, nodes = 1 }: KafkaOptions,
   node: number,

@@ -2,13 +2,14 @@ import type { TestProject } from 'vitest/node'
 import { up } from '../../scripts/services/manager.ts'
 import { sweepPrivateServers } from './private-servers.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
-import { defaultNames, serviceNamed } from '../../scripts/services/table.ts'
-import type { ServiceAddress } from './services.ts'
+import { defaultNames, serviceNamed, services } from '../../scripts/services/table.ts'
+import { isFull, type ServiceAddress } from './services.ts'
 
 /** Brings up the real servers before the first `.int.test.ts`; they stay up, `npm run services -- down` stops them. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const asked = process.env['HOLDFAST_TEST_SERVICES']?.split(/[\s,]+/).filter((name) => name !== '')
-  const names = asked === undefined || asked.length === 0 ? defaultNames : asked
+  const usual = isFull ? services.map(({ name }) => name) : defaultNames
+  const names = asked === undefined || asked.length === 0 ? usual : asked
   const addresses: Record<string, ServiceAddress> = {}
   const missing: string[] = []
   await Promise.all(

@@ -5,6 +5,7 @@ import { servicesDir } from '../../scripts/services/paths.ts'
 import { freePorts } from '../../scripts/services/ports.ts'
 import { postgresHome, startPostgres, type PostgresOptions } from '../../scripts/services/postgres.ts'
 import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/services/processes.ts'
+import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
 import { startRedis, type RedisOptions } from '../../scripts/services/redis.ts'
 import type { Place, Started } from '../../scripts/services/service.ts'
 import { uniqueName } from './services.ts'
@@ -46,6 +47,10 @@ export function privateRedis(options: Only<RedisOptions> = {}): Promise<PrivateS
 export function privateKafka(options: Only<KafkaOptions> = {}): Promise<PrivateServer> {
   const { nodes = 1, secure = false } = options
   return privateServer('kafka', nodes * (secure ? 4 : 2), 'SIGTERM', (place) => startKafka({ ...place, ...options }))
+}
+
+export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {
+  return privateServer('prometheus', 1, 'SIGTERM', (place) => startPrometheus({ ...place, ...options }))
 }
 
 /** Stops the servers whose test process died before it could. */

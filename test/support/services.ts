@@ -13,6 +13,9 @@ declare module 'vitest' {
   }
 }
 
+/** Says whether this is `npm run test:full`: with every server, and with what takes long. */
+export const isFull = process.env['HOLDFAST_FULL'] === '1'
+
 export const postgresUrl = (): string => serviceAddress('postgres').url
 export const postgres18Url = (): string => serviceAddress('postgres18').url
 export const redisUrl = (): string => serviceAddress('redis').url

@@ -1,0 +1,45 @@
+import { existsSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { entries, packed, projectDir, run } from './support.ts'
+
+/** What `engines` names as the oldest Node. */
+const VERSION = '22.12.0'
+
+/** The package on the npm registry that holds Node for this machine, and nothing else. */
+const PACKAGE = `node-${process.platform}-${process.arch}`
+
+describe.skipIf(process.platform === 'win32')('under the oldest Node that is supported', () => {
+  const folder = join(projectDir, `node_modules/.cache/node-${VERSION}`)
+  const node = join(folder, 'node_modules', PACKAGE, 'bin/node')
+
+  beforeAll(async () => {
+    if (existsSync(node)) return
+    await mkdir(folder, { recursive: true })
+    await run('npm', ['install', '--no-audit', '--no-save', '--prefix', folder, `${PACKAGE}@${VERSION}`], {
+      cwd: folder,
+    })
+  })
+
+  function runThere(code: string): Promise<string> {
+    return run(node, ['--input-type=module', '--eval', code], { cwd: packed.project })
+  }
+
+  it(`is ${VERSION}`, async () => {
+    expect(await run(node, ['--version'])).toBe(`v${VERSION}\n`)
+  })
+
+  it.each(entries.filter(({ name }) => !/tracing|metrics/.test(name)))('$name is imported', async ({ name }) => {
+    expect(await runThere(`console.log(Object.keys(await import('${name}')).length > 0)`)).toBe('true\n')
+  })
+
+  it('a message is handled', async () => {
+    const code = `
+      import { pipeline } from 'holdfast'
+      const seen = []
+      const orders = pipeline('orders').handle(({ message }) => { seen.push(message.id) })
+      console.log(await orders.dispatch({ message: { id: 'a', body: new Uint8Array() } }), seen.join())`
+    expect(await runThere(code)).toBe('handled a\n')
+  })
+})
