@@ -42,7 +42,10 @@ export interface OutboxLease {
    * At most `maxRows`, and no more than fit in `maxBytes` except for a first one that does not.
    */
   read(maxRows: number, maxBytes: number): Promise<readonly OutboxRow[] | 'lost'>
-  /** What was read last is published, but for the dead, which are kept aside. It is not read again. */
+  /**
+   * What was read last is published, but for the dead, which are kept aside. This lease does not read it again; the
+   * next one may, since it need not be recorded at once.
+   */
   settle(dead: readonly DeadRow[]): Promise<'ok' | 'lost'>
   /** Moves the end of the lease; may be called while another call is on its way. */
   renew(): Promise<'ok' | 'lost'>

@@ -5,6 +5,12 @@ export {
   type IdempotencyStoreHarness,
 } from './idempotency-store-contract.ts'
 export {
+  outboxStoreContract,
+  type OutboxStoreHarness,
+  type OutboxTestMessage,
+  type OutboxTestTransaction,
+} from './outbox-store-contract.ts'
+export {
   transportContract,
   type TestConsumer,
   type TestConsumerOptions,
@@ -12,3 +18,11 @@ export {
   type TransportFeatures,
   type TransportUnderTest,
 } from './transport-contract.ts'
+export { keyed, type Effects, type Travelling } from './effects.ts'
+export { expectResilient, type ExpectResilientOptions } from './expect-resilient.ts'
+export { explore, ResilienceError, type Explored, type ExploreOptions } from './explore.ts'
+export { allFaults, type Fault } from './faults.ts'
+export { allInvariants, invariant, type Invariant, type InvariantName } from './invariants.ts'
+export { type Fate, type Ledger, type LedgerEntry, type SentMessage } from './ledger.ts'
+export { type SimulatedAnswer, type SimulatedClient, type SimulatedPool } from './simulated-database.ts'
+export { type Kit } from './world.ts'
