@@ -69,11 +69,7 @@ export async function startKafka(options: KafkaOptions): Promise<Started> {
 }
 
 /** Starts one broker of a formatted cluster. */
-function launchNode(
-  programs: KafkaPrograms,
-  { dir, nodes = 1 }: KafkaOptions,
-  node: number,
-): Promise<ProcessId> {
+function launchNode(programs: KafkaPrograms, { dir, nodes = 1 }: KafkaOptions, node: number): Promise<ProcessId> {
   const heap = nodes === 1 ? '-Xmx512m' : '-Xmx384m'
   const logging = `-Dlog4j2.configurationFile=${join(import.meta.dirname, 'kafka/log4j2.yaml')}`
   const args = [

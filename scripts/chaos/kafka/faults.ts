@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Member } from './member.ts'
+
+/** The processes of the run, and what is done to them. */
+export interface Crew {
+  readonly members: Member[]
+  start(): Member
+}
+
+export interface FaultCounts {
+  kills: number
+  freezes: number
+  pauses: number
+  leaves: number
+  brokerRestarts: number
+}
+
+export interface FaultOptions {
+  readonly crew: Crew
+  readonly size: number
+  readonly random: () => number
+  readonly ordered: boolean
+  readonly pauseMs: number
+  readonly restartBroker: () => Promise<void>
+  readonly over: AbortSignal
+}
+
+/** Every few seconds something happens to one process or to the broker, as the seed decides, until it is over. */
+export async function faults({
+  crew,
+  size,
+  random,
+  ordered,
+  pauseMs,
+  restartBroker,
+  over,
+}: FaultOptions): Promise<FaultCounts> {
+  const counts: FaultCounts = { kills: 0, freezes: 0, pauses: 0, leaves: 0, brokerRestarts: 0 }
+  const pick = (): Member | undefined => {
+    const alive = crew.members.filter((member) => member.alive)
+    return alive[Math.floor(random() * alive.length)]
+  }
+  const wait = (ms: number): Promise<void> => sleep(ms, undefined, { signal: over }).catch(() => {})
+
+  async function refill(): Promise<void> {
+    await wait(random() * 1000)
+    while (crew.members.filter((member) => member.alive).length < size) crew.start()
+  }
+
+  async function kill(member: Member): Promise<void> {
+    counts.kills++
+    member.signal('SIGKILL')
+    await member.exited
+    await refill()
+  }
+
+  async function leave(member: Member): Promise<void> {
+    counts.leaves++
+    member.signal('SIGTERM')
+    await Promise.race([member.exited, wait(20_000)])
+    await refill()
+  }
+
+  /** Past the session: the group goes on without it, and it comes back as a zombie. */
+  async function pause(member: Member): Promise<void> {
+    counts.pauses++
+    member.signal('SIGSTOP')
+    await wait(pauseMs)
+    member.signal('SIGCONT')
+  }
+
+  for (let round = 1; !over.aborted; round++) {
+    await wait(1500 + random() * 3000)
+    const member = pick()
+    if (member === undefined) continue
+    const dice = random()
+    if (ordered && round % 12 === 4) {
+      counts.brokerRestarts++
+      await restartBroker()
+    } else if (ordered && dice < 0.25) await leave(member)
+    else if (ordered && dice < 0.4) await pause(member)
+    else if (dice < 0.55) {
+      counts.freezes++
+      member.signal('SIGUSR2')
+    } else await kill(member)
+  }
+  return counts
+}

@@ -1,0 +1,196 @@
+import { randomBytes, randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import kafkajs from 'kafkajs'
+import pg from 'pg'
+import { seeded } from '../../../src/transports/memory/random.ts'
+import { up } from '../../services/manager.ts'
+import { serviceNamed } from '../../services/table.ts'
+import { breaks, isBreakName } from './breaks.ts'
+import { privateBroker, sharedBroker } from './broker.ts'
+import { faults, type Crew } from './faults.ts'
+import { effectsSoFar, ledgerOf, prepare } from './ledger.ts'
+import { startMember, type Member, type MemberSettings } from './member.ts'
+import { watchCommits } from './commits.ts'
+
+const USAGE = `Usage: npm run chaos:kafka -- [--ordered] [--messages n] [--keys n] [--seed n] [--minutes n] [--break name]
+
+  Three consumer processes on real Kafka, their effects in PostgreSQL, and kill -9 every few seconds.
+  Exits with 1 where a message was lost, or had its effect twice, or out of its key's order.
+
+  --ordered   the managed consumer: 12 partitions, and beyond kills also members that leave and join, processes that
+              are stopped for longer than their session, and restarts of the broker
+  --minutes   goes on producing for that long
+  --break     plants a fault that the run must find:
+${Object.entries(breaks)
+  .map(([name, what]) => `                ${name.padEnd(16)} ${what}`)
+  .join('\n')}`
+
+const { values: flags } = parseArgs({
+  options: {
+    ordered: { type: 'boolean', default: false },
+    messages: { type: 'string' },
+    keys: { type: 'string', default: '500' },
+    seed: { type: 'string' },
+    minutes: { type: 'string', default: '0' },
+    break: { type: 'string' },
+    verbose: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+if (flags.help) {
+  console.log(USAGE)
+  process.exit(0)
+}
+const { ordered, break: planted } = flags
+if (planted !== undefined && !isBreakName(planted)) {
+  console.error(`no fault is called ${planted}\n\n${USAGE}`)
+  process.exit(2)
+}
+const messages = positive('messages', flags.messages ?? (ordered ? '50000' : '20000'))
+const keys = positive('keys', flags.keys)
+const seed = positive('seed', flags.seed ?? String(randomInt(1, 2 ** 31)))
+const minutes = Number(flags.minutes)
+const size = 3
+const pauseMs = 7000
+const stalledMs = 90_000
+
+const random = seeded(seed)
+const name = `chaos_${randomBytes(4).toString('hex')}`
+const broker = ordered ? await privateBroker() : await sharedBroker()
+const { url: postgresUrl } = await up(serviceNamed('postgres'), (line) => console.error(line))
+const pool = new pg.Pool({ connectionString: postgresUrl, max: 2 })
+const kafka = new kafkajs.Kafka({
+  brokers: [...broker.brokers],
+  logLevel: kafkajs.logLevel.NOTHING,
+  retry: { retries: 12 },
+})
+
+console.log(
+  `${name}: ${messages} messages over ${keys} keys, ${size} processes, seed ${seed}${planted === undefined ? '' : `, planted: ${breaks[planted]}`}`,
+)
+
+const settings: MemberSettings = {
+  brokers: broker.brokers,
+  topic: name,
+  groupId: name,
+  postgresUrl,
+  schema: name,
+  ordered,
+  concurrency: ordered ? 16 : 2,
+  handlerMs: ordered ? 5 : 1,
+  planted,
+  freezeMs: pauseMs,
+}
+const members: Member[] = []
+const crew: Crew = {
+  members,
+  start() {
+    const member = startMember(settings, (line) => {
+      if (flags.verbose) console.error(`  [${member.pid}] ${line}`)
+    })
+    members.push(member)
+    return member
+  },
+}
+
+const over = new AbortController()
+let produced = 0
+let failed = true
+try {
+  await prepare(pool, name)
+  await createTopic()
+  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+  await producer.connect()
+  await produce(producer)
+  for (let n = 0; n < size; n++) crew.start()
+  const commits = watchCommits(kafka, name, name, over.signal)
+  const injected = faults({
+    crew,
+    size,
+    random,
+    ordered,
+    pauseMs,
+    restartBroker: () => broker.restart(),
+    over: over.signal,
+  })
+  const until = Date.now() + minutes * 60_000
+  let progress = { effects: 0, atMs: Date.now() }
+  for (;;) {
+    await sleep(500)
+    const effects = await effectsSoFar(pool, name)
+    if (effects > progress.effects) progress = { effects, atMs: Date.now() }
+    if (process.stdout.isTTY) process.stdout.write(`\r${effects} of ${produced} `)
+    if (effects >= produced) {
+      if (Date.now() >= until) break
+      await produce(producer)
+    }
+    if (Date.now() - progress.atMs > stalledMs) break
+  }
+  over.abort()
+  const counts = await injected
+  // Whoever was frozen wakes up by now, and may still try to write.
+  await sleep(pauseMs + 1000)
+  await stopMembers()
+  const backwards = await commits
+  const ledger = { ...(await ledgerOf(pool, name, produced)), backwards }
+  const delivered = members.reduce((sum, { counts: { delivered } }) => sum + delivered, 0)
+  const duplicates = members.reduce((sum, { counts: { duplicates } }) => sum + duplicates, 0)
+  await producer.disconnect()
+  console.log(
+    `\n${Object.entries({
+      ...ledger,
+      'handler runs (about)': delivered,
+      'duplicates suppressed (about)': duplicates,
+      ...counts,
+      seed,
+    })
+      .map(([what, count]) => `  ${what.padEnd(30)} ${count}`)
+      .join('\n')}`,
+  )
+  const { lost, doubled, outOfOrder } = ledger
+  failed = lost > 0 || doubled > 0 || outOfOrder > 0 || backwards > 0
+  console.log(failed ? 'BROKEN: see above' : 'kept: nothing lost, nothing doubled, every key in order')
+} finally {
+  over.abort()
+  for (const member of members) member.signal('SIGKILL')
+  await pool.query(`drop schema if exists ${name} cascade`).catch(() => {})
+  await pool.end()
+  await broker.dispose()
+}
+process.exit(failed ? 1 : 0)
+
+async function createTopic(): Promise<void> {
+  const admin = kafka.admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic: name, numPartitions: ordered ? 12 : 6 }], waitForLeaders: false })
+  for (let tries = 0; tries < 50; tries++) {
+    const found = await admin.fetchTopicMetadata({ topics: [name] }).catch(() => undefined)
+    if (found?.topics[0]?.partitions.every(({ leader }) => leader >= 0) === true) break
+    await sleep(100)
+  }
+  await admin.disconnect()
+}
+
+async function produce(producer: kafkajs.Producer): Promise<void> {
+  for (let from = 0; from < messages; from += 1000) {
+    const batch = Array.from({ length: Math.min(1000, messages - from) }, () => {
+      const n = produced++
+      return { key: `key-${Math.floor(random() * keys)}`, value: String(n), headers: { 'message-id': `m${n}` } }
+    })
+    await producer.send({ topic: name, messages: batch })
+  }
+}
+
+async function stopMembers(): Promise<void> {
+  const alive = members.filter((member) => member.alive)
+  for (const member of alive) member.signal('SIGTERM')
+  await Promise.race([Promise.all(alive.map((member) => member.exited)), sleep(15_000)])
+}
+
+function positive(flag: string, text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value > 0) return value
+  console.error(`--${flag} must be a whole number above 0, got ${text}`)
+  process.exit(2)
+}

@@ -1,0 +1,58 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+export interface MemberSettings {
+  readonly brokers: readonly string[]
+  readonly topic: string
+  readonly groupId: string
+  readonly postgresUrl: string
+  readonly schema: string
+  readonly ordered: boolean
+  readonly concurrency: number
+  readonly handlerMs: number
+  readonly planted: string | undefined
+  readonly freezeMs: number
+}
+
+/** A consumer process of the run. */
+export interface Member {
+  readonly pid: number
+  readonly counts: { readonly delivered: number; readonly duplicates: number }
+  readonly alive: boolean
+  signal(name: NodeJS.Signals): void
+  readonly exited: Promise<void>
+}
+
+export function startMember(settings: MemberSettings, problem: (line: string) => void): Member {
+  const flags = ['--disable-warning=TimeoutNegativeWarning', '--disable-warning=ExperimentalWarning']
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [...flags, join(import.meta.dirname, 'consumer.ts'), JSON.stringify(settings)],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  let counts = { delivered: 0, duplicates: 0 }
+  if (child.stdout !== null)
+    createInterface(child.stdout).on('line', (line) => {
+      if (line.startsWith('counts ')) counts = JSON.parse(line.slice(7)) as typeof counts
+    })
+  if (child.stderr !== null) createInterface(child.stderr).on('line', problem)
+  let alive = true
+  const exited = new Promise<void>((resolve) =>
+    child.once('exit', () => {
+      alive = false
+      resolve()
+    }),
+  )
+  return {
+    pid: child.pid ?? 0,
+    get counts() {
+      return counts
+    },
+    get alive() {
+      return alive
+    },
+    signal: (name) => void child.kill(name),
+    exited,
+  }
+}
