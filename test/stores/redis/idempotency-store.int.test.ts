@@ -1,31 +1,260 @@
-import { Redis } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, it } from 'vitest'
-import { redisIdempotencyStore } from '../../../src/stores/redis/index.ts'
+import { afterAll, expect, it } from 'vitest'
+import { idempotency } from '../../../src/idempotency/idempotency.ts'
+import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../../src/idempotency/store.ts'
+import { pipeline } from '../../../src/index.ts'
+import { redisIdempotencyStore, type RedisIdempotencyStoreOptions } from '../../../src/stores/redis/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
 import { faultProxy, through } from '../../support/fault-proxy.ts'
 import { privateRedis } from '../../support/private-servers.ts'
 import { describeWith, redisUrl, uniqueName } from '../../support/services.ts'
 
-const contract = (title: string, options: { readonly maxBatch?: number; readonly isCluster?: boolean }) =>
+const contract = (title: string, options: RedisIdempotencyStoreOptions, isCluster = false) =>
   describeWith(['redis'], `the idempotency store contract, in Redis, ${title}`, () => {
     const create = () => {
       const redis = new Redis(redisUrl())
-      if (options.isCluster === true) redis.isCluster = true
+      redis.isCluster = isCluster
       const prefix = uniqueName('test')
+      const dispose = async () => {
+        await forget(redis, prefix)
+        redis.disconnect()
+      }
       return {
         store: redisIdempotencyStore(redis, { prefix, ...options }),
         advance: (ms: number) => sleep(ms),
-        dispose: async () => {
-          const keys = await redis.keys(`${prefix}:*`)
-          if (keys.length > 0) await redis.del(...keys)
-          redis.disconnect()
-        },
+        dispose,
       }
     }
     for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
   })
 contract('batched', {})
 contract('in small batches', { maxBatch: 3 })
-contract('as on a cluster', { isCluster: true })
-void [expect, faultProxy, through, privateRedis]
+contract('each key in a call of its own, as on a cluster', {}, true)
+
+let owners = 0
+const ask = (key: string, more: Partial<ClaimRequest> = {}): ClaimRequest => ({
+  scope: 's',
+  key,
+  owner: `owner-${owners++}`,
+  leaseMs: 60_000,
+  fingerprint: null,
+  ...more,
+})
+async function hold(
+  store: IdempotencyStore,
+  request: ClaimRequest,
+): Promise<HeldClaim & { readonly attempts: number }> {
+  const answer = await store.claim(request)
+  if (answer.state !== 'claimed') throw new Error(`'${request.key}' is ${answer.state}`)
+  return { scope: request.scope, key: request.key, token: answer.token, attempts: answer.attempts }
+}
+async function forget(redis: Redis, prefix: string): Promise<void> {
+  const keys = await redis.keys(`${prefix}:*`)
+  if (keys.length > 0) await redis.del(...keys)
+}
+const day = 86_400_000
+
+describeWith(['redis'], 'redisIdempotencyStore()', () => {
+  const prefix = uniqueName('test')
+  const opened: Redis[] = []
+  function connect(url: string = redisUrl(), options: Omit<RedisOptions, 'replyMapping'> = {}): Redis {
+    const redis = new Redis(url, options)
+    redis.on('error', () => {})
+    opened.push(redis)
+    return redis
+  }
+  const direct = connect()
+  const store = redisIdempotencyStore(direct, { prefix })
+  afterAll(async () => {
+    await forget(direct, prefix)
+    for (const redis of opened) redis.disconnect()
+  })
+  const nameOf = (key: string) => `${prefix}:1:s:${key}`
+
+  it('I-13 gives the key back to the command that ioredis sends again by itself', async () => {
+    const proxy = await faultProxy(redisUrl())
+    const redis = connect(through(proxy, redisUrl()), { retryStrategy: () => 5 })
+    const behind = redisIdempotencyStore(redis, { prefix })
+    await hold(behind, ask('i-13-before'))
+    proxy.dropReplies()
+    const claim = hold(behind, ask('i-13'))
+    await waitFor(async () => (await direct.exists(nameOf('i-13'))) === 1)
+    proxy.restore()
+    proxy.cut()
+    const held = await claim
+    expect(held.attempts).toBe(1)
+    proxy.dropReplies()
+    const completion = behind.complete(held, day)
+    await waitFor(async () => (await direct.hget(nameOf('i-13'), 's')) === 'c')
+    proxy.restore()
+    proxy.cut()
+    expect(await completion).toBe('ok')
+    await proxy.dispose()
+  })
+
+  it('I-26 rejects while the server is cut off, and goes on when it is back', async () => {
+    const proxy = await faultProxy(redisUrl())
+    const redis = connect(through(proxy, redisUrl()), { maxRetriesPerRequest: 1, retryStrategy: () => 10 })
+    const behind = redisIdempotencyStore(redis, { prefix })
+    const handled: string[] = []
+    const orders = pipeline('orders')
+      .use(idempotency({ store: behind, scope: 's' }))
+      .handle(({ message }) => void handled.push(message.id))
+    const deliver = (id: string) => orders.dispatch({ message: { id, body: null } }).catch((error: unknown) => error)
+    expect(await deliver('i-26-a')).toBe('handled')
+    proxy.refuse()
+    expect(await deliver('i-26-b')).toMatchObject({ code: 'retry-later', holds: 'pipeline' })
+    expect(handled).toEqual(['i-26-a'])
+    proxy.restore()
+    await waitFor(async () => (await deliver('i-26-b')) === 'handled')
+    expect(await deliver('i-26-a')).toBe('duplicate')
+    expect(handled).toEqual(['i-26-a', 'i-26-b'])
+    await proxy.dispose()
+  })
+
+  it('keeps its keys over a restart of the server, and makes who claims meanwhile wait', async () => {
+    const server = await privateRedis()
+    const redis = connect(server.url, { maxRetriesPerRequest: null, retryStrategy: () => 20 })
+    const there = redisIdempotencyStore(redis)
+    const held = await hold(there, ask('kept'))
+    await there.complete(await hold(there, ask('done')), day)
+    await server.stop()
+    const meanwhile = there.claim(ask('meanwhile'))
+    await server.start()
+    expect((await meanwhile).state).toBe('claimed')
+    expect((await there.claim(ask('done'))).state).toBe('completed')
+    expect((await there.claim(ask('kept'))).state).toBe('in-progress')
+    expect(await there.complete(held, day)).toBe('ok')
+    redis.disconnect()
+    await server.dispose()
+  })
+
+  it('I-15 refuses a server that may evict claims, until it is set right or told to be fine', async () => {
+    const server = await privateRedis()
+    const redis = connect(server.url)
+    await redis.config('SET', 'maxmemory', '100mb')
+    await redis.config('SET', 'maxmemory-policy', 'volatile-lru')
+    const there = redisIdempotencyStore(redis)
+    const refusal = {
+      code: 'bad-option',
+      message: expect.stringContaining('maxmemory-policy must be noeviction, got volatile-lru') as unknown,
+    }
+    await expect(there.check()).rejects.toMatchObject(refusal)
+    await expect(there.claim(ask('a'))).rejects.toMatchObject(refusal)
+    expect((await redisIdempotencyStore(redis, { allowEviction: true }).claim(ask('a'))).state).toBe('claimed')
+    await redis.config('SET', 'maxmemory-policy', 'noeviction')
+    expect((await there.claim(ask('b'))).state).toBe('claimed')
+    await redis.config('SET', 'maxmemory-policy', 'allkeys-lru')
+    await redis.config('SET', 'maxmemory', '0')
+    await redisIdempotencyStore(redis).check()
+    redis.disconnect()
+    await server.dispose()
+  })
+
+  it('I-15 leaves a server that does not tell its policy to whoever set it up', async () => {
+    const server = await privateRedis()
+    const admin = connect(server.url)
+    await admin.call('ACL', 'SETUSER', 'plain', 'on', 'nopass', '~*', '+@all', '-info')
+    const redis = connect(server.url, { username: 'plain', password: 'any', enableReadyCheck: false })
+    expect((await redisIdempotencyStore(redis).claim(ask('a'))).state).toBe('claimed')
+    for (const each of [redis, admin]) each.disconnect()
+    await server.dispose()
+  })
+
+  it('I-14 takes a write for done once the replicas have it, where it is told to wait for them', async () => {
+    const primary = await privateRedis()
+    const replica = await privateRedis()
+    const redis = connect(primary.url)
+    const copy = connect(replica.url)
+    const alone = redisIdempotencyStore(redis, { waitReplicas: 1, waitMs: 50 })
+    await expect(alone.claim(ask('a'))).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'redisIdempotencyStore: 0 of 1 replicas confirmed the write',
+    })
+    await redis.config('SET', 'repl-diskless-sync-delay', '0')
+    await copy.replicaof('127.0.0.1', primary.port)
+    await waitFor(async () => (await redis.info('replication')).includes('state=online'))
+    const both = redisIdempotencyStore(redis, { waitReplicas: 1, waitMs: 20_000 })
+    const held = await hold(both, ask('b'))
+    expect(await copy.hget('holdfast:1:s:b', 's')).toBe('p')
+    expect(await both.complete(held, day)).toBe('ok')
+    expect(await copy.hget('holdfast:1:s:b', 's')).toBe('c')
+    for (const each of [redis, copy]) each.disconnect()
+    await Promise.all([primary.dispose(), replica.dispose()])
+  })
+
+  it('I-16 asks a cluster for each key by itself, and refuses to wait for replicas there', async () => {
+    const redis = connect()
+    redis.isCluster = true
+    const counts: number[] = []
+    const counting = {
+      isCluster: true,
+      eval: redis.eval.bind(redis),
+      info: redis.info.bind(redis),
+      wait: redis.wait.bind(redis),
+      evalsha(sha: string, keyCount: number, ...rest: (string | number)[]) {
+        counts.push(keyCount)
+        return redis.evalsha(sha, keyCount, ...rest)
+      },
+    }
+    const clustered = redisIdempotencyStore(counting, { prefix })
+    await Promise.all(['a', 'b', 'c'].map((key) => hold(clustered, ask(`i-16-${key}`))))
+    expect(counts).toEqual([1, 1, 1])
+    expect(() => redisIdempotencyStore(redis, { waitReplicas: 1 })).toThrow(
+      'redisIdempotencyStore: waitReplicas must be 0 on a cluster',
+    )
+  })
+
+  it('sends its scripts again where the server has forgotten them', async () => {
+    const held = await hold(store, ask('scripts'))
+    await direct.script('FLUSH')
+    expect(await store.complete(held, day)).toBe('ok')
+    await direct.script('FLUSH')
+    expect((await store.claim(ask('scripts'))).state).toBe('completed')
+  })
+
+  it('I-11 gives a later claim the higher token although the clock was set back', async () => {
+    const held = await hold(store, ask('clock'))
+    await store.release(held, 1)
+    const ahead = held.token + 3_600_000_000n
+    await direct.hset(nameOf('clock'), 't', String(ahead))
+    const next = await hold(store, ask('clock'))
+    expect(next.token).toBe(ahead + 1n)
+  })
+
+  it('lets every key expire: the settled ones after their retention, the others in the end', async () => {
+    const short = redisIdempotencyStore(direct, { prefix, forgetMs: 5000 })
+    const held = await hold(short, ask('ttl', { leaseMs: 1000 }))
+    const ttl = () => direct.pttl(nameOf('ttl'))
+    expect(await ttl()).toBeGreaterThan(5000)
+    expect(await ttl()).toBeLessThanOrEqual(6000)
+    await short.release(held, 1)
+    expect(await ttl()).toBeLessThanOrEqual(5000)
+    await short.complete(await hold(short, ask('ttl')), day)
+    expect(await ttl()).toBeGreaterThan(day - 60_000)
+  })
+
+  it('lets no key of somebody else in the batch suffer for one that cannot be written', async () => {
+    await direct.set(nameOf('taken'), 'a string')
+    const [taken, ...others] = await Promise.allSettled(
+      ['taken', 'free-a', 'free-b'].map((key) => store.claim(ask(key))),
+    )
+    expect(taken).toMatchObject({ status: 'rejected', reason: { name: 'ReplyError' } })
+    expect(others.map((each) => each.status)).toEqual(['fulfilled', 'fulfilled'])
+  })
+
+  it('refuses bad options', () => {
+    expect(() => redisIdempotencyStore(direct, { prefix: '' })).toThrow('redisIdempotencyStore: prefix must be')
+    expect(() => redisIdempotencyStore(direct, { maxBatch: 0 })).toThrow('maxBatch must be')
+    expect(() => redisIdempotencyStore(direct, { waitReplicas: -1 })).toThrow('waitReplicas must be')
+  })
+})
+
+async function waitFor(condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 2000; tries++) {
+    if (await condition()) return
+    await sleep(5)
+  }
+  throw new Error('it did not come to that')
+}
