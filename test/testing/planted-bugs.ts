@@ -1,0 +1,255 @@
+import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
+import type { Delivery, Middleware } from '../../src/delivery.ts'
+import { RetryLater } from '../../src/errors.ts'
+import { idempotency } from '../../src/idempotency/idempotency.ts'
+import type { IdempotencyStore } from '../../src/idempotency/store.ts'
+import { pipeline, type Pipeline } from '../../src/pipeline.ts'
+import { retry } from '../../src/retry/retry.ts'
+import { neverAborts } from '../../src/signals.ts'
+import { transaction } from '../../src/stores/postgres/transaction.ts'
+import type { Effects } from '../../src/testing/effects.ts'
+import { ambient } from '../../src/testing/ambient.ts'
+import { scenarioOf, type ExploreOptions } from '../../src/testing/explore.ts'
+import { search } from '../../src/testing/explorer.ts'
+import { invariant } from '../../src/testing/invariants.ts'
+import { report } from '../../src/testing/report.ts'
+import { toLine } from '../../src/testing/schedule.ts'
+import { shrink } from '../../src/testing/shrink.ts'
+import { simulatedConsumer, type ConsumerFactory } from '../../src/testing/simulated-consumer.ts'
+import type { Kit, Scenario } from '../../src/testing/world.ts'
+
+/** A bug that was made on purpose, and what must notice it. */
+export interface PlantedBug {
+  readonly breaks: string
+  readonly hunt: (firstSeed: number) => Promise<Hunt>
+}
+
+export interface Hunt {
+  /** How many schedules it took, or `undefined` where a thousand were not enough. */
+  readonly schedules: number | undefined
+  readonly invariant: string | undefined
+  readonly line: string
+  readonly deviations: number
+  readonly report: string
+}
+
+function planted<E extends Effects>(
+  breaks: string,
+  options: ExploreOptions<E>,
+  world: Pick<Scenario, 'consumer' | 'checksToken'> = {},
+): PlantedBug {
+  return {
+    breaks,
+    async hunt(firstSeed) {
+      const real = ambient()
+      try {
+        const scenario = { ...(await scenarioOf({ ...size, ...options })), ...world }
+        const { found, schedules } = await search(scenario, { seeds: 1_000, firstSeed })
+        const invariant = found?.run.simulation.violation?.invariant
+        if (found === undefined || invariant === undefined)
+          return { schedules: undefined, invariant, line: '', deviations: 0, report: '' }
+        const shrunk = await shrink(scenario, found.deviations, invariant)
+        return {
+          schedules,
+          invariant: shrunk.run.simulation.violation?.invariant,
+          line: toLine(shrunk.schedule),
+          deviations: shrunk.schedule.deviations.length,
+          report: report(breaks, { found, schedules }, shrunk),
+        }
+      } finally {
+        real()
+      }
+    },
+  }
+}
+
+const size = { messages: 5, keys: 3 }
+
+interface Parts {
+  readonly store?: (store: Kit<Effects>['store']) => IdempotencyStore
+  readonly deadLetters?: (to: Kit<Effects>['deadLetters']) => Kit<Effects>['deadLetters']
+  readonly scope?: string
+}
+
+/** The right stack, but for one part. */
+function stackWith({ store = (own) => own, deadLetters = (own) => own, scope }: Parts) {
+  return (kit: Kit<Effects>): Pipeline =>
+    pipeline(kit.group)
+      .use(deadLetter({ to: deadLetters(kit.deadLetters), clock: kit.clock }))
+      .use(idempotency({ store: store(kit.store), clock: kit.clock, ...(scope !== undefined && { scope }) }))
+      .use(retry({ clock: kit.clock, maxAttempts: 3 }))
+      .use(transaction(kit.pool))
+      .handle(
+        kit.handler(async ({ message, tx }) => {
+          await tx.query('insert into orders', [message.id])
+        }),
+      )
+}
+
+const recordedBeforeSuccess = stackWith({
+  store: ({ claim, renew, complete, release }) => ({
+    name: 'planted',
+    renew,
+    release,
+    async claim(request) {
+      const answer = await claim(request)
+      if (answer.state === 'claimed') await complete({ ...request, token: answer.token }, 86_400_000)
+      return answer
+    },
+    complete: async () => 'ok',
+    fail: async () => 'ok',
+  }),
+})
+
+const neverRenewed = stackWith({ store: (store) => ({ ...store, renew: async () => 'ok' }) })
+
+const ackedBeforeItsWrite = stackWith({
+  deadLetters: (to) => ({
+    publish(messages) {
+      to.publish(messages).catch(() => undefined)
+      return Promise.resolve()
+    },
+  }),
+})
+
+/** Hides the abort from `retry()`, but not from the handler. */
+function deafRetry({ store, clock, deadLetters, group, handler, effects }: Kit<{ call(id: string): void }>): Pipeline {
+  const deafen: Middleware<{ readonly heard: AbortSignal }> = (next) => (delivery) =>
+    next({ ...delivery, heard: delivery.signal, signal: neverAborts })
+  const hear: Middleware<unknown, Delivery & { readonly heard: AbortSignal }> = (next) => (delivery) =>
+    next({ ...delivery, signal: delivery.heard })
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(idempotency({ store, clock }))
+    .use(deafen)
+    .use(retry({ clock, maxAttempts: 3 }))
+    .use(hear)
+    .handle(handler(({ message }) => effects.call(message.id)))
+}
+
+function effectBeforeClaim({ store, clock, deadLetters, pool, group, handler }: Kit<Effects>): Pipeline {
+  const early: Middleware = (next) => async (delivery) => {
+    await pool.query('insert into audit', [delivery.message.id])
+    return next(delivery)
+  }
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(early)
+    .use(idempotency({ store, clock }))
+    .use(retry({ clock, maxAttempts: 3 }))
+    .handle(handler(async () => {}))
+}
+
+/** Commits past what is still being handled as soon as anything later is done. */
+const commitsHighest: ConsumerFactory = (parts) => {
+  const highest = new Map<number, number>()
+  return simulatedConsumer({
+    ...parts,
+    broker: {
+      ...parts.broker,
+      commit: (member, partition, offset, generation) =>
+        parts.broker.commit(member, partition, Math.max(offset, highest.get(partition) ?? 0), generation),
+    },
+    onSettled(record, outcome) {
+      highest.set(record.partition, Math.max(record.offset + 1, highest.get(record.partition) ?? 0))
+      parts.onSettled(record, outcome)
+    },
+  })
+}
+
+/** A cache of the kind that is at hand, where time passes as for everybody else. */
+function cache(nowMs: () => number) {
+  const entries = new Map<string, { readonly value: string; readonly untilMs: number }>()
+  const read = (key: string) => {
+    const entry = entries.get(key)
+    return entry !== undefined && entry.untilMs > nowMs() ? entry.value : undefined
+  }
+  return {
+    charge: (_id: string) => {},
+    get: read,
+    set: (key: string, value: string, forMs = Infinity) => void entries.set(key, { value, untilMs: nowMs() + forMs }),
+    setIfAbsent(key: string, value: string, forMs: number) {
+      if (read(key) !== undefined) return false
+      entries.set(key, { value, untilMs: nowMs() + forMs })
+      return true
+    },
+    remove: (key: string) => void entries.delete(key),
+  }
+}
+type Cache = ReturnType<typeof cache>
+
+// Where the effects run, `Date.now` is the simulated time.
+const newCache = (): Cache => cache(() => Date.now())
+
+const chargedOnce = invariant(
+  'charged-once',
+  (ledger) => {
+    const twice = ledger.fates().find(({ effects }) => (effects.get('charge') ?? 0) > 1)
+    return twice && `${twice.message.id} was charged twice`
+  },
+  { when: 'always' },
+)
+
+function naively(claim: Middleware, { group, handler, effects }: Kit<Cache>): Pipeline {
+  return pipeline(group)
+    .use(claim)
+    .handle(handler(({ message }) => effects.charge(message.id)))
+}
+
+function getThenSet(kit: Kit<Cache>): Pipeline {
+  const { get, set } = kit.effects
+  const naive: Middleware = (next) => async (delivery) => {
+    if ((await get(delivery.message.id)) === 'done') return 'duplicate'
+    const outcome = await next(delivery)
+    await set(delivery.message.id, 'done')
+    return outcome
+  }
+  return naively(naive, kit)
+}
+
+function setIfAbsent(kit: Kit<Cache>): Pipeline {
+  const { get, set, setIfAbsent: lock, remove } = kit.effects
+  const naive: Middleware = (next) => async (delivery) => {
+    const { id } = delivery.message
+    if ((await get(`done ${id}`)) !== undefined) return 'duplicate'
+    if (!(await lock(id, kit.name, 30_000))) throw new RetryLater(500, { holds: 'lane' })
+    try {
+      const outcome = await next(delivery)
+      await set(`done ${id}`, 'yes')
+      return outcome
+    } finally {
+      await remove(id)
+    }
+  }
+  return naively(naive, kit)
+}
+
+/** Plain faults of delivery: a naive claim need not even meet a crash. */
+const ofDelivery = ['duplicate', 'redelivery', 'rebalance', 'slow', 'outlive'] as const
+
+const withCache = { effects: newCache, faults: ofDelivery, invariants: [chargedOnce] }
+
+export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
+  'key recorded before success': planted('acked-settled', { pipeline: recordedBeforeSuccess }),
+  'completion without token check': planted(
+    'once',
+    { pipeline: stackWith({}), invariants: ['once'] },
+    { checksToken: false },
+  ),
+  'commit of the highest offset': planted('acked-settled', { pipeline: stackWith({}) }, { consumer: commitsHighest }),
+  'retry deaf to abort': planted('no-start-after-abort', {
+    pipeline: deafRetry,
+    effects: { call: () => {} },
+    invariants: ['no-start-after-abort'],
+  }),
+  'dead letter acked before its write': planted('acked-settled', { pipeline: ackedBeforeItsWrite }),
+  'lease never renewed': planted('live-lease', { pipeline: neverRenewed }),
+  'duplicate across two handlers counted as one': planted('acked-settled', {
+    consumers: 1,
+    groups: ['billing', 'mail'],
+    pipeline: stackWith({ scope: 'default' }),
+  }),
+  'effect before claim': planted('once', { pipeline: effectBeforeClaim, invariants: ['once'] }),
+  'naive get, then set': planted('charged-once', { ...withCache, pipeline: getThenSet }),
+  'naive SET NX': planted('charged-once', { ...withCache, pipeline: setIfAbsent }),
+}
