@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { isPublishError } from '../../src/errors.ts'
 import { outgoing, type Outgoing, type Publisher } from '../../src/publisher.ts'
 import { headerText } from '../../src/message.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
@@ -65,7 +66,14 @@ export function target(refuse: (messages: readonly Outgoing[]) => Promise<void> 
     published,
     ids: () => published.map(({ id }) => id),
     async publish(messages) {
-      await refuse(messages)
+      try {
+        await refuse(messages)
+      } catch (error) {
+        // What a PublishError does not name was sent.
+        const failed = isPublishError(error) ? new Set(error.failures.map(({ index }) => index)) : null
+        if (failed !== null) published.push(...messages.filter((_, index) => !failed.has(index)))
+        throw error
+      }
       published.push(...messages)
     },
   }
