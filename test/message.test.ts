@@ -28,7 +28,7 @@ describe('keys', () => {
   })
 
   it('K-15: two keys are the same text exactly when they are the same bytes', () => {
-    const tricky = fc.constantFrom(
+    const lookalikes = [
       Buffer.from('base64:AQ=='),
       Buffer.from([1]),
       Buffer.from([0xff]),
@@ -39,12 +39,12 @@ describe('keys', () => {
       Buffer.from([0xc0, 0x80]),
       Buffer.from([0]),
       Buffer.alloc(0),
-    )
-    fc.assert(
-      fc.property(fc.oneof(bytes, tricky), fc.oneof(bytes, tricky), (a, b) => {
-        expect(keyFromBytes(a) === keyFromBytes(b)).toBe(a.equals(b))
-      }),
-    )
+    ]
+    const expectSame = (a: Buffer, b: Buffer): void => {
+      expect(keyFromBytes(a) === keyFromBytes(b)).toBe(a.equals(b))
+    }
+    for (const a of lookalikes) for (const b of lookalikes) expectSame(a, b)
+    fc.assert(fc.property(bytes, bytes, expectSame))
   })
 
   it('are readable where they are text, and none where there are none', () => {

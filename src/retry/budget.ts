@@ -60,7 +60,8 @@ export function retryBudget({
       return Math.floor(fill())
     },
     earn() {
-      tokens = Math.min(maxTokens, tokens + ratio)
+      // What is too much is cut when it is looked at.
+      tokens += ratio
     },
     spend() {
       if (fill() < 1) return false

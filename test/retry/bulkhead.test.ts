@@ -109,6 +109,24 @@ describe('bulkhead()', () => {
     expect(unhandled).toEqual([])
   })
 
+  it('an abort after its start changes nothing for those who wait', async () => {
+    const { dispatch, running, started } = held({ maxConcurrent: 1 })
+    const stop = new AbortController()
+    void dispatch('a')
+    void dispatch('b', stop.signal)
+    void dispatch('c')
+    void dispatch('d')
+    running[0]?.end()
+    await settle()
+    expect(started).toEqual(['a', 'b'])
+    stop.abort()
+    for (let each = 0; each < 3; each++) {
+      running[0]?.end()
+      await settle()
+    }
+    expect(started).toEqual(['a', 'b', 'c', 'd'])
+  })
+
   it('hands back what finds the queue full, as a wait for everybody', async () => {
     const { dispatch, running } = held({ maxConcurrent: 1, maxQueued: 1 })
     void dispatch('a')
@@ -162,7 +180,7 @@ describe('bulkhead()', () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 150 },
     )
   })
 
