@@ -10,6 +10,7 @@ const alias = {
   'holdfast/kafkajs': src('transports/kafkajs/index.ts'),
   'holdfast/memory': src('transports/memory/index.ts'),
   'holdfast/testing': src('testing/index.ts'),
+  'holdfast/vitest': src('vitest/index.ts'),
   'holdfast/tracing': src('tracing/index.ts'),
   'holdfast/metrics': src('metrics/index.ts'),
   holdfast: src('index.ts'),
@@ -30,6 +31,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.int.test.ts', 'test/package/**'],
+          // Not a figure to meet: a machine that is busy with the servers must not fail a test.
+          testTimeout: 30_000,
         },
       },
       {

@@ -24,10 +24,17 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // Every transport runs the same lanes.
   transports: ['core', 'codecs', 'port', 'ordering'],
   testing: ['core', 'codecs', 'port'],
+  vitest: ['testing'],
 }
 
-/** What one adapter may import beyond its kind: PostgreSQL's outbox is `outbox()` with its inserts. */
-const EXTRAS: Readonly<Record<string, readonly string[]>> = { 'stores/postgres': ['outbox'] }
+/**
+ * What one adapter may import beyond its kind.
+ * PostgreSQL's outbox is `outbox()` with its inserts; the memory entry publishes the memory stores, each in its feature's room.
+ */
+const EXTRAS: Readonly<Record<string, readonly string[]>> = {
+  'stores/postgres': ['outbox'],
+  'transports/memory': ['idempotency', 'dead-letter', 'outbox'],
+}
 
 /** Packages by the room that may import them; all but these three are for their types alone. */
 const VENDORS: Readonly<Record<string, readonly string[]>> = {

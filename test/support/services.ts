@@ -34,7 +34,7 @@ export function serviceAddress(name: string): ServiceAddress {
 export function describeWith(names: readonly string[], title: string, body: () => void): void {
   const missing = names.filter((name) => provided()[name] === undefined)
   if (missing.length === 0) describe(title, body)
-  else describe.skip(`${title} (skipped: ${missing.join(' and ')} not available)`, body)
+  else describe.skip(`${title} (skipped: without ${missing.join(' and ')})`, body)
 }
 
 /** A name that no other test uses; fits topics, groups, key prefixes and SQL identifiers. */
