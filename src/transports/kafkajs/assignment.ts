@@ -19,6 +19,8 @@ export interface Owned {
   /** The offset behind everything that was delivered; unknown before the first batch. */
   next: number | undefined
   committed: number | undefined
+  /** Whether what the group had committed was compared with the log; a commit of ours would cover it up. */
+  verified: boolean
   paused: boolean
   /** Kept over a join: what is fetched next begins at the committed position again. */
   kept: boolean
@@ -77,6 +79,7 @@ export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, n
       controller: new AbortController(),
       next: undefined,
       committed: undefined,
+      verified: false,
       paused: false,
       kept: false,
       space: undefined,

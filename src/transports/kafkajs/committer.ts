@@ -10,6 +10,7 @@ export interface Committer {
 export function committer(
   assigned: Assignment,
   api: () => EachBatchPayload | undefined,
+  mayCommit: (owned: Owned) => boolean,
   failed: (error: unknown) => void,
 ): Committer {
   let committing: Promise<void> | undefined
@@ -20,7 +21,7 @@ export function committer(
     const payload = api()
     const moved = [...assigned.all()].flatMap((owned) => {
       const position = positionOf(owned)
-      return position === undefined || position === owned.committed ? [] : [{ owned, position }]
+      return position === undefined || position === owned.committed || !mayCommit(owned) ? [] : [{ owned, position }]
     })
     if (payload === undefined || moved.length === 0) return
     const { epoch } = assigned

@@ -90,6 +90,7 @@ export function kafkajsConsumer({
   const commits = committer(
     assigned,
     () => api,
+    ({ verified }) => verified || draining !== undefined,
     (error) => {
       changed('commit-failed', {}, error)
       if (isGone(error)) lost(asError(error))

@@ -55,6 +55,9 @@ export function lostOffsets(kafka: Pick<Kafka, 'admin'>, groupId: string, report
       const topics = new Map<string, Set<number>>()
       for (const { topic, partition } of partitions) topics.set(topic, (topics.get(topic) ?? new Set()).add(partition))
       for (const [topic, wanted] of topics) later((admin) => compare(admin, topic, wanted))
+      work = work.then(() => {
+        for (const owned of partitions) owned.verified = true
+      })
     },
     explain({ topic, partition, from, to }) {
       later(async (admin) => {
