@@ -1,6 +1,7 @@
 /* eslint-disable @typescript-eslint/no-unused-vars -- the values are only there for their types */
 import { drizzle as drizzleOnPostgresjs, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { drizzle as drizzleOnPg, type NodePgDatabase, type NodePgTransaction } from 'drizzle-orm/node-postgres'
+import type { Cluster, Redis } from 'ioredis'
 import type { Kysely, Transaction } from 'kysely'
 import type { Client, Pool, PoolClient } from 'pg'
 import type { Sql, TransactionSql } from 'postgres'
@@ -16,6 +17,7 @@ import {
   transaction,
   type Queryable,
 } from '../../src/stores/postgres/index.ts'
+import { redisIdempotencyStore } from '../../src/stores/redis/index.ts'
 
 // The real types of the clients fit the slices, and `tx` is what each of them calls its transaction.
 
@@ -100,3 +102,11 @@ pipeline('x')
 // a transaction stage needs no claim, and takes one where it is there
 const bare: Middleware<{ readonly tx: PoolClient }, Delivery & Partial<Claimed>> = transaction(pool)
 void bare
+
+// ioredis, one server or a cluster, in either mapping of replies
+declare const redis: Redis
+declare const resp3: Redis<'resp3'>
+declare const cluster: Cluster
+redisIdempotencyStore(redis)
+redisIdempotencyStore(resp3)
+redisIdempotencyStore(cluster)
