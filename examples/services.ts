@@ -6,6 +6,7 @@ const variables = {
   kafka: 'HOLDFAST_KAFKA_BROKERS',
   redis: 'HOLDFAST_REDIS_URL',
   postgres: 'HOLDFAST_POSTGRES_URL',
+  jaeger: 'HOLDFAST_JAEGER_URL',
 } as const
 
 /** Where a server is: as the environment says, else what `npm run services -- up` started. */

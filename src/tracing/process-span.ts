@@ -39,7 +39,7 @@ export function deliveryAttributes(
     [names.messageId]: message.id,
     [ours.pipeline]: pipeline,
     [ours.attempt]: attempt,
-    [ours.dwellMs]: Math.max(0, wallMs - message.timeMs),
+    [ours.dwellMs]: Math.round(Math.max(0, wallMs - message.timeMs)),
   }
   if (origin.partition !== null) attributes[names.partition] = origin.partition
   if (origin.group !== null) attributes[names.group] = origin.group

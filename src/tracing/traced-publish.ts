@@ -132,7 +132,7 @@ function linkAttributes(message: Outgoing<unknown>, wallMs: number): Attributes 
 
 /** For what comes from an outbox: how long it lay there. */
 function dwellMs({ timeMs }: Outgoing<unknown>, wallMs: number): number {
-  return Math.max(0, wallMs - timeMs)
+  return Math.round(Math.max(0, wallMs - timeMs))
 }
 
 /** A background loop has no trace of its own: what belongs to one trace alone is sent in that one. */

@@ -10,6 +10,10 @@ const sources = new Map([
   ['holdfast/redis', 'stores/redis/index.ts'],
   ['holdfast/kafkajs', 'transports/kafkajs/index.ts'],
   ['holdfast/memory', 'transports/memory/index.ts'],
+  ['holdfast/testing', 'testing/index.ts'],
+  ['holdfast/vitest', 'vitest/index.ts'],
+  ['holdfast/tracing', 'tracing/index.ts'],
+  ['holdfast/metrics', 'metrics/index.ts'],
 ])
 
 registerHooks({
