@@ -44,6 +44,7 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'stores/postgres': ['pg'],
   'stores/redis': ['ioredis'],
   'transports/kafkajs': ['kafkajs'],
+  vitest: ['vitest'],
 }
 const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client']
 

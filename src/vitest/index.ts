@@ -1,0 +1,1 @@
+export { resilienceMatchers, type MatcherResult, type ResilienceMatchers } from './matchers.ts'
