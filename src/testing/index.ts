@@ -10,14 +10,14 @@ export {
   type OutboxTestMessage,
   type OutboxTestTransaction,
 } from './outbox-store-contract.ts'
-export {
-  transportContract,
-  type TestConsumer,
-  type TestConsumerOptions,
-  type TestTransport,
-  type TransportFeatures,
-  type TransportUnderTest,
-} from './transport-contract.ts'
+export { transportContract } from './transport-contract.ts'
+export type {
+  TestConsumer,
+  TestConsumerOptions,
+  TestTransport,
+  TransportFeatures,
+  TransportUnderTest,
+} from './transport-under-test.ts'
 export { keyed, type Effects, type Travelling } from './effects.ts'
 export { expectResilient, type ExpectResilientOptions } from './expect-resilient.ts'
 export { explore, ResilienceError, type Explored, type ExploreOptions } from './explore.ts'

@@ -11,7 +11,7 @@ import type {
   TestTransport,
   TransportFeatures,
   TransportUnderTest,
-} from './transport-contract.ts'
+} from './transport-under-test.ts'
 
 export interface Bench extends TestTransport {
   readonly topic: string

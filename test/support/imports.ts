@@ -10,6 +10,8 @@ export interface Import {
   readonly to: string
   readonly kind: 'file' | 'package' | 'builtin'
   readonly typeOnly: boolean
+  /** Said as `import(…)`, so that it happens when it is reached and not when the file is loaded. */
+  readonly dynamic: boolean
 }
 
 /** Every TypeScript file under a folder, from that folder. */
@@ -23,7 +25,7 @@ export function importsOf(root: string, file: string): Import[] {
   const path = join(root, file)
   const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true)
   const found: Import[] = []
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean, dynamic = false) => {
     if (specifier === undefined || !ts.isStringLiteral(specifier)) return
     const name = specifier.text
     if (name.startsWith('.')) {
@@ -32,13 +34,14 @@ export function importsOf(root: string, file: string): Import[] {
         to: relative(root, join(dirname(path), name)).replaceAll('\\', '/'),
         kind: 'file',
         typeOnly,
+        dynamic,
       })
     } else {
       const to = name
         .split('/')
         .slice(0, name.startsWith('@') ? 2 : 1)
         .join('/')
-      found.push({ from: file, to, kind: name.startsWith('node:') ? 'builtin' : 'package', typeOnly })
+      found.push({ from: file, to, kind: name.startsWith('node:') ? 'builtin' : 'package', typeOnly, dynamic })
     }
   }
   const visit = (node: ts.Node): void => {
@@ -46,7 +49,7 @@ export function importsOf(root: string, file: string): Import[] {
     else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, isTypeExport(node))
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true)
     else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
-      add(node.arguments[0], false)
+      add(node.arguments[0], false, true)
     ts.forEachChild(node, visit)
   }
   visit(source)
