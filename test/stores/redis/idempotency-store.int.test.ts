@@ -1,13 +1,14 @@
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { freePorts } from '../../../scripts/services/ports.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../../src/idempotency/store.ts'
 import { pipeline } from '../../../src/index.ts'
 import { redisIdempotencyStore, type RedisIdempotencyStoreOptions } from '../../../src/stores/redis/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
 import { faultProxy, through } from '../../support/fault-proxy.ts'
-import { privateRedis } from '../../support/private-servers.ts'
+import { privateRedis, type PrivateServer } from '../../support/private-servers.ts'
 import { describeWith, redisUrl, uniqueName } from '../../support/services.ts'
 
 const contract = (title: string, options: RedisIdempotencyStoreOptions, isCluster = false) =>
@@ -31,6 +32,33 @@ const contract = (title: string, options: RedisIdempotencyStoreOptions, isCluste
 contract('batched', {})
 contract('in small batches', { maxBatch: 3 })
 contract('each key in a call of its own, as on a cluster', {}, true)
+
+describeWith([], 'the idempotency store contract, on a Redis cluster of two', () => {
+  const nodes: PrivateServer[] = []
+  let cluster: Cluster
+  beforeAll(async () => {
+    const busPorts = [await freePorts(), await freePorts()]
+    for (const port of busPorts)
+      nodes.push(await privateRedis({ flags: ['--cluster-enabled', 'yes', '--cluster-port', String(port)] }))
+    const admins = nodes.map(({ url }) => new Redis(url))
+    await admins[0]?.call('CLUSTER', 'ADDSLOTSRANGE', '0', '8191')
+    await admins[1]?.call('CLUSTER', 'ADDSLOTSRANGE', '8192', '16383')
+    await admins[0]?.call('CLUSTER', 'MEET', '127.0.0.1', String(nodes[1]?.port), String(busPorts[1]))
+    for (const admin of admins)
+      await waitFor(async () => String(await admin.call('CLUSTER', 'INFO')).includes('cluster_state:ok'))
+    for (const admin of admins) admin.disconnect()
+    cluster = new Cluster(nodes.map(({ url }) => url))
+  })
+  afterAll(async () => {
+    cluster.disconnect()
+    await Promise.all(nodes.map((node) => node.dispose()))
+  })
+  const create = () => ({
+    store: redisIdempotencyStore(cluster, { prefix: uniqueName('test') }),
+    advance: (ms: number) => sleep(ms),
+  })
+  for (const { name, run } of idempotencyStoreContract(create)) it(`I-16 ${name}`, run)
+})
 
 let owners = 0
 const ask = (key: string, more: Partial<ClaimRequest> = {}): ClaimRequest => ({
