@@ -1,14 +1,19 @@
+import { systemClock, type Clock } from './clock.ts'
 import type { Delivery, Outcome, Step } from './delivery.ts'
 import { RetryLater } from './errors.ts'
-import { requireCount, requireMs } from './options.ts'
+import { badOption, requireCount, requireFunctions, requireGiven, requireMs } from './options.ts'
 
 export interface BatchOptions {
   readonly maxSize: number
   /** How long the first message of a batch waits for others. @defaultValue 5 */
   readonly maxWaitMs?: number
+  readonly clock?: Clock
 }
 
-/** Return nothing: all handled. Return failures: those throw their error, the rest are handled. Throw: all throw it. */
+/**
+ * Return nothing: all handled. Return failures: those throw their error, the rest are handled. Throw: all throw it.
+ * A failure names its delivery, or a widened copy of it (`{ ...delivery, order }`).
+ */
 export type BatchHandler<D> = (deliveries: readonly D[]) => Promise<readonly BatchFailure<D>[] | void>
 
 export interface BatchFailure<D> {
@@ -24,17 +29,19 @@ interface Waiting<D> {
 
 /** Collects deliveries that passed every middleware, and settles each by itself. A batch has at most one of a key. */
 export function batched<D extends Delivery>(
-  { maxSize, maxWaitMs = 5 }: BatchOptions,
+  { maxSize, maxWaitMs = 5, clock = systemClock }: BatchOptions,
   handler: BatchHandler<D>,
 ): Step<D> {
+  requireGiven('handleBatch', { maxSize })
   requireCount('handleBatch', { maxSize })
   requireMs('handleBatch', { maxWaitMs }, 0)
+  requireFunctions('handleBatch', { handler })
   let waiting: Waiting<D>[] = []
-  let timer: NodeJS.Timeout | undefined
+  let cancel: (() => void) | undefined
 
   function flush(): void {
-    clearTimeout(timer)
-    timer = undefined
+    cancel?.()
+    cancel = undefined
     const keys = new Set<string>()
     const batch: Waiting<D>[] = []
     const later: Waiting<D>[] = []
@@ -50,16 +57,20 @@ export function batched<D extends Delivery>(
       ;(fits ? batch : later).push(each)
     }
     waiting = later
-    if (waiting.length > 0) timer = setTimeout(flush, maxWaitMs)
+    if (waiting.length > 0) cancel = clock.after(maxWaitMs, flush)
     if (batch.length > 0) void settle(batch)
   }
 
   async function settle(batch: readonly Waiting<D>[]): Promise<void> {
     try {
       const failures = await handler(batch.map(({ delivery }) => delivery))
-      const failed = new Map(failures?.map(({ delivery, error }) => [delivery, error]))
+      // By message: a handler may have widened the deliveries, and a failure must not be taken for a success.
+      const failed = new Map(failures?.map(({ delivery, error }) => [delivery.message, error]))
+      const known = new Set(batch.map(({ delivery }) => delivery.message))
+      for (const message of failed.keys())
+        if (!known.has(message)) throw badOption('handleBatch', 'failures', 'of deliveries of the batch', message.id)
       for (const { delivery, resolve, reject } of batch)
-        if (failed.has(delivery)) reject(failed.get(delivery))
+        if (failed.has(delivery.message)) reject(failed.get(delivery.message))
         else resolve('handled')
     } catch (error) {
       for (const { reject } of batch) reject(error)
@@ -70,7 +81,7 @@ export function batched<D extends Delivery>(
     return new Promise((resolve, reject) => {
       waiting.push({ delivery, resolve, reject })
       if (waiting.length >= maxSize) flush()
-      else timer ??= setTimeout(flush, maxWaitMs)
+      else cancel ??= clock.after(maxWaitMs, flush)
     })
   }
 }

@@ -103,7 +103,12 @@ export class FailedBeforeError extends HoldfastError {
 
 /** By name and code rather than `instanceof`, so that two installed copies understand each other. */
 export function isHoldfastError(error: unknown): error is HoldfastError {
-  return error instanceof Error && error.name === 'HoldfastError' && 'code' in error
+  try {
+    return error instanceof Error && error.name === 'HoldfastError' && 'code' in error
+  } catch {
+    // A getter or a proxy that throws is somebody else's.
+    return false
+  }
 }
 export function isRetryLater(error: unknown): error is RetryLater {
   return isHoldfastError(error) && error.code === 'retry-later'
@@ -147,9 +152,22 @@ export function failureFrom(error: unknown, messageId: string, attempts: number)
   const verdict = verdictOn(error, messageId)
   return {
     reason: verdict?.reason ?? reasonOf(error),
-    errorName: error instanceof Error ? error.name : typeof error,
-    errorMessage: (error instanceof Error ? error.message : String(error)).slice(0, 1024),
+    ...textOf(error),
     attempts: verdict?.attempts ?? attempts,
+  }
+}
+
+/** Name and text of whatever was thrown: an error that cannot be told must not keep its message from being given up. */
+export function textOf(error: unknown): Pick<Failure, 'errorName' | 'errorMessage'> {
+  try {
+    if (!(error instanceof Error)) return { errorName: typeof error, errorMessage: String(error).slice(0, 1024) }
+    const name: unknown = error.name
+    return {
+      errorName: typeof name === 'string' ? name.slice(0, 1024) : 'Error',
+      errorMessage: String(error.message).slice(0, 1024),
+    }
+  } catch {
+    return { errorName: typeof error, errorMessage: 'what was thrown cannot be shown' }
   }
 }
 

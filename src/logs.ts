@@ -1,6 +1,7 @@
 import type { Delivery } from './delivery.ts'
-import { isRetryLater } from './errors.ts'
+import { isRetryLater, textOf } from './errors.ts'
 import { subscribe, type Events } from './events.ts'
+import { requireMethods, requireOneOf } from './options.ts'
 
 /** What pino offers, and what {@link consoleLogger} makes of the console. */
 export interface Logger {
@@ -28,6 +29,8 @@ export function logEvents(
   logger: Logger = consoleLogger,
   { pipelines, events = loggedEvents }: LogOptions = {},
 ): () => void {
+  requireMethods('logEvents', 'logger', logger, ['info', 'warn', 'error'])
+  for (const name of events) requireOneOf('logEvents', 'events', name, loggedEvents)
   const wanted = pipelines && new Set(pipelines)
 
   function listen<Name extends LoggedEvent>(name: Name): () => void {
@@ -124,8 +127,13 @@ function fieldsOf({ message, pipeline, origin, attempt }: Delivery): object {
 }
 
 function errorFields(error: unknown): object {
-  if (!(error instanceof Error)) return { error: typeof error }
-  return { error: 'code' in error ? `${error.name} (${String(error.code)})` : error.name, errorMessage: error.message }
+  const { errorName, errorMessage } = textOf(error)
+  try {
+    if (!(error instanceof Error)) return { error: errorName }
+    return { error: 'code' in error ? `${errorName} (${String(error.code)})` : errorName, errorMessage }
+  } catch {
+    return { error: errorName, errorMessage }
+  }
 }
 
 function line(fields: object, message: string): string {

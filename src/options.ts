@@ -34,6 +34,18 @@ export function requireMethods(where: string, name: string, value: unknown, meth
       throw badOption(where, name, `an object with ${method}()`, value)
 }
 
+/** Refuses to do without what has no default: the checks above let `undefined` pass as "left out". */
+export function requireGiven(where: string, options: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(options))
+    if (value === undefined) throw badOption(where, name, 'given', value)
+}
+
+/** Refuses what cannot be called: `handle: handler must be a function, got undefined`. */
+export function requireFunctions(where: string, options: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(options))
+    if (typeof value !== 'function') throw badOption(where, name, 'a function', value)
+}
+
 export function badOption(where: string, name: string, wanted: string, got: unknown): HoldfastError {
   return new HoldfastError('bad-option', `${where}: ${name} must be ${wanted}, got ${shown(got)}`)
 }
@@ -41,5 +53,5 @@ export function badOption(where: string, name: string, wanted: string, got: unkn
 function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.slice(0, 80)}'`
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
-  return String(value)
+  return typeof value === 'function' ? 'a function' : String(value)
 }

@@ -4,7 +4,7 @@ import type { Delivery, Incoming, Outcome, Place, Stage, Step, Typed } from './d
 import { describe, refuseBadOrder, type Description } from './describe.ts'
 import { emitter } from './events.ts'
 import { headersFrom, type Bytes } from './message.ts'
-import { requireText } from './options.ts'
+import { badOption, requireFunctions, requireGiven, requireMethods, requireText } from './options.ts'
 import { neverAborts } from './signals.ts'
 
 /** A finished pipeline: any transport, framework or test calls it. */
@@ -43,6 +43,7 @@ export interface PipelineBuilder<Entry, Body, Added> {
 
 /** Starts a pipeline. The name is the scope of its idempotency keys, and stands in every event, span and metric. */
 export function pipeline<Body = Bytes>(name: string): PipelineBuilder<Body, Body, unknown> {
+  requireGiven('pipeline', { name })
   requireText('pipeline', { name })
   return builder<Body, Body, unknown>(name, [], (inner) => inner)
 }
@@ -56,14 +57,19 @@ function builder<Entry, Body, Added>(
   return {
     compose,
     use<Adds>(middleware: Fits<Delivery<Body> & Added, Adds>) {
+      requireFunctions('use', { middleware })
       const stage = middleware.stage ?? { name: middleware.name || 'anonymous' }
       return builder<Entry, Body, Added & Adds>(name, [...stages, stage], (inner, all) => {
         const place = { pipeline: name, outside: all.slice(0, at), inside: all.slice(at + 1) }
-        const step = middleware(inner, place)
-        return compose(middleware.stage === undefined ? guarded(step) : step, all)
+        const step: Step<Delivery<Body> & Added> & { readonly stage?: Stage } = middleware(inner, place)
+        // A factory that was not called takes the next step for its options: every message would be acked unseen.
+        if (typeof step !== 'function' || step.stage !== undefined)
+          throw badOption(name, `what ${stage.name} makes of a step`, 'a step: is its factory called?', step)
+        return compose(guarded(step), all)
       })
     },
     decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>) {
+      requireMethods('decode', 'codec', codec, ['decode'])
       const outer = this.compose
       return builder<Entry, Out, Added>(name, [...stages, { name: 'decode' }], (inner, all) =>
         outer(async function decode(delivery) {
@@ -73,6 +79,7 @@ function builder<Entry, Body, Added>(
       )
     },
     handle(handler) {
+      requireFunctions('handle', { handler })
       return finish(name, stages, (all) =>
         compose(async function handle(delivery) {
           await handler(delivery)
@@ -137,7 +144,7 @@ function observed<Entry>(step: Step<Delivery<Entry>>): Step<Delivery<Entry>> {
   }
 }
 
-/** A plain function that throws before it returns a promise must still be a nack for the stages around it. */
+/** A stage that throws before it returns a promise must still be a nack for the stages around it. */
 function guarded<D>(step: Step<D>): Step<D> {
   return (delivery) => {
     try {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { badOption } from './options.ts'
+import { badOption, requireFunctions, requireMethods } from './options.ts'
 import { headersFrom, type Bytes, type Message } from './message.ts'
 
 /**
@@ -49,8 +49,12 @@ export interface PublisherBuilder<Outer> extends Publisher<Outer> {
 
 /** A publisher that middleware can be put around. */
 export function publisher<Body>(wire: Publisher<Body>): PublisherBuilder<Body> {
+  requireMethods('publisher', 'wire', wire, ['publish'])
   return {
     publish: (messages, options) => wire.publish(messages, options),
-    use: (middleware) => publisher({ publish: middleware((messages, options) => wire.publish(messages, options)) }),
+    use(middleware) {
+      requireFunctions('publisher().use', { middleware })
+      return publisher({ publish: middleware((messages, options) => wire.publish(messages, options)) })
+    },
   }
 }

@@ -6,6 +6,7 @@ import { idempotency, type IdempotencyOptions } from './idempotency/idempotency.
 import type { IdempotencyStore } from './idempotency/store.ts'
 import { consoleLogger, logEvents, type Logger } from './logs.ts'
 import type { Bytes } from './message.ts'
+import { badOption, requireCount, requireMethods, requireMs } from './options.ts'
 import { pipeline, type PipelineBuilder } from './pipeline.ts'
 import type { Publisher } from './publisher.ts'
 import { circuitBreaker } from './retry/circuit-breaker.ts'
@@ -51,7 +52,11 @@ export function resilient<Body>(
     clock = systemClock,
   }: ResilientOptions<Body>,
 ): PipelineBuilder<Bytes, Body, Claimed> {
-  const built = outside
+  requireMethods('resilient', 'deadLetters', deadLetters, ['publish'])
+  requireCount('resilient', { maxAttempts })
+  requireMs('resilient', { timeoutMs })
+  if (!Array.isArray(outside)) throw badOption('resilient', 'outside', 'a list of stages', outside)
+  const built = (outside as readonly Middleware[])
     .reduce<PipelineBuilder<Bytes, Bytes, unknown>>((stack, stage) => stack.use(stage), pipeline(name))
     .use(deadLetter({ to: deadLetters }))
     .decode(codec)

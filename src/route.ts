@@ -2,6 +2,7 @@ import { decodeBody, type Decoder } from './codecs/codec.ts'
 import type { Delivery } from './delivery.ts'
 import { judge, PermanentError } from './errors.ts'
 import type { Bytes } from './message.ts'
+import { badOption, requireFunctions, requireMethods } from './options.ts'
 
 export type Handler<D> = (delivery: D) => Promise<unknown> | void
 
@@ -15,6 +16,10 @@ export function route<D extends Delivery<Bytes>>(
   table: Readonly<Record<string, Handler<D>>>,
   { otherwise = refuse }: RouteOptions<D> = {},
 ): (delivery: D) => Promise<void> {
+  if (typeof table !== 'object' || (table as unknown) === null)
+    throw badOption('route', 'table', 'an object of types and handlers', table)
+  requireFunctions('route', table)
+  requireFunctions('route', { otherwise })
   const handlers = new Map(Object.entries(table))
   return async function route(delivery) {
     await (handlers.get(delivery.message.type) ?? otherwise)(delivery)
@@ -26,6 +31,8 @@ export function on<Body, D extends Delivery<Bytes>>(
   codec: Pick<Decoder<Body>, 'decode'>,
   handler: (delivery: Omit<D, 'message'> & Delivery<Body>) => Promise<unknown> | void,
 ): (delivery: D) => Promise<void> {
+  requireMethods('on', 'codec', codec, ['decode'])
+  requireFunctions('on', { handler })
   return async function on(delivery) {
     const body = await decodeBody(codec, delivery.message)
     await handler({ ...delivery, message: { ...delivery.message, body } })

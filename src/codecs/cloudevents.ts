@@ -1,6 +1,6 @@
 import { PermanentError } from '../errors.ts'
 import { firstHeader, withHeaders, type Bytes, type Headers, type HeaderValue } from '../message.ts'
-import { badOption, requireOneOf, requireText } from '../options.ts'
+import { badOption, requireGiven, requireMethods, requireOneOf, requireText } from '../options.ts'
 import type { PublishMiddleware } from '../publisher.ts'
 import type { Codec, Decoder } from './codec.ts'
 import { json, type JsonOptions, type Schema } from './json.ts'
@@ -26,6 +26,7 @@ export interface CloudEvent<Data> {
  * CloudEvent is undecodable for good.
  */
 export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {}): Decoder<CloudEvent<Data>> {
+  requireMethods('cloudEvents', 'data', data, ['decode'])
   const structured = json(envelope, limits)
   return {
     name: `cloudevents+${data.name}`,
@@ -57,6 +58,8 @@ export function encodeCloudEvents<Data>(
   data: Pick<Codec<Data>, 'encode'>,
   { source, mode = 'binary', dataContentType = 'application/json' }: EncodeCloudEventsOptions,
 ): PublishMiddleware<Data, Bytes> {
+  requireMethods('encodeCloudEvents', 'data', data, ['encode'])
+  requireGiven('encodeCloudEvents', { source })
   requireText('encodeCloudEvents', { source, dataContentType })
   requireOneOf('encodeCloudEvents', 'mode', mode, ['binary', 'structured'])
   if (mode === 'structured' && !isJson(dataContentType))
@@ -67,7 +70,7 @@ export function encodeCloudEvents<Data>(
       messages.map((message) => {
         const { id, type, timeMs, headers } = message
         const bytes = data.encode(message.body)
-        const context = { specversion: '1.0', id, source, type, time: new Date(timeMs).toISOString() }
+        const context = { specversion: '1.0', id, source, type, ...timeOf(timeMs) }
         if (mode === 'binary') {
           const named = Object.entries(context).map(([name, value]): [string, string] => [`ce_${name}`, value])
           const more = Object.fromEntries([...named, [contentType, dataContentType]])
@@ -142,6 +145,12 @@ function eventOf<Data>(attributes: Attributes, data: Data): CloudEvent<Data> {
     extensions: Object.fromEntries(extensions),
     data,
   }
+}
+
+/** A time that no date can have, such as one from a hostile header, is left out. */
+function timeOf(timeMs: number): { readonly time?: string } {
+  const date = new Date(timeMs)
+  return Number.isNaN(date.getTime()) ? {} : { time: date.toISOString() }
 }
 
 function required(attributes: Attributes, name: string): string {

@@ -1,6 +1,6 @@
 import { PermanentError } from '../errors.ts'
 import type { Bytes } from '../message.ts'
-import { requireCount } from '../options.ts'
+import { badOption, requireCount } from '../options.ts'
 import type { Codec } from './codec.ts'
 
 /** What any Standard Schema library offers (zod, valibot, arktype, …): https://standardschema.dev */
@@ -34,6 +34,8 @@ export function json<Output>(
   { maxBytes = 1_048_576, maxDepth = 100 }: JsonOptions = {},
 ): Codec<Output> {
   requireCount('json', { maxBytes, maxDepth })
+  const standard: Partial<Schema['~standard']> | undefined = (schema as Partial<Schema> | undefined)?.['~standard']
+  if (typeof standard?.validate !== 'function') throw badOption('json', 'schema', 'a Standard Schema', schema)
   const { validate } = schema['~standard']
   return {
     name: 'json',

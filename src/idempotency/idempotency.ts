@@ -13,7 +13,7 @@ import {
   RetryLater,
 } from '../errors.ts'
 import { emitter } from '../events.ts'
-import { badOption, requireMethods, requireMs, requireOneOf, requireText } from '../options.ts'
+import { badOption, requireFunctions, requireMethods, requireMs, requireOneOf, requireText } from '../options.ts'
 import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
@@ -61,7 +61,10 @@ export function idempotency<Body = unknown>({
   clock = systemClock,
 }: IdempotencyOptions<Body>): Middleware<Claimed, Delivery<Body>> {
   requireMethods('idempotency', 'store', store, ['claim', 'renew', 'complete', 'release', 'fail'])
+  requireFunctions('idempotency', { key: keyOf })
   if (typeof scope === 'string') requireText('idempotency', { scope })
+  else requireFunctions('idempotency', { scope })
+  if (typeof fingerprint !== 'boolean') requireFunctions('idempotency', { fingerprint })
   requireMs('idempotency', { leaseMs, retainMs }, 3)
   requireOneOf('idempotency', 'onStoreError', onStoreError, ['pause', 'fail-open'])
   requireOneOf('idempotency', 'mode', mode, ['enforce', 'observe'])
@@ -130,11 +133,13 @@ export function idempotency<Body = unknown>({
       refuseAborted(delivery)
       const inScope = storedKey(typeof scope === 'string' ? scope : scope(delivery))
       const key = requireKey(delivery, keyOf(delivery))
+      // Outside the try: an error of the user's own function is the message's, not an outage of the store.
+      const print = fingerprintOf(delivery)
       const owner = `${process}-${(claims++).toString(36)}`
       const sentMs = clock.now()
       let answer: ClaimResult
       try {
-        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: fingerprintOf(delivery) })
+        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print })
       } catch (cause) {
         reportFailure('claim', cause)
         if (failsOpen && !isBadSetup(cause)) return next({ ...delivery, ...unclaimed })
@@ -144,7 +149,10 @@ export function idempotency<Body = unknown>({
         const lease = new Lease({ scope: inScope, key, token: answer.token }, answer.attempts, delivery, sentMs)
         // The answer may have taken longer than the lease, or the delivery ended meanwhile.
         if (delivery.signal.aborted) return giveBack(lease, aborted(delivery))
-        if (clock.now() - sentMs >= leaseMs) return giveBack(lease, leaseLost(lease.held))
+        if (clock.now() - sentMs >= leaseMs) {
+          running.end(lease)
+          return giveBack(lease, leaseLost(lease.held))
+        }
         running.begin(lease)
         const signal = observing ? delivery.signal : lease.child.signal
         const { attempts: attempt, token: fence } = answer

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Delivery } from '../delivery.ts'
 import { PermanentError } from '../errors.ts'
 import { headerText } from '../message.ts'
-import { requireText } from '../options.ts'
+import { requireGiven, requireText } from '../options.ts'
 
 /** What makes two deliveries the same work. */
 export type KeyOf<Body = unknown> = (delivery: Delivery<Body>) => string
@@ -12,6 +12,7 @@ export const keyFromId: KeyOf = (delivery) => delivery.message.id
 
 /** A header such as `idempotency-key`. A message without it is dead-lettered: guessing a key would double its effects. */
 export function keyFromHeader(name: string): KeyOf {
+  requireGiven('keyFromHeader', { name })
   requireText('keyFromHeader', { name })
   return (delivery) => {
     const key = headerText(delivery.message.headers, name)

@@ -1,6 +1,6 @@
 import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
 import { isAbandoned, RetryLater } from '../errors.ts'
-import { requireCount } from '../options.ts'
+import { requireCount, requireGiven } from '../options.ts'
 import { whenAborted } from '../signals.ts'
 
 export interface BulkheadOptions {
@@ -17,6 +17,7 @@ const fullWaitMs = 100
  * A handler that was given up keeps its place until it really ends.
  */
 export function bulkhead({ maxConcurrent, maxQueued }: BulkheadOptions): Middleware {
+  requireGiven('bulkhead', { maxConcurrent })
   requireCount('bulkhead', { maxConcurrent })
   requireCount('bulkhead', { maxQueued }, 0)
   const queue = new Queue()

@@ -4,7 +4,7 @@ import { staged, type Middleware } from '../delivery.ts'
 import { isPermanent, isRetryLater, RetryLater } from '../errors.ts'
 import { emitter, type CircuitState } from '../events.ts'
 import type { HasHealth } from '../health.ts'
-import { badOption, requireCount, requireMethods, requireMs, requireText } from '../options.ts'
+import { badOption, requireCount, requireGiven, requireMethods, requireMs, requireText } from '../options.ts'
 import { neverAborts } from '../signals.ts'
 
 export interface CircuitBreakerOptions {
@@ -54,6 +54,7 @@ export function circuitBreaker({
   shouldTrip = () => true,
   clock = systemClock,
 }: CircuitBreakerOptions): CircuitBreaker {
+  requireGiven('circuitBreaker', { name })
   requireText('circuitBreaker', { name })
   requireCount('circuitBreaker', { openAfter })
   requireMs('circuitBreaker', { halfOpenAfterMs, probeTimeoutMs })

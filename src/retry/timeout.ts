@@ -2,7 +2,7 @@ import { systemClock, type Clock } from '../clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
 import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../errors.ts'
 import { emitter } from '../events.ts'
-import { requireMs } from '../options.ts'
+import { requireGiven, requireMs } from '../options.ts'
 import { ChildSignal } from '../signals.ts'
 import { Moment, timeline } from '../timeline.ts'
 
@@ -21,6 +21,7 @@ const abandoned = emitter('abandoned')
  * Only a handler that is deaf to its signal is given up while it still runs.
  */
 export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock }: TimeoutOptions): Middleware {
+  requireGiven('timeout', { afterMs })
   requireMs('timeout', { afterMs, abandonAfterMs })
 
   const deadlines = timeline<Attempt>(clock, afterMs, (attempt) => {
