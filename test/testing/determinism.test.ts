@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { fingerprint, restless } from './fixtures/fingerprint.ts'
-import { ourStack } from './stack.ts'
+import { ourStack } from '../../scripts/chaos/simulated/scenarios.ts'
 
 // `node test/testing/fixtures/fingerprint.ts` prints it. It changes only with the simulation itself.
 const COMMITTED = 'a86194ad'

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { idempotency, pipeline, PermanentError, type Delivery } from 'holdfast'
 import { expectResilient, explore, invariant, keyed, ResilienceError, type Kit } from 'holdfast/testing'
-import { ourStack } from './stack.ts'
+import { ourStack } from '../../scripts/chaos/simulated/scenarios.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-chaos-'))
 afterAll(() => rmSync(folder, { recursive: true }))

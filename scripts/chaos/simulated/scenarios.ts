@@ -1,0 +1,66 @@
+import { json } from '../../../src/codecs/json.ts'
+import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
+import { idempotency } from '../../../src/idempotency/idempotency.ts'
+import { pipeline, type Pipeline } from '../../../src/pipeline.ts'
+import { resilient } from '../../../src/resilient.ts'
+import { retry } from '../../../src/retry/retry.ts'
+import { timeout } from '../../../src/retry/timeout.ts'
+import { transaction } from '../../../src/stores/postgres/transaction.ts'
+import { keyed, type Effects } from '../../../src/testing/effects.ts'
+import { scenarioOf, type ExploreOptions } from '../../../src/testing/explore.ts'
+import type { Kit, Scenario } from '../../../src/testing/world.ts'
+import { z } from 'zod'
+import { lanesConsumer } from './lanes-consumer.ts'
+
+/** The recommended guarantee: the effects commit in the transaction that completes the claim. */
+export function ourStack<E extends Effects>({ store, clock, deadLetters, pool, handler, group }: Kit<E>): Pipeline {
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(idempotency({ store, clock }))
+    .use(retry({ clock, maxAttempts: 3 }))
+    .use(timeout({ afterMs: 60_000, clock }))
+    .use(transaction(pool))
+    .handle(
+      handler(async ({ message, tx }) => {
+        await tx.query('insert into orders', [message.id])
+      }),
+    )
+}
+
+const anything = json(z.object({ id: z.string(), number: z.number() }))
+const charge = keyed(
+  (_id: string) => {},
+  (id) => id,
+)
+
+/** `resilient()` as it is recommended, before a target that knows an idempotency key. */
+export function recommended({ store, clock, deadLetters, handler, group, effects }: Kit<{ charge: typeof charge }>) {
+  return resilient(group, { codec: anything, deadLetters, store, clock, log: false, maxAttempts: 3 }).handle(
+    handler(({ message }) => effects.charge(message.body.id)),
+  )
+}
+
+type World = Pick<Scenario, 'consumer'>
+
+function scenario<E extends Effects>(options: ExploreOptions<E>, world: World = {}) {
+  return async (): Promise<Scenario> => {
+    const { effects, build, ...rest } = await scenarioOf(options)
+    // What the effects are is between `effects` and `build`, whoever runs it.
+    return { ...rest, ...world, effects, build } as unknown as Scenario
+  }
+}
+
+const small = { messages: 2, keys: 1, partitions: 1 }
+
+/** Our own stack in the worlds that the million schedules are run in. */
+export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
+  transaction: scenario({ ...small, pipeline: ourStack }),
+  'transaction-wide': scenario({ messages: 5, keys: 3, pipeline: ourStack }),
+  'transaction-lanes': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: lanesConsumer }),
+  'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
+  recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
+  'recommended-lanes': scenario(
+    { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
+    { consumer: lanesConsumer },
+  ),
+}
