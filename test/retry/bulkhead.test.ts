@@ -59,6 +59,25 @@ describe('bulkhead()', () => {
     expect(outcomes.map(({ now }) => now.value)).toEqual(['handled', 'handled', 'handled', 'handled'])
   })
 
+  it('shares its places between the pipelines that use it', async () => {
+    const shared = bulkhead({ maxConcurrent: 1 })
+    const started: string[] = []
+    const end = Promise.withResolvers<void>()
+    const build = (name: string) =>
+      pipeline<null>(name)
+        .use(shared)
+        .handle(() => {
+          started.push(name)
+          return end.promise
+        })
+    const outcomes = ['orders', 'refunds'].map((name) => build(name).dispatch({ message: { id: 'm1', body: null } }))
+    await settle()
+    expect(started).toEqual(['orders'])
+    end.resolve()
+    expect(await Promise.all(outcomes)).toEqual(['handled', 'handled'])
+    expect(started).toEqual(['orders', 'refunds'])
+  })
+
   it('gives the place back when a handler fails', async () => {
     const { dispatch, running, started } = held({ maxConcurrent: 1 })
     const first = watched(dispatch('a'))
