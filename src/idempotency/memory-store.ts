@@ -58,7 +58,9 @@ export function memoryIdempotencyStore({
   /** The entry, where the claim still holds it or has put it into that state before: a call that is sent again. */
   function find({ scope, key, token }: HeldClaim, state: Entry['state']): Entry | undefined {
     const entry = scopes.get(scope)?.get(key)
-    return entry?.token === token && (entry.state === 'in-progress' || entry.state === state) ? entry : undefined
+    if (entry?.token !== token) return undefined
+    if (entry.state === 'in-progress') return entry
+    return entry.state === state && entry.untilMs > clock.now() ? entry : undefined
   }
 
   function settle(held: HeldClaim, state: Entry['state'], forMs: number): Entry | undefined {

@@ -10,7 +10,7 @@ import { firstBreach, operations, perform, performInMemory } from './store-prope
 // Time is not waited for: everything that is stored is made that much older.
 
 let rounds = 0
-const law = { numRuns: 150 }
+const law = { numRuns: 300 }
 
 describeWith(['postgres'], 'the PostgreSQL store, whatever is asked of it', () => {
   it('answers as the memory store does', async () => {

@@ -4,6 +4,7 @@ import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { keyFromDigest, keyFromId, keyOfParts } from '../../src/idempotency/key.ts'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import { pipeline } from '../../src/pipeline.ts'
+import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { firstBreach, operations, performInMemory } from './store-properties.ts'
 
 describe('for all options', () => {
@@ -24,10 +25,17 @@ describe('for all options', () => {
     await fc.assert(
       fc.asyncProperty(options, anyText, fc.uint8Array(), async ({ scope, key, ...rest }, id, body) => {
         let runs = 0
-        const store = memoryIdempotencyStore()
+        const clock = fakeClock()
+        const store = memoryIdempotencyStore({ clock })
         const orders = pipeline('orders')
           .use(
-            idempotency({ store, ...rest, ...(scope !== undefined && { scope }), ...(key !== undefined && { key }) }),
+            idempotency({
+              store,
+              clock,
+              ...rest,
+              ...(scope !== undefined && { scope }),
+              ...(key !== undefined && { key }),
+            }),
           )
           .handle(() => void runs++)
         expect(await orders.dispatch({ message: { id, body } })).toBe('handled')

@@ -221,7 +221,8 @@ from unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::flo
   as asked (n, scope, key, token, state, for_ms, attempts, failure)
 cross join bounded
 where i.scope = asked.scope and i.key = asked.key and i.token = asked.token
-  and (i.state = 'in-progress' or i.state = asked.state)
+  and (i.state = 'in-progress'
+    or (i.state = asked.state and coalesce(i.retain_until > clock_timestamp(), true)))
 returning asked.n`
 
   // The last statement of the handler's transaction. It locks the row until the commit: a takeover that comes meanwhile
