@@ -1,3 +1,8 @@
+import { systemClock, type Clock } from './clock.ts'
+import { textOf } from './errors.ts'
+import { subscribe } from './events.ts'
+import { requireMs, requireText } from './options.ts'
+
 /** How one part is doing, as data. */
 export interface Health {
   readonly name: string
@@ -21,6 +26,51 @@ export interface OverallHealth {
 
 /** Sums up for a liveness and a readiness probe: live while every part is, ready while every part is. */
 export function health(...parts: readonly HasHealth[]): OverallHealth {
-  const each = parts.map((part) => part.health())
+  const each = parts.map(ask)
   return { live: each.every(({ live }) => live), ready: each.every(({ ready }) => ready), parts: each }
+}
+
+/** A probe wants an answer: a part that cannot give one is not ready. */
+function ask(part: HasHealth): Health {
+  try {
+    return part.health()
+  } catch (error) {
+    return { name: 'unknown', live: true, ready: false, details: { error: textOf(error).errorMessage } }
+  }
+}
+
+export interface StoreHealthOptions {
+  /** How long a failed call counts. While a store is down it is asked again every second or so. @defaultValue 10_000 */
+  readonly forMs?: number
+  readonly clock?: Clock
+}
+
+export interface StoreHealth extends HasHealth {
+  /** Listens no more. */
+  stop(): void
+}
+
+/** A store as pipelines and relays see it: not ready once it did not answer a call, until no call fails for `forMs`. */
+export function storeHealth(
+  store: string,
+  { forMs = 10_000, clock = systemClock }: StoreHealthOptions = {},
+): StoreHealth {
+  requireText('storeHealth', { store })
+  requireMs('storeHealth', { forMs })
+  let failedAtMs = -Infinity
+  let last: object = { operation: null, error: null }
+  const stop = subscribe('store-failed', (event) => {
+    if (event.store !== store) return
+    failedAtMs = clock.now()
+    last = { operation: event.operation, error: textOf(event.error).errorMessage }
+  })
+  return {
+    stop,
+    health: () => ({
+      name: `store ${store}`,
+      live: true,
+      ready: clock.now() - failedAtMs >= forMs,
+      details: { failedAgoMs: Number.isFinite(failedAtMs) ? clock.now() - failedAtMs : null, ...last },
+    }),
+  }
 }

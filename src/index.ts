@@ -40,7 +40,15 @@ export {
   type RetryLaterOptions,
 } from './errors.ts'
 export { subscribe, type CircuitState, type ConsumerChange, type EventName, type Events } from './events.ts'
-export { health, type HasHealth, type Health, type OverallHealth } from './health.ts'
+export {
+  health,
+  storeHealth,
+  type HasHealth,
+  type Health,
+  type OverallHealth,
+  type StoreHealth,
+  type StoreHealthOptions,
+} from './health.ts'
 export { headersFrom, headerText, type Bytes, type Headers, type HeaderValue, type Message } from './message.ts'
 export { pipeline, type Fits, type Pipeline, type PipelineBuilder } from './pipeline.ts'
 export {

@@ -1,6 +1,6 @@
 import { SpanStatusCode, type Attributes, type Context, type Span } from '@opentelemetry/api'
 import type { Delivery, Origin, Outcome } from '../delivery.ts'
-import { isHoldfastError, isRetryLater } from '../errors.ts'
+import { isHoldfastError, isRetryLater, textOf } from '../errors.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
 
 /** What is known of a delivery while it runs; the events on its span add to it. */
@@ -98,12 +98,12 @@ export function setError(span: Span, error: unknown): void {
 
 /** Low in cardinality, as the conventions want it: our code, else the class. */
 export function errorType(error: unknown): string {
-  if (isHoldfastError(error)) return error.code
-  return error instanceof Error ? error.name : typeof error
+  return isHoldfastError(error) ? error.code : textOf(error).errorName
 }
 
 const longestText = 256
 
+/** What was thrown need not be an error, nor show itself. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message.slice(0, longestText) : typeof error
+  return textOf(error).errorMessage.slice(0, longestText)
 }

@@ -143,6 +143,32 @@ describe('tracing()', () => {
     expect(span.status).toEqual({ code: SpanStatusCode.ERROR, message: 'no such customer' })
   })
 
+  it.each([
+    ['a text', 'just text', 'string'],
+    ['nothing', undefined, 'undefined'],
+    ['an error whose message is no text', Object.assign(new Error(), { message: 42 }), 'Error'],
+    [
+      'an object that shows nothing',
+      new Proxy(
+        {},
+        {
+          getPrototypeOf: () => {
+            throw new Error('no')
+          },
+        },
+      ),
+      'object',
+    ],
+  ])('bad input: passes on %s that was thrown, and marks the span', async (_, thrown: unknown, type) => {
+    const handled = pipeline('billing')
+      .use(tracing())
+      .use(retry({ maxAttempts: 1 }))
+      .handle(() => Promise.reject(thrown))
+    const caught: unknown = await handled.dispatch(incoming()).then(undefined, (error: unknown) => error)
+    expect(caught === thrown).toBe(true)
+    expect(sdk.span('process orders').attributes['error.type']).toBe(type)
+  })
+
   it('takes a message that has to wait for no error', async () => {
     const handled = pipeline('billing')
       .use(tracing())
