@@ -12,14 +12,16 @@ export interface MigrateOptions {
 /**
  * Brings the schema up to this version of the library, and says which steps it applied. Safe to call from every
  * process at start: they wait for each other. It never drops or rewrites anything. A schema that is newer stays as it is.
- * @throws whatever the database answers; then nothing was changed.
+ * @throws HoldfastError `unavailable` where there is no connection, or what the database answers; then nothing was changed.
  */
 export async function migrate<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
   { schema = 'holdfast' }: MigrateOptions = {},
 ): Promise<readonly string[]> {
   const quoted = quotedSchema('migrate', schema)
-  const client = await pool.connect()
+  const client = await pool.connect().catch((cause: unknown) => {
+    throw new HoldfastError('unavailable', 'migrate: PostgreSQL cannot be reached', { cause })
+  })
   const ignore = (): void => undefined
   client.on('error', ignore)
   let broken = true

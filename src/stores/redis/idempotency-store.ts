@@ -34,7 +34,7 @@ export interface RedisIdempotencyStoreOptions {
 export interface RedisIdempotencyStore extends IdempotencyStore {
   /**
    * Looks whether the server keeps what it is given. The first claim does it too.
-   * @throws HoldfastError `bad-option` where its `maxmemory-policy` may evict claims.
+   * @throws HoldfastError `bad-option` where its `maxmemory-policy` may evict claims, `unavailable` where it is not there.
    */
   check(): Promise<void>
 }
@@ -173,9 +173,9 @@ function evicting(info: string): string | undefined {
 }
 
 /** A server that does not tell leaves the question to whoever set it up. */
-function ifForbidden(error: unknown): string {
-  if (isReply(error, 'NOPERM') || isReply(error, 'ERR unknown command')) return ''
-  throw error
+function ifForbidden(cause: unknown): string {
+  if (isReply(cause, 'NOPERM') || isReply(cause, 'ERR unknown command')) return ''
+  throw new HoldfastError('unavailable', `${where}: Redis did not answer`, { cause })
 }
 
 /** Whether the server itself answered with an error, rather than not at all. */

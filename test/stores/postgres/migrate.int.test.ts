@@ -94,6 +94,15 @@ describeWith(['postgres'], 'migrate()', () => {
     await dispose()
   })
 
+  it('says that PostgreSQL is not there, where it is not', async () => {
+    const nowhere = new pg.Pool({ connectionString: 'postgres://localhost:1/none' })
+    await expect(migrate(nowhere)).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'migrate: PostgreSQL cannot be reached',
+    })
+    await nowhere.end()
+  })
+
   it('refuses a schema name that would need more than quotes', async () => {
     const { pool, dispose } = await createTestPool()
     for (const schema of ['', 'Upper', '1st', 'a-b', 'a"b', 'a;drop', 'x'.repeat(64)]) {

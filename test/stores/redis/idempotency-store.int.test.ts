@@ -272,6 +272,14 @@ describeWith(['redis'], 'redisIdempotencyStore()', () => {
     expect(others.map((each) => each.status)).toEqual(['fulfilled', 'fulfilled'])
   })
 
+  it('says that Redis is not there, where it is not', async () => {
+    const nowhere = connect('redis://127.0.0.1:1', { maxRetriesPerRequest: 0, retryStrategy: () => null })
+    await expect(redisIdempotencyStore(nowhere).check()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'redisIdempotencyStore: Redis did not answer',
+    })
+  })
+
   it('refuses bad options', () => {
     expect(() => redisIdempotencyStore(direct, { prefix: '' })).toThrow('redisIdempotencyStore: prefix must be')
     expect(() => redisIdempotencyStore(direct, { maxBatch: 0 })).toThrow('maxBatch must be')
