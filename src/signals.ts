@@ -1,21 +1,21 @@
 /** What hangs on a signal: a link in its chain, so that joining and leaving cost a few pointers. */
 class Dependent {
-  before: Dependent = this
-  after: Dependent = this
+  prior: Dependent = this
+  following: Dependent = this
 
   join(chain: Dependent): void {
-    this.before = chain.before
-    this.after = chain
-    chain.before.after = this
-    chain.before = this
+    this.prior = chain.prior
+    this.following = chain
+    chain.prior.following = this
+    chain.prior = this
   }
 
   /** Does nothing where it stands in no chain. */
   leave(): void {
-    this.before.after = this.after
-    this.after.before = this.before
-    this.before = this
-    this.after = this
+    this.prior.following = this.following
+    this.following.prior = this.prior
+    this.prior = this
+    this.following = this
   }
 
   abort(_reason: unknown): void {}
@@ -83,7 +83,7 @@ function chainOf(parent: Noted): Dependent {
 }
 
 function abortAll(dependents: Dependent, reason: unknown): void {
-  for (let first = dependents.after; first !== dependents; first = dependents.after) {
+  for (let first = dependents.following; first !== dependents; first = dependents.following) {
     first.leave()
     first.abort(reason)
   }

@@ -4,7 +4,7 @@ import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater }
 import { emitter } from '../events.ts'
 import { requireGiven, requireMs } from '../options.ts'
 import { ChildSignal } from '../signals.ts'
-import { Moment, timeline } from '../timeline.ts'
+import { type Moment, timeline } from '../timeline.ts'
 
 export interface TimeoutOptions {
   /** How long an attempt may take before its signal aborts. */
@@ -27,7 +27,7 @@ export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock
   const deadlines = timeline<Attempt>(clock, afterMs, (attempt) => {
     attempt.timedOut = true
     graces.add(attempt)
-    attempt.child.abort(timedOut(attempt.delivery, afterMs))
+    attempt.abort(timedOut(attempt.delivery, afterMs))
   })
   const graces = timeline<Attempt>(clock, abandonAfterMs, (attempt) => {
     const { delivery, work } = attempt
@@ -52,13 +52,13 @@ export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock
         }
         deadlines.add(attempt)
         // Where the attempt was given up already, the promise is settled and the late end changes nothing.
-        attempt.work = next({ ...delivery, signal: attempt.child.signal }).then(succeeded, failed)
+        attempt.work = next({ ...delivery, signal: attempt.signal }).then(succeeded, failed)
       })
     }
 
   function end(attempt: Attempt): void {
     ;(attempt.timedOut ? graces : deadlines).remove(attempt)
-    attempt.child.end()
+    attempt.end()
   }
 
   return staged(middleware, {
@@ -71,19 +71,20 @@ export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock
   })
 }
 
-/** One run of everything inside, with its signal. */
-class Attempt extends Moment {
+/** One run of everything inside: its signal and its place in the timelines in one object, since there is one per attempt. */
+class Attempt extends ChildSignal implements Moment {
+  dueMs = 0
+  before: Moment | undefined
+  after: Moment | undefined
   readonly delivery: Delivery
   readonly giveUp: (error: AbandonedError) => void
-  readonly child: ChildSignal
   timedOut = false
   work: Promise<void> | undefined
 
   constructor(delivery: Delivery, giveUp: (error: AbandonedError) => void) {
-    super()
+    super(delivery.signal)
     this.delivery = delivery
     this.giveUp = giveUp
-    this.child = new ChildSignal(delivery.signal)
   }
 }
 
