@@ -65,6 +65,10 @@ export type LoggedEvent =
   | 'store-failed'
   | 'circuit-changed'
   | 'consumer-changed'
+  | 'outbox-shard-changed'
+  | 'outbox-outage'
+  | 'outbox-dead'
+  | 'outbox-refused'
 
 const lines: { readonly [Name in LoggedEvent]: (event: Events[Name]) => Line } = {
   nacked({ error }) {
@@ -106,6 +110,26 @@ const lines: { readonly [Name in LoggedEvent]: (event: Events[Name]) => Line } =
     message: `consumer ${change}`,
     fields: { system, group, ...detail, ...(error === undefined ? {} : errorFields(error)) },
   }),
+  'outbox-shard-changed': ({ relay, shard, epoch, change, error }) => ({
+    level: change === 'lost' || change === 'failed' ? 'warn' : 'info',
+    message: `outbox shard ${change}`,
+    fields: { relay, shard, epoch: String(epoch), ...(error === undefined ? {} : errorFields(error)) },
+  }),
+  'outbox-outage': ({ relay, shard, error, nextInMs }) => ({
+    level: 'warn',
+    message: 'the broker did not take a page of the outbox',
+    fields: { relay, shard, nextInMs: Math.round(nextInMs), ...errorFields(error) },
+  }),
+  'outbox-dead': ({ relay, shard, messageId, destination, error }) => ({
+    level: 'error',
+    message: 'the broker refused a message of the outbox for good',
+    fields: { relay, shard, messageId, destination, ...errorFields(error) },
+  }),
+  'outbox-refused': ({ relay, reason }) => ({
+    level: 'error',
+    message: 'the outbox waits for an operator',
+    fields: { relay, reason },
+  }),
 }
 
 const loggedEvents: readonly LoggedEvent[] = [
@@ -119,6 +143,10 @@ const loggedEvents: readonly LoggedEvent[] = [
   'store-failed',
   'circuit-changed',
   'consumer-changed',
+  'outbox-shard-changed',
+  'outbox-outage',
+  'outbox-dead',
+  'outbox-refused',
 ]
 
 function fieldsOf({ message, pipeline, origin, attempt }: Delivery): object {
@@ -138,5 +166,14 @@ function errorFields(error: unknown): object {
 
 function line(fields: object, message: string): string {
   const shown = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined)
-  return `holdfast ${message} ${shown.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(' ')}`
+  return `holdfast ${message} ${shown.map(([name, value]) => `${name}=${printed(value)}`).join(' ')}`
+}
+
+/** As JSON, where it can be: a line of log must not throw. */
+function printed(value: unknown): string {
+  try {
+    return typeof value === 'bigint' ? `"${value}"` : JSON.stringify(value)
+  } catch {
+    return JSON.stringify(Object.prototype.toString.call(value))
+  }
 }
