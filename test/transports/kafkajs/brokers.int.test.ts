@@ -1,0 +1,214 @@
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  AclOperationTypes,
+  AclPermissionTypes,
+  AclResourceTypes,
+  Kafka,
+  logLevel,
+  ResourcePatternTypes,
+  type KafkaConfig,
+  type SASLOptions,
+} from 'kafkajs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { SASL_USER } from '../../../scripts/services/kafka-properties.ts'
+import { stop } from '../../../scripts/services/processes.ts'
+import { outgoing } from '../../../src/publisher.ts'
+import { eachMessage, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
+import { pipeline } from '../../../src/pipeline.ts'
+import { privateKafka, type PrivateServer } from '../../support/private-servers.ts'
+import { isFull, uniqueName } from '../../support/services.ts'
+import { managed } from './managed.ts'
+import { testKafka, until, type TestKafka } from './support.ts'
+
+const quiet = {
+  logLevel: logLevel.NOTHING,
+  retry: { initialRetryTime: 100, retries: 3 },
+} satisfies Partial<KafkaConfig>
+
+describe.skipIf(!isFull)('brokers of its own (npm run test:full)', () => {
+  describe('one broker that stops and comes back', () => {
+    let server: PrivateServer
+    let test: TestKafka
+    beforeAll(async () => {
+      server = await privateKafka()
+      test = await testKafka({ brokers: server.url.split(','), retry: { retries: 20, maxRetryTime: 1000 } })
+    })
+    afterAll(async () => {
+      await test.dispose()
+      await server.dispose()
+    })
+
+    it.each(['managed', 'eachMessage'] as const)(
+      'waits, and goes on by itself (%s)',
+      async (form) => {
+        const [topic, groupId] = [await test.topic(4), uniqueName('group')]
+        const client = { brokers: server.url.split(','), ...quiet }
+        const seen = new Set<string>()
+        const handler = ({ message }: { message: { id: string } }) => void seen.add(message.id)
+        const send = (from: number) =>
+          test.send(
+            topic,
+            Array.from({ length: 100 }, (_, n) => ({ key: `k${n % 7}`, headers: { 'message-id': `m${from + n}` } })),
+          )
+        const plain =
+          form === 'managed'
+            ? undefined
+            : new Kafka(client).consumer({
+                groupId,
+                maxWaitTimeInMs: 200,
+                sessionTimeout: 3000,
+                heartbeatInterval: 300,
+              })
+        const consumer = plain === undefined ? managed(topic, groupId, handler, { client }) : undefined
+        if (plain !== undefined) {
+          await plain.connect()
+          await plain.subscribe({ topic, fromBeginning: true })
+          await plain.run({ eachMessage: eachMessage(pipeline('plain').handle(handler), { consumer: plain }) })
+        }
+        await send(0)
+        await until('the first hundred', () => seen.size === 100)
+        await server.stop()
+        await sleep(4000)
+        await server.start()
+        await send(100)
+        await until('the second hundred', () => seen.size === 200, 60_000)
+        await consumer?.stop()
+        await plain?.disconnect()
+      },
+      120_000,
+    )
+  })
+
+  describe('a broker with SASL/SCRAM, TLS and access control', () => {
+    let server: PrivateServer
+    let test: TestKafka
+    let ca: string
+    beforeAll(async () => {
+      const authorizer = 'org.apache.kafka.metadata.authorizer.StandardAuthorizer'
+      server = await privateKafka({
+        secure: true,
+        settings: [`authorizer.class.name=${authorizer}`, 'super.users=User:ANONYMOUS'],
+      })
+      ca = await readFile(server.also['ca'] ?? '', 'utf8')
+      test = await testKafka({ brokers: server.url.split(',') })
+    })
+    afterAll(async () => {
+      await test.dispose()
+      await server.dispose()
+    })
+
+    const client = (
+      mechanism: 'scram-sha-256' | 'scram-sha-512',
+      more: Partial<KafkaConfig> = {},
+    ): Partial<KafkaConfig> => ({
+      brokers: (server.also['tls'] ?? '').split(','),
+      ssl: { ca: [ca] },
+      sasl: saslOf(mechanism),
+      ...quiet,
+      ...more,
+    })
+    const allow = (resourceType: AclResourceTypes, resourceName: string) =>
+      test.admin.createAcls({
+        acl: [
+          {
+            resourceType,
+            resourceName,
+            resourcePatternType: ResourcePatternTypes.LITERAL,
+            principal: `User:${SASL_USER.username}`,
+            host: '*',
+            operation: AclOperationTypes.ALL,
+            permissionType: AclPermissionTypes.ALLOW,
+          },
+        ],
+      })
+
+    it.each(['scram-sha-256', 'scram-sha-512'] as const)(
+      'publishes and consumes over TLS with %s',
+      async (mechanism) => {
+        const [topic, groupId] = [await test.topic(), uniqueName('group')]
+        await allow(AclResourceTypes.TOPIC, topic)
+        await allow(AclResourceTypes.GROUP, groupId)
+        const producer = new Kafka(client(mechanism) as KafkaConfig).producer()
+        await producer.connect()
+        await kafkajsPublisher(producer).publish([outgoing({ destination: topic, id: 'm', body: null })])
+        const seen: string[] = []
+        const consumer = managed(topic, groupId, ({ message }) => void seen.push(message.id), {
+          client: client(mechanism),
+        })
+        await until('the message', () => seen.length === 1)
+        await consumer.stop()
+        await producer.disconnect()
+      },
+    )
+
+    it('names the setting that is wrong, in one error at the start', async () => {
+      const [topic, groupId] = [await test.topic(), uniqueName('group')]
+      const run = (more: Partial<KafkaConfig> = {}) =>
+        managed(topic, groupId, () => {}, { client: client('scram-sha-256', more) }).ended
+      await expect(run({ sasl: { mechanism: 'scram-sha-256', ...SASL_USER, password: 'wrong' } })).rejects.toThrow(
+        'kafka: sasl: ',
+      )
+      await expect(run({ ssl: true })).rejects.toThrow('kafka: ssl: ')
+      await expect(run()).rejects.toThrow(`kafka: topics: '${topic}'`)
+      await allow(AclResourceTypes.TOPIC, topic)
+      await expect(run()).rejects.toThrow(`kafka: groupId: '${groupId}' may not be used: `)
+    })
+  })
+
+  describe('three brokers of which one is killed', () => {
+    let server: PrivateServer
+    let test: TestKafka
+    beforeAll(async () => {
+      server = await privateKafka({ nodes: 3 })
+      test = await testKafka({ brokers: server.url.split(','), retry: { retries: 20, maxRetryTime: 1000 } })
+    }, 180_000)
+    afterAll(async () => {
+      await test.dispose()
+      await server.dispose()
+    })
+
+    it('loses nothing and keeps every key in order while leaders move', async () => {
+      const groupId = uniqueName('group')
+      const topic = await test.topic(6)
+      const client = { brokers: server.url.split(','), ...quiet, retry: { retries: 10, maxRetryTime: 1000 } }
+      const last = new Map<string, number>()
+      const seen = new Set<number>()
+      const faults: string[] = []
+      const handler = async ({ message }: { message: { id: string; key: string | null } }) => {
+        await sleep(2)
+        const n = Number(message.id.slice(1))
+        const key = message.key ?? ''
+        if (!seen.has(n) && n < (last.get(key) ?? -1)) faults.push(`${key}: ${n} after ${last.get(key)}`)
+        last.set(key, Math.max(n, last.get(key) ?? -1))
+        seen.add(n)
+      }
+      const consumers = [managed(topic, groupId, handler, { client }), managed(topic, groupId, handler, { client })]
+      const count = 4000
+      const publishing = (async () => {
+        for (let from = 0; from < count; from += 100) {
+          await test.send(
+            topic,
+            Array.from({ length: 100 }, (_, n) => ({ key: `k${n % 20}`, headers: { 'message-id': `m${from + n}` } })),
+          )
+          await sleep(50)
+        }
+      })()
+      await until('a start', () => seen.size > 500)
+      const { topics } = await test.admin.fetchTopicMetadata({ topics: [topic] })
+      const leader = topics[0]?.partitions[0]?.leader ?? 1
+      const victim = server.processes()[leader - 1]
+      if (victim === undefined) throw new Error(`no process of broker ${leader}`)
+      await stop(victim, 'SIGKILL')
+      await publishing
+      await until('all', () => seen.size === count, 90_000)
+      expect(faults).toEqual([])
+      await Promise.all(consumers.map((consumer) => consumer.stop()))
+    }, 240_000)
+  })
+})
+
+// One union member for each mechanism: kafkajs' types want to know which.
+function saslOf(mechanism: 'scram-sha-256' | 'scram-sha-512'): SASLOptions {
+  return mechanism === 'scram-sha-256' ? { mechanism, ...SASL_USER } : { mechanism, ...SASL_USER }
+}
