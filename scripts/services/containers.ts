@@ -25,11 +25,13 @@ export function engine(): Promise<ContainerRuntimeClient | undefined> {
 export async function startContainer(name: string, spec: ContainerSpec): Promise<string> {
   // The reaper would remove the container as soon as this command ends.
   process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
-  const { GenericContainer } = await import('testcontainers')
+  const { GenericContainer, Wait } = await import('testcontainers')
   const container = new GenericContainer(spec.image)
     .withExposedPorts(...spec.ports)
     .withEnvironment({ ...spec.environment })
     .withLabels({ 'holdfast.service': name })
+    // Whether it is ready, the service itself is asked afterwards.
+    .withWaitStrategy(Wait.forAll([]))
   if (spec.command !== undefined) container.withCommand([...spec.command])
   return (await container.start()).getId()
 }

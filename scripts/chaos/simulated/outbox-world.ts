@@ -1,0 +1,208 @@
+import type { Clock } from '../../../src/clock.ts'
+import { PublishError } from '../../../src/errors.ts'
+import { outboxRelay } from '../../../src/outbox/relay.ts'
+import type { Publisher } from '../../../src/publisher.ts'
+import { allFaults, type Fault } from '../../../src/testing/faults.ts'
+import { invariantsFrom } from '../../../src/testing/invariants.ts'
+import { ledger } from '../../../src/testing/ledger.ts'
+import { nameOf, simulatedProcess, type SimulatedProcess } from '../../../src/testing/process.ts'
+import type { Size } from '../../../src/testing/schedule.ts'
+import { scopes } from '../../../src/testing/scope.ts'
+import { simulation } from '../../../src/testing/simulation.ts'
+import { callFaults, type Chooser } from '../../../src/testing/task.ts'
+import type { Run, RunOptions, Scenario } from '../../../src/testing/world.ts'
+import { outboxDatabase, simulatedOutboxStore, slotAt, type OutboxBugs } from './outbox-store.ts'
+import { snapshotTable } from './snapshots.ts'
+
+const keys = 2
+const group = 'outbox'
+const restartAfterMs = 5_000
+const endsAfterMs = 240_000
+const writerFaults: readonly Fault[] = ['crash', 'pause', 'slow', 'fail', 'lose-reply']
+const publishFaults: readonly Fault[] = [
+  ...callFaults.filter((fault) => fault !== 'rebalance'),
+  ...(['publisher-down', 'confirms-late', 'partial-batch'] as const),
+]
+const invariants = invariantsFrom('outbox', ['no-loss', 'key-order'])
+
+/**
+ * Writers, each with one transaction, and real relays over a model of PostgreSQL's snapshots. In `size`, messages are
+ * writers, consumers are relays and partitions are shards.
+ */
+export function outboxScenario(bugs: OutboxBugs = {}): Scenario {
+  return {
+    name: 'outbox',
+    size: { messages: 5, consumers: 2, partitions: 1 },
+    keys,
+    groups: [group],
+    faults: allFaults.filter((fault) => [...writerFaults, ...publishFaults, 'store-down'].includes(fault)),
+    invariants,
+    effects: () => ({}),
+    body: () => new Uint8Array(),
+    build() {
+      throw new TypeError('this world has no consumers')
+    },
+    run: (size, chooser, options) => runOutbox(size, chooser, options, bugs),
+  }
+}
+
+async function runOutbox(size: Size, chooser: Chooser, { record = false }: RunOptions, bugs: OutboxBugs): Promise<Run> {
+  const sim = simulation({ chooser, record, maxSteps: 6_000, strike })
+  const table = snapshotTable()
+  const database = outboxDatabase(table, size.partitions)
+  const book = ledger({
+    groups: [group],
+    nowMs: () => sim.nowMs,
+    faults: () => sim.deviations.length,
+    remaining: () => 0,
+  })
+  const relays = new Set<AbortController>()
+  let writing = size.messages
+  let publisherDownUntilMs = 0
+  let over = false
+
+  function note(kind: 'effect' | 'completed', messageId: string, by: string): void {
+    const entry = book.note({ kind, messageId, by, group, what: 'publish' })
+    for (const { name, onEntry } of invariants) {
+      const wrong = onEntry?.(entry, book)
+      if (wrong !== undefined) sim.violate(name, wrong)
+    }
+  }
+
+  function strike(fault: Fault, { process }: { readonly process: SimulatedProcess | null }, { ms = 0 }): boolean {
+    if (fault === 'store-down') {
+      database.downUntilMs = sim.nowMs + ms
+      sim.say('database', `is down for ${ms / 1000} s`)
+    } else if (fault === 'publisher-down') {
+      publisherDownUntilMs = sim.nowMs + ms
+      sim.say('broker', `takes no messages for ${ms / 1000} s`)
+    } else if (fault === 'stop' && process !== null) {
+      sim.say(nameOf(process), 'is asked to end')
+      process.onStop()
+    } else return fault === 'rebalance' || fault === 'clock-skew'
+    return true
+  }
+
+  function write(number: number): void {
+    const process = simulatedProcess(`W${number + 1}`)
+    const messageId = `m${number + 1}`
+    const key = `k${(number % keys) + 1}`
+    const transaction = table.begin()
+    const call = (name: string, apply: () => Promise<void> | undefined | void) =>
+      sim.op(process, name, () => apply() ?? undefined, { faults: writerFaults })
+
+    function end(): void {
+      if (transaction.isOpen) transaction.rollback()
+      writing--
+    }
+
+    process.onCrash = () => sim.later(100, `the connection of ${process.name} ends`, end)
+    void sim
+      .within(process, messageId, async () => {
+        // Something of its own comes first, as in most transactions: its number is drawn long before its row's id.
+        await call('writes an order', () => transaction.write())
+        await call(`locks ${key}`, () => waiting(transaction.lock(key)))
+        await call(`adds ${messageId}`, () =>
+          transaction.insert({ key, messageId, shard: number % size.partitions, slot: slotAt(sim.nowMs) }),
+        )
+        await call(`commits ${messageId}`, () => {
+          if (!transaction.isOpen) return
+          transaction.commit()
+          book.send(messageId, key)
+        })
+      })
+      .then(end, () => sim.later(100, `the connection of ${process.name} ends`, end))
+  }
+
+  function publisherOf(process: SimulatedProcess): Publisher {
+    return {
+      async publish(messages) {
+        const publish = (some: typeof messages): void => {
+          for (const { id } of some) {
+            note('effect', id, nameOf(process))
+            note('completed', id, nameOf(process))
+          }
+        }
+        await sim.op(process, `publish ${messages.map(({ id }) => id).join(', ')}`, () => publish(messages), {
+          faults: publishFaults,
+          refuses: () => (sim.nowMs < publisherDownUntilMs ? 'fails: the broker takes no messages' : undefined),
+          strike(deviation) {
+            if (deviation.do !== 'partial-batch' || messages.length < 2) return undefined
+            publish(messages.slice(0, 1))
+            const failures = messages
+              .slice(1)
+              .map((_, i) => ({ index: i + 1, error: new Error('not taken'), permanent: false }))
+            return new PublishError('only the first message was taken', failures)
+          },
+        })
+      },
+    }
+  }
+
+  function relay(process: SimulatedProcess): void {
+    const { incarnation } = process
+    const controller = new AbortController()
+    const clock: Clock = {
+      now: () => sim.nowMs,
+      wall: () => sim.nowMs,
+      after: (ms, callback, idle = false) => sim.after(process, ms, callback, { idle }),
+    }
+    const running = outboxRelay({
+      ...{ clock, random: sim.random, name: nameOf(process), publisher: publisherOf(process), batchRows: 2 },
+      ...{ maxPollMs: 4_000, duePollMs: 60_000, rotateEveryMs: 20_000, statusEveryMs: 100_000 },
+      store: simulatedOutboxStore(sim, process, database, bugs),
+    })
+    relays.add(controller)
+    const again = (): void => {
+      relays.delete(controller)
+      sim.later(restartAfterMs, `${process.name} is started again`, () => {
+        if (over || process.incarnation !== incarnation) return
+        process.incarnation++
+        process.state = 'up'
+        sim.say(nameOf(process), 'starts again')
+        relay(process)
+      })
+    }
+    process.onCrash = again
+    process.onStop = () => controller.abort()
+    void running.run(controller.signal).then(
+      () => {
+        if (process.incarnation !== incarnation || process.state === 'over') return
+        sim.retire(process)
+        again()
+      },
+      (error: unknown) => sim.violate('no-crash', `the relay ${nameOf(process)} failed: ${String(error)}`),
+    )
+  }
+
+  /** Relays run for ever: the run is over when all is published, or should have been for long. */
+  function watch(): void {
+    const done = writing === 0 && book.fates().every(({ completed }) => completed)
+    if (done || sim.nowMs >= endsAfterMs) {
+      over = true
+      for (const controller of relays) controller.abort()
+    } else sim.later(2_000, 'the audit looks', watch)
+  }
+
+  for (let number = 0; number < size.messages; number++) write(number)
+  for (let number = 0; number < size.consumers; number++) relay(simulatedProcess(String.fromCharCode(65 + number)))
+  watch()
+  await sim.run()
+  for (const { name, atEnd } of invariants) {
+    const wrong = sim.violation === undefined ? atEnd?.(book) : undefined
+    if (wrong !== undefined) sim.violate(name, wrong)
+  }
+  return { simulation: sim, ledger: book }
+}
+
+/** Whoever waits for a lock waits for nothing outside. */
+async function waitFor(lock: Promise<void>): Promise<void> {
+  const scope = scopes.getStore()
+  if (scope !== undefined) scope.pending++
+  await lock
+  if (scope !== undefined) scope.pending--
+}
+
+function waiting(lock: Promise<void> | undefined): Promise<void> | undefined {
+  return lock === undefined ? undefined : waitFor(lock)
+}
