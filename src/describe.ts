@@ -61,7 +61,10 @@ export function describe(name: string, stages: readonly Stage[]): Description {
 }
 
 function factsOf(stages: readonly Stage[]): Facts {
-  return Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
+  const facts = Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
+  const widths = stages.flatMap((stage) => stage.facts?.maxConcurrent ?? [])
+  // A delivery passes through all of them: the narrowest decides.
+  return widths.length === 0 ? facts : { ...facts, maxConcurrent: Math.min(...widths) }
 }
 
 function worstMsOf({ maxAttempts = 1, timeoutMs, maxDelayMs = 0 }: Facts): number | null {
