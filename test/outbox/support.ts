@@ -48,7 +48,7 @@ export function describeOnBoth(title: string, body: (url: () => string) => void)
 }
 
 /** Makes the partitions take turns every second. */
-export async function fastSlots({ pool, schema }: OutboxDatabase): Promise<void> {
+export async function fastSlots({ pool, schema }: Pick<OutboxDatabase, 'pool' | 'schema'>): Promise<void> {
   await pool.query(`create or replace function ${schema}.outbox_slot() returns smallint language sql stable as
     'select (date_part(''epoch'', now())::bigint % 3)::smallint'`)
 }
