@@ -53,5 +53,8 @@ export interface HeldClaim {
   readonly token: bigint
 }
 
-/** `lost`: another claim has taken over, or this one is settled; nothing was changed. */
+/**
+ * `lost`: another claim has taken over, or this one is settled in another way; nothing was changed.
+ * A call that is sent again is answered as it was the first time.
+ */
 export type Held = 'ok' | 'lost'

@@ -97,7 +97,7 @@ const cases: Readonly<Record<string, (harness: IdempotencyStoreHarness) => Promi
     assert.equal((await store.claim(ask('a'))).state, 'completed')
   },
 
-  async 'gives a released key out again and goes on counting its attempts'({ store }) {
+  async 'I-18 I-27 gives a released key out again and goes on counting its attempts'({ store }) {
     const first = await hold(store, ask('a'))
     assert.equal(await store.release(first, 3), 'ok')
     const second = await hold(store, ask('a'))
@@ -135,6 +135,13 @@ const cases: Readonly<Record<string, (harness: IdempotencyStoreHarness) => Promi
     assert.equal(await store.complete(second, longMs), 'ok')
     assert.equal(await store.release(first, 9), 'lost')
     assert.equal((await store.claim(ask('a'))).state, 'completed')
+  },
+
+  async 'I-20 counts every claim that never ended as an attempt'({ store, advance }) {
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      assert.equal((await hold(store, ask('a', { leaseMs: shortMs }))).attempts, attempt)
+      await advance(pastShortMs)
+    }
   },
 
   async 'lets one of 20 claims made at once take an expired lease over'({ store, advance }) {
