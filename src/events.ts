@@ -23,6 +23,8 @@ export interface Events {
   'duplicate-seen': { readonly delivery: Delivery; readonly suppressed: boolean }
   /** A key came again with another payload. */
   'conflict-seen': { readonly delivery: Delivery }
+  /** A repeat of the outbox that came after a later message of its key. */
+  'stale-seen': { readonly delivery: Delivery }
   'lease-renewed': { readonly delivery: Delivery }
   'lease-lost': { readonly delivery: Delivery }
   /** A store did not answer, or answered with an error. */
@@ -33,6 +35,14 @@ export interface Events {
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }
   /** The dead letter did not take a message, so the delivery is handed back. */
   'dead-letter-failed': { readonly delivery: Delivery; readonly error: unknown }
+  /** A consumer told the broker how far it has come, or failed to. */
+  committed: {
+    readonly system: string
+    readonly destinations: readonly string[]
+    readonly partitions: number
+    readonly tookMs: number
+    readonly error?: unknown
+  }
   /** A consumer joined, lost, crashed or stopped. */
   'consumer-changed': ConsumerChange
   /** A relay took a shard of the outbox, gave it back, lost it to another relay, or could go no further with it. */
@@ -54,7 +64,12 @@ export interface Events {
     readonly publishMs: number
   }
   /** The broker did not take a page of the outbox; it is tried again. */
-  'outbox-outage': { readonly relay: string; readonly shard: number; readonly error: unknown; readonly nextInMs: number }
+  'outbox-outage': {
+    readonly relay: string
+    readonly shard: number
+    readonly error: unknown
+    readonly nextInMs: number
+  }
   /** The broker refused a message for good; it is kept aside and the others go on. */
   'outbox-dead': {
     readonly relay: string

@@ -24,6 +24,9 @@ export const wireNames = {
   time: ['message-time', 'ce_time'],
 } as const
 
+/** The place of a message in the outbox that it came from: `<source>/<timeline>/<id>`. */
+export const outboxIdHeader = 'outbox-id'
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Headers from whatever pairs a broker carries. A hostile name (`__proto__`) is an ordinary name here. */

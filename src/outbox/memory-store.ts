@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock, type Clock } from '../clock.ts'
-import type { Bytes } from '../message.ts'
-import { withHeaders } from '../message.ts'
+import { outboxIdHeader, withHeaders, type Bytes } from '../message.ts'
 import { requireCount } from '../options.ts'
 import { headersFromJson } from './headers-json.ts'
 import { outbox, type Outbox, type OutboxEntry, type OutboxOptions } from './outbox.ts'
-import { outboxIdHeader, type DeadRow, type OutboxLease, type OutboxRow, type OutboxStore } from './store.ts'
+import type { DeadRow, OutboxLease, OutboxRow, OutboxStore } from './store.ts'
 
 export interface MemoryOutboxOptions {
   /** @defaultValue 4 */

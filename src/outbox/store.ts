@@ -100,6 +100,3 @@ export interface ShardStatus {
   /** False: its lease has run out, and nobody has taken it. */
   readonly held: boolean
 }
-
-/** The header by which the messages of one outbox can be put in order: `<source>/<timeline>/<id>`. */
-export const outboxIdHeader = 'outbox-id'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { headersFrom, type Headers } from '../message.ts'
-import { outboxIdHeader, type OutboxLease, type OutboxRow, type OutboxStore } from '../outbox/store.ts'
+import { headersFrom, outboxIdHeader, type Headers } from '../message.ts'
+import type { OutboxLease, OutboxRow, OutboxStore } from '../outbox/store.ts'
 import type { ContractCase } from './idempotency-store-contract.ts'
 
 /** One outbox to be tested, empty, and a way to write to it. */

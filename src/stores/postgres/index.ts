@@ -16,6 +16,7 @@ export {
   type TransactionMiddleware,
 } from './transaction.ts'
 export { postgresOutboxDead, type DeadMessage, type OutboxDead } from './outbox-dead.ts'
+export { postgresSequenceStore, type PostgresSequenceStore, type PostgresSequenceStoreOptions } from './outbox-marks.ts'
 export {
   adoptOutbox,
   changeOutboxShards,

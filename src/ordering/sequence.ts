@@ -1,0 +1,72 @@
+import { staged, type Delivery, type Middleware, type StatementRunner } from '../delivery.ts'
+import { emitter } from '../events.ts'
+import { headerText, outboxIdHeader } from '../message.ts'
+import { requireMethods } from '../options.ts'
+import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './store.ts'
+
+export interface SequenceOptions<Tx> {
+  readonly store: SequenceStore | TransactionalSequenceStore
+  /** How to run a statement in the transaction of a `transaction()` outside. @defaultValue the transaction's own `query` */
+  readonly runnerOf?: (tx: Tx) => StatementRunner
+}
+
+const stale = emitter('stale-seen')
+
+/**
+ * Acks as `'stale'`, without handling, a message of an outbox that is older than one already handled of the same key:
+ * a late repeat by a relay that was paused. Inside `transaction()` the mark commits with the handler's effects, where
+ * the store is in the same database. Messages without a key or without an `outbox-id` pass.
+ */
+export function sequence<Tx = unknown>({
+  store,
+  runnerOf = ownRunner,
+}: SequenceOptions<Tx>): Middleware<unknown, Delivery & { readonly tx?: Tx }> {
+  requireMethods('sequence', 'store', store, ['look', 'advance'])
+  const middleware: Middleware<unknown, Delivery & { readonly tx?: Tx }> = (next) =>
+    async function sequence(delivery) {
+      const mark = markOf(delivery)
+      if (mark === null) return next(delivery)
+      const { tx } = delivery
+      const inside = tx !== undefined && 'advanceIn' in store
+      // In a transaction the mark moves first: the lock on it makes the messages of a key wait for each other.
+      const age = inside ? await store.advanceIn(runnerOf(tx), mark) : await store.look(mark)
+      if (age !== 'newer') return seen(delivery, age)
+      const outcome = await next(delivery)
+      if (!inside) await store.advance(mark)
+      return outcome
+    }
+  return staged(middleware, {
+    name: 'sequence',
+    wantsOutside: {
+      idempotency: 'a repeat is a duplicate before it is stale',
+      retry: 'a failed attempt must not move the mark',
+    },
+    excludes: { sequence: 'the second would take the first one’s mark for its own' },
+  })
+}
+
+function seen(delivery: Delivery, age: Exclude<Age, 'newer'>): 'duplicate' | 'stale' {
+  if (age === 'same') return 'duplicate'
+  if (stale.active()) stale.publish({ delivery })
+  return 'stale'
+}
+
+/** The position, or `null` where there is none to compare. */
+function markOf({ message, pipeline: scope, origin: { destination } }: Delivery): Mark | null {
+  const { key, headers } = message
+  const found = /^([^/]+)\/(\d+)\/(\d+)$/.exec(headerText(headers, outboxIdHeader) ?? '')
+  if (key === null || found === null) return null
+  const [, source = '', timeline = '', id = ''] = found
+  // What does not fit a bigint was not written by an outbox.
+  if (timeline.length > 18 || id.length > 18) return null
+  return { scope, destination, source, key, timeline: BigInt(timeline), id: BigInt(id) }
+}
+
+function ownRunner(tx: unknown): StatementRunner {
+  if (canQuery(tx)) return tx
+  throw new TypeError('sequence: the transaction has no query(); say how to run a statement with the option runnerOf')
+}
+
+function canQuery(tx: unknown): tx is StatementRunner {
+  return typeof tx === 'object' && tx !== null && 'query' in tx && typeof tx.query === 'function'
+}
