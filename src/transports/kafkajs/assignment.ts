@@ -15,6 +15,8 @@ export interface Owned {
   readonly topic: string
   readonly partition: number
   readonly track: LaneTrack<Item>
+  /** Delivered, and not in the lanes yet: those hold little more than may be started. */
+  backlog: { readonly messages: readonly KafkaMessage[]; at: number }
   controller: AbortController
   /** The offset behind everything that was delivered; unknown before the first batch. */
   next: number | undefined
@@ -58,12 +60,25 @@ export interface Assignment {
 }
 
 /** The position that may be committed: the first message that is not done, or what follows everything delivered. */
-export function positionOf({ track, next }: Owned): number | undefined {
-  const oldest = track.window.oldest
-  return oldest === undefined ? next : Number(oldest.message.offset)
+export function positionOf({ track, backlog, next }: Owned): number | undefined {
+  const oldest = track.window.oldest?.message ?? backlog.messages[backlog.at]
+  return oldest === undefined ? next : Number(oldest.offset)
 }
 
-export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, now: () => number): Assignment {
+/** Messages in memory. */
+export function sizeOf({ track, backlog }: Owned): number {
+  return track.window.size + backlog.messages.length - backlog.at
+}
+
+export interface AssignmentOptions {
+  readonly keyed: Lanes<Item>
+  /** How many messages of a partition its lanes may hold. */
+  readonly inLanes: number
+  readonly onDone: (owned: Owned) => void
+  readonly now: () => number
+}
+
+export function assignment({ keyed, inLanes, onDone, now }: AssignmentOptions): Assignment {
   const partitions = new Map<string, Owned>()
   // Of partitions given up: a key that still runs there must not start here.
   const before = new Map<string, LaneTrack<Item>>()
@@ -75,7 +90,14 @@ export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, n
     const owned: Owned = {
       topic,
       partition,
-      track: keyed.open({ after: before.get(id), onDone: () => onDone(owned) }),
+      track: keyed.open({
+        after: before.get(id),
+        onDone() {
+          feed(owned)
+          onDone(owned)
+        },
+      }),
+      backlog: { messages: [], at: 0 },
       controller: new AbortController(),
       next: undefined,
       committed: undefined,
@@ -89,10 +111,21 @@ export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, n
     return owned
   }
 
+  function feed(owned: Owned): void {
+    const { track, backlog } = owned
+    while (track.window.size < inLanes) {
+      const message = backlog.messages[backlog.at]
+      if (message === undefined) return
+      backlog.at++
+      keyed.add(track, keyFromBytes(message.key), { owned, message, id: '' })
+    }
+  }
+
   function giveUp(owned: Owned, reason: Error): void {
     const id = idOf(owned.topic, owned.partition)
     partitions.delete(id)
     keyed.close(owned.track)
+    owned.backlog = { messages: [], at: 0 }
     before.set(id, owned.track)
     owned.controller.abort(reason)
     owned.space?.()
@@ -153,10 +186,10 @@ export function assignment(keyed: Lanes<Item>, onDone: (owned: Owned) => void, n
       }
       const { next } = owned
       const first = Number(batch.firstOffset() ?? batch.lastOffset())
-      for (const message of batch.messages) {
-        if (next !== undefined && Number(message.offset) < next) continue
-        keyed.add(owned.track, keyFromBytes(message.key), { owned, message, id: '' })
-      }
+      const fresh = next === undefined ? batch.messages : batch.messages.filter(({ offset }) => Number(offset) >= next)
+      const rest = owned.backlog.messages.slice(owned.backlog.at)
+      owned.backlog = { messages: rest.length === 0 ? fresh : [...rest, ...fresh], at: 0 }
+      feed(owned)
       const { topic, partition } = owned
       skip(owned, Number(batch.lastOffset()))
       return next !== undefined && first > next ? { topic, partition, from: next, to: first } : undefined

@@ -76,7 +76,8 @@ function idOf(record: KafkaRecord, headers: Headers, given: MessageId | undefine
 
 function timeOf(headers: Headers, timestamp: string): number {
   const text = firstHeader(headers, wireNames.time)
-  const time = text === undefined ? NaN : /^\d{1,16}$/.test(text) ? Number(text) : Date.parse(text)
+  if (text === undefined) return Number(timestamp)
+  const time = /^\d{1,16}$/.test(text) ? Number(text) : Date.parse(text)
   return Number.isFinite(time) ? time : Number(timestamp)
 }
 

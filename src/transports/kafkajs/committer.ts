@@ -1,10 +1,13 @@
 import type { EachBatchPayload, Offsets } from 'kafkajs'
+import { emitter } from '../../events.ts'
 import { positionOf, type Assignment, type Owned } from './assignment.ts'
 
 export interface Committer {
   /** Commits what moved, one call at a time. Never rejects. */
   commit(): Promise<void>
 }
+
+const committed = emitter('committed')
 
 /** Commits positions through what `api` gives: the payload of the present run, whose commit works while it stops too. */
 export function committer(
@@ -25,11 +28,21 @@ export function committer(
     })
     if (payload === undefined || moved.length === 0) return
     const { epoch } = assigned
+    const sentMs = performance.now()
+    const tell = (error?: unknown): void => {
+      if (!committed.active()) return
+      const destinations = [...new Set(moved.map(({ owned }) => owned.topic))]
+      const tookMs = performance.now() - sentMs
+      const event = { system: 'kafka', destinations, partitions: moved.length, tookMs }
+      committed.publish(error === undefined ? event : { ...event, error })
+    }
     try {
       await payload.commitOffsetsIfNecessary(offsetsOf(moved))
+      tell()
       // An answer that comes after the next join must not settle what that one has to commit.
       if (assigned.epoch === epoch) for (const { owned, position } of moved) owned.committed = position
     } catch (error) {
+      tell(error)
       failed(error)
     }
   }

@@ -1,6 +1,6 @@
 import type { Health } from '../../health.ts'
 import type { Lanes } from '../../ordering/lanes.ts'
-import { positionOf, type Assignment, type Item, type Owned } from './assignment.ts'
+import { positionOf, sizeOf, type Assignment, type Item, type Owned } from './assignment.ts'
 
 export interface ConsumerState {
   readonly joined: boolean
@@ -36,7 +36,7 @@ export function consumerHealth({ name, state, assigned, keyed, notes, hungAfterM
       silent,
       halted: keyed.halted,
       inFlight: keyed.inFlight,
-      buffered: keyed.buffered,
+      buffered: partitions.reduce((sum, each) => sum + each.buffered, 0),
       abandoned,
       held: partitions.reduce((sum, each) => sum + each.held, 0),
       hung: hung.length,
@@ -56,7 +56,7 @@ function partitionHealth(owned: Owned, hungAfterMs: number, nowMs: number) {
     topic,
     partition,
     position: position ?? null,
-    buffered: track.window.size,
+    buffered: sizeOf(owned),
     held: track.held.size,
     heldForMs: track.held.size === 0 ? 0 : Math.round(nowMs - oldestHold),
     abandoned: track.abandoned,

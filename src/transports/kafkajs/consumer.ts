@@ -5,7 +5,7 @@ import { emitter } from '../../events.ts'
 import { badOption, requireCount, requireMethods, requireMs, requireText } from '../../options.ts'
 import { lanes } from '../../ordering/lanes.ts'
 import { attemptAfter } from '../../ordering/redelivery.ts'
-import { assignment, type Item, type Owned } from './assignment.ts'
+import { assignment, sizeOf, type Item, type Owned } from './assignment.ts'
 import { checkKafka } from './check-kafka.ts'
 import { deliveryFrom } from './codec.ts'
 import { committer } from './committer.ts'
@@ -86,7 +86,7 @@ export function kafkajsConsumer({
     },
     onNack: (item, error, attempt) => attemptAfter(error, item.id, attempt),
   })
-  const assigned = assignment(keyed, onDone, () => clock.now())
+  const assigned = assignment({ keyed, inLanes: ahead * 2, onDone, now: () => clock.now() })
   const commits = committer(
     assigned,
     () => api,
@@ -110,7 +110,7 @@ export function kafkajsConsumer({
   }
 
   function onDone(owned: Owned): void {
-    if (owned.track.window.size > buffer / 2) return
+    if (sizeOf(owned) > buffer / 2) return
     owned.space?.()
     if (owned.paused && !state.stopping && draining === undefined) resume(owned)
   }
@@ -132,7 +132,7 @@ export function kafkajsConsumer({
     if (gap !== undefined) offsets.explain(gap)
     // Moves the position of the fetches only; what is committed is ours.
     payload.resolveOffset(batch.lastOffset())
-    if (owned.track.window.size > buffer) await roomIn(owned)
+    if (sizeOf(owned) > buffer) await roomIn(owned)
   }
 
   /** Waits for half of it to go; a partition for which that takes longer than a fetch is paused. */
@@ -143,7 +143,7 @@ export function kafkajsConsumer({
     await promise
     cancel()
     owned.space = undefined
-    if (owned.track.window.size <= buffer / 2 || owned.track.closed) return
+    if (sizeOf(owned) <= buffer / 2 || owned.track.closed) return
     owned.paused = true
     consumer?.pause([{ topic: owned.topic, partitions: [owned.partition] }])
   }

@@ -9,11 +9,7 @@ import { fakeClock } from '../../../src/testing/index.ts'
 function bench() {
   const clock = fakeClock()
   const keyed = lanes<Item>({ concurrency: 1, ahead: 1, redeliverMs: 1, clock, run: async () => {}, onNack: () => 1 })
-  const assigned = assignment(
-    keyed,
-    () => {},
-    () => clock.now(),
-  )
+  const assigned = assignment({ keyed, inLanes: 1, onDone: () => {}, now: () => clock.now() })
   const sent: Offsets[] = []
   const answers: PromiseWithResolvers<void>[] = []
   const payload = {
