@@ -11,6 +11,8 @@ const alias = {
   'holdfast/memory': src('transports/memory/index.ts'),
   'holdfast/testing': src('testing/index.ts'),
   'holdfast/vitest': src('vitest/index.ts'),
+  'holdfast/outbox': src('outbox/index.ts'),
+  'holdfast/cloudevents': src('codecs/cloudevents.ts'),
   'holdfast/tracing': src('tracing/index.ts'),
   'holdfast/metrics': src('metrics/index.ts'),
   holdfast: src('index.ts'),

@@ -1,4 +1,3 @@
-export { cloudEvents, encodeCloudEvents, type CloudEvent, type EncodeCloudEventsOptions } from './codecs/cloudevents.ts'
 export { encode, type Codec, type Decoder } from './codecs/codec.ts'
 export { json, type JsonOptions, type Schema } from './codecs/json.ts'
 export { type BatchFailure, type BatchHandler, type BatchOptions } from './batch.ts'
@@ -94,15 +93,3 @@ export {
 export { retry, type RetryOptions } from './retry/retry.ts'
 export { timeout, type TimeoutOptions } from './retry/timeout.ts'
 export { resilient, type ResilientOptions } from './resilient.ts'
-export { type AddOptions, type Outbox, type OutboxMessage, type OutboxOptions } from './outbox/outbox.ts'
-export { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from './outbox/relay.ts'
-export {
-  type Attendance,
-  type DeadRow,
-  type OutboxLease,
-  type OutboxRow,
-  type OutboxStatus,
-  type OutboxStore,
-  type Rotation,
-  type ShardStatus,
-} from './outbox/store.ts'

@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest'
 import * as holdfast from '../../src/index.ts'
 import { isHoldfastError } from '../../src/index.ts'
 import * as kafkajs from '../../src/transports/kafkajs/index.ts'
+import * as cloudevents from '../../src/codecs/cloudevents.ts'
+import * as outbox from '../../src/outbox/index.ts'
 import * as memory from '../../src/transports/memory/index.ts'
 import * as metrics from '../../src/metrics/index.ts'
 import * as postgres from '../../src/stores/postgres/index.ts'
@@ -13,7 +15,7 @@ import * as tracing from '../../src/tracing/index.ts'
 type Loose = (...args: unknown[]) => unknown
 
 type Rooms = Readonly<Record<string, Readonly<Record<string, unknown>>>>
-const rooms: Rooms = { holdfast, postgres, redis, kafkajs, memory, metrics, tracing }
+const rooms: Rooms = { holdfast, cloudevents, outbox, postgres, redis, kafkajs, memory, metrics, tracing }
 
 const publish = (): Promise<void> => Promise.resolve()
 const to = { publish }
@@ -98,11 +100,11 @@ const mistakes: readonly (readonly [
   ['holdfast', 'json', [{ type: 'object' }], ['schema', 'an object']],
   ['holdfast', 'json', [schema, { maxBytes: 0 }], ['maxBytes', '0']],
   ['holdfast', 'json', [schema, { maxDepth: 0 }], ['maxDepth', '0']],
-  ['holdfast', 'cloudEvents', [undefined], ['data', 'undefined']],
-  ['holdfast', 'cloudEvents', [codec, { maxBytes: 'all' }], ['maxBytes', "'all'"]],
-  ['holdfast', 'encodeCloudEvents', [undefined, { source: '/a' }], ['data', 'undefined']],
-  ['holdfast', 'encodeCloudEvents', [codec, { source: '' }], ['source', "''"]],
-  ['holdfast', 'encodeCloudEvents', [codec, { source: '/a', mode: 'xml' }], ['mode', "'xml'"]],
+  ['cloudevents', 'cloudEvents', [undefined], ['data', 'undefined']],
+  ['cloudevents', 'cloudEvents', [codec, { maxBytes: 'all' }], ['maxBytes', "'all'"]],
+  ['cloudevents', 'encodeCloudEvents', [undefined, { source: '/a' }], ['data', 'undefined']],
+  ['cloudevents', 'encodeCloudEvents', [codec, { source: '' }], ['source', "''"]],
+  ['cloudevents', 'encodeCloudEvents', [codec, { source: '/a', mode: 'xml' }], ['mode', "'xml'"]],
   ['holdfast', 'encode', [undefined], ['codec', 'undefined']],
   ['holdfast', 'route', [undefined], ['table', 'undefined']],
   ['holdfast', 'route', [{ 'order.placed': undefined }], ['order.placed', 'undefined']],
@@ -113,7 +115,7 @@ const mistakes: readonly (readonly [
   ['holdfast', 'publisher', [undefined], ['wire', 'undefined']],
   ['holdfast', 'logEvents', ['console'], ['logger', "'console'"]],
   ['holdfast', 'logEvents', [undefined, { events: ['nack'] }], ['events', "'nack'"]],
-  ['holdfast', 'outboxRelay', [{}], ['store', 'undefined']],
+  ['outbox', 'outboxRelay', [{}], ['store', 'undefined']],
   ['postgres', 'postgresIdempotencyStore', [undefined], ['pool', 'undefined']],
   ['postgres', 'transaction', [undefined], ['pool', 'undefined']],
   ['kafkajs', 'kafkajsPublisher', [undefined], ['producer', 'undefined']],

@@ -7,10 +7,11 @@ import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@
 import type { Admin, Kafka, Producer } from 'kafkajs'
 import type { Pool } from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
-import { headersFrom, headerText, outboxRelay, outgoing, pipeline, publisher, type Delivery } from 'holdfast'
+import { headersFrom, headerText, outgoing, pipeline, publisher, type Delivery } from 'holdfast'
 import { eachMessage, kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
+import { outboxRelay } from 'holdfast/outbox'
 import { migrate, postgresIdempotencyStore, postgresOutbox, postgresOutboxStore } from 'holdfast/postgres'
-import { tracedCreate, tracedPublish, tracing, withoutTracing } from 'holdfast/tracing'
+import { tracedCreate, tracedPublish, tracedSettles, tracing, withoutTracing } from 'holdfast/tracing'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { describeWith, kafkaBrokers, postgresUrl, uniqueName } from '../support/services.ts'
 import { linksOf, parentOf } from './support.ts'
@@ -139,11 +140,14 @@ describeWith(['kafka', 'postgres'], 'with instrumentation-kafkajs and instrument
         await pool.query('select 1')
       })
     const stopping = new AbortController()
+    const stopSettles = tracedSettles()
     const consumer = kafkajsConsumer({ kafka, groupId: topic, topics: [topic], pipeline: billing })
     const running = withoutTracing(() => consumer.run(stopping.signal))
     await until(() => spansNamed(`process ${topic}`).length >= 2)
     stopping.abort()
     await running
+    stopSettles()
+    expect(spansNamed(`settle ${topic}`).length).toBeGreaterThan(0)
 
     const processed = spansNamed(`process ${topic}`)
     expect(processed.map(({ instrumentationScope }) => instrumentationScope.name)).toEqual(['holdfast', 'holdfast'])

@@ -1,4 +1,5 @@
 /* eslint-disable @typescript-eslint/no-unused-vars -- the values are only there for their types */
+import { cloudEvents, encodeCloudEvents, type CloudEvent } from '../../src/codecs/cloudevents.ts'
 import type { Consumer, EachMessageHandler } from 'kafkajs'
 import type { Pool, PoolClient } from 'pg'
 import type { Registry } from 'prom-client'
@@ -7,10 +8,8 @@ import { z } from 'zod'
 import {
   bulkhead,
   circuitBreaker,
-  cloudEvents,
   deadLetter,
   encode,
-  encodeCloudEvents,
   idempotency,
   isRetryLater,
   json,
@@ -27,7 +26,6 @@ import {
   when,
   type Bytes,
   type Claimed,
-  type CloudEvent,
   type Delivery,
   type IdempotencyStore,
   type Middleware,
