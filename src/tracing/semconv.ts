@@ -32,6 +32,8 @@ export const ours = {
   /** What waits with a message that was handed back: the message, its lane or the pipeline. */
   holds: 'holdfast.retry.holds',
   reason: 'holdfast.dead_letter.reason',
+  /** How many partitions one commit moved. */
+  partitions: 'holdfast.settle.partitions',
   suppressed: 'holdfast.duplicate.suppressed',
   errorMessage: 'holdfast.error.message',
   abandonedAfterMs: 'holdfast.abandoned.after_ms',

@@ -12,6 +12,7 @@ const sources = new Map([
   ['holdfast/memory', 'transports/memory/index.ts'],
   ['holdfast/testing', 'testing/index.ts'],
   ['holdfast/vitest', 'vitest/index.ts'],
+  ['holdfast/outbox', 'outbox/index.ts'],
   ['holdfast/tracing', 'tracing/index.ts'],
   ['holdfast/metrics', 'metrics/index.ts'],
 ])

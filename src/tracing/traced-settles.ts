@@ -1,0 +1,41 @@
+import { ROOT_CONTEXT, SpanKind } from '@opentelemetry/api'
+import { systemClock, type Clock } from '../clock.ts'
+import { subscribe } from '../events.ts'
+import { setError } from './process-span.ts'
+import { propagationOf, type PropagationOptions } from './propagation.ts'
+import { attributes as names, operations, ours } from './semconv.ts'
+
+export interface TracedSettlesOptions extends Pick<PropagationOptions, 'tracerProvider'> {
+  readonly clock?: Clock
+}
+
+/**
+ * Leaves a `settle` span for each commit of a consumer, until the returned function is called. They settle many messages
+ * at once and so belong to no message's trace: for looking into a slow broker, not for every day.
+ */
+export function tracedSettles({ clock = systemClock, ...options }: TracedSettlesOptions = {}): () => void {
+  const { tracer, idle } = propagationOf('tracedSettles', options)
+  return subscribe('committed', ({ system, destinations, partitions, tookMs, error }) => {
+    if (idle()) return
+    const endMs = clock.wall()
+    const [only, ...others] = destinations
+    const same = others.length === 0 && only !== undefined
+    const span = tracer.startSpan(
+      same ? `${operations.settle} ${only}` : operations.settle,
+      {
+        kind: SpanKind.CLIENT,
+        startTime: endMs - tookMs,
+        attributes: {
+          [names.system]: system,
+          [names.operationName]: operations.settle,
+          [names.operationType]: operations.settle,
+          [ours.partitions]: partitions,
+          ...(same && { [names.destination]: only }),
+        },
+      },
+      ROOT_CONTEXT,
+    )
+    if (error !== undefined) setError(span, error)
+    span.end(endMs)
+  })
+}
