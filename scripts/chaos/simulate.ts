@@ -25,6 +25,9 @@ const { values } = parseArgs({
 // Small enough that progress shows, large enough that starting a process does not count.
 const SHARE = 10_000
 
+/** Long runs take most of the time and few of the schedules. */
+const LARGE: ReadonlySet<string> = new Set(['transaction-wide', 'outbox'])
+
 if (values.help) console.log(USAGE)
 else process.exitCode = (await simulate(values)) ? 0 : 1
 
@@ -35,14 +38,16 @@ async function simulate(options: { schedules: string; scenario?: string; from: s
     console.error(USAGE)
     return false
   }
-  const each = Math.ceil(wanted / names.length)
-  const shares = names.flatMap((name) =>
-    Array.from({ length: Math.ceil(each / SHARE) }, (_, i) => ({
+  const weights = names.map((name) => (LARGE.has(name) ? 1 : 5))
+  const weight = weights.reduce((sum, one) => sum + one, 0)
+  const shares = names.flatMap((name, index) => {
+    const each = Math.ceil((wanted * (weights[index] ?? 1)) / weight)
+    return Array.from({ length: Math.ceil(each / SHARE) }, (_, i) => ({
       name,
       firstSeed: from + i * SHARE,
       seeds: Math.min(SHARE, each - i * SHARE),
-    })),
-  )
+    }))
+  })
   // The scenarios in turns, so that a failure of any shows early.
   shares.sort((a, b) => a.firstSeed - b.firstSeed)
   const tally = new Map<string, { schedules: number; steps: number; seconds: number }>()

@@ -12,8 +12,6 @@ export interface OutboxBugs {
   readonly reading?: Reading
   /** Cleans up without looking whether everything was read. @defaultValue `false` */
   readonly unguarded?: boolean
-  /** A new owner opens a fresh window and keeps the position in the old one. @defaultValue `false` */
-  readonly reopens?: boolean
 }
 
 /** What every relay sees: one row for each shard. */
@@ -60,7 +58,7 @@ export function simulatedOutboxStore(
   simulation: Simulation,
   process: SimulatedProcess,
   database: OutboxDatabase,
-  { reading = 'windows', unguarded = false, reopens = false }: OutboxBugs = {},
+  { reading = 'windows', unguarded = false }: OutboxBugs = {},
 ): OutboxStore {
   const { table, shards, relays } = database
 
@@ -94,7 +92,7 @@ export function simulatedOutboxStore(
         read = { snapshot: now, window: null, cursor: page.at(-1)?.xid ?? shard.cursor }
         return page
       }
-      const open = shard.window === null || reopens ? { to: now, position: shard.window?.position ?? 0 } : shard.window
+      const open = shard.window ?? { to: now, position: 0 }
       const window = sorted(mine, 'id').filter(
         (row) => table.isVisible(row, open.to) && !table.isVisible(row, shard.snapshot) && row.id > open.position,
       )

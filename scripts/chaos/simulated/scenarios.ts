@@ -11,6 +11,7 @@ import { scenarioOf, type ExploreOptions } from '../../../src/testing/explore.ts
 import type { Kit, Scenario } from '../../../src/testing/world.ts'
 import { z } from 'zod'
 import { lanesConsumer } from './lanes-consumer.ts'
+import { outboxScenario } from './outbox-world.ts'
 
 /** The recommended guarantee: the effects commit in the transaction that completes the claim. */
 export function ourStack<E extends Effects>({ store, clock, deadLetters, pool, handler, group }: Kit<E>): Pipeline {
@@ -59,6 +60,7 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   'transaction-lanes': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: lanesConsumer }),
   'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
+  outbox: async () => outboxScenario(),
   'recommended-lanes': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
     { consumer: lanesConsumer },

@@ -86,7 +86,7 @@ export function kafkajsConsumer({
     },
     onNack: (item, error, attempt) => attemptAfter(error, item.id, attempt),
   })
-  const assigned = assignment({ keyed, inLanes: ahead * 2, onDone, now: () => clock.now() })
+  const assigned = assignment({ keyed, inLanes: ahead, onDone, now: () => clock.now() })
   const commits = committer(
     assigned,
     () => api,
