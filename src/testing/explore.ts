@@ -39,7 +39,7 @@ export interface ExploreOptions<E extends Effects = Effects> {
   readonly groups?: readonly string[]
   /** @defaultValue all; `poison` only where the pipeline has a dead letter */
   readonly faults?: readonly Fault[]
-  /** @defaultValue all that come with the kit; `once` only where there are `effects` or a transaction */
+  /** @defaultValue all that make sense: `once` where there are `effects` or a transaction, `one-fate` with a transaction */
   readonly invariants?: readonly (InvariantName | Invariant)[]
   /** Runs this schedule and no other: the line that a failure prints. */
   readonly replay?: string
@@ -159,7 +159,8 @@ export async function scenarioOf<E extends Effects>({
   const stages = new Set(first?.stages.map((stage) => stage.name))
   const defaults: InvariantName[] = ['no-loss', 'key-order', 'bounded-attempts', 'acked-settled', 'drained']
   if (effects !== undefined || stages.has('transaction')) defaults.push('once')
-  if (stages.has('dead-letter')) defaults.push('one-fate')
+  // What happens outside the transaction can happen, and its message still fail for good.
+  if (stages.has('dead-letter') && stages.has('transaction')) defaults.push('one-fate')
   if (stages.has('idempotency')) defaults.push('live-lease', 'one-at-a-time')
   return {
     ...scenario,

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers'
 import { alternatives, boring, replaying, seeded } from './choosers.ts'
 import type { Effects } from './effects.ts'
 import type { Deviation } from './schedule.ts'
@@ -28,21 +27,18 @@ export interface SearchOptions {
   readonly onRun?: (run: Run) => void
 }
 
-// The test runner's own timers, and unhandled rejections, need a turn of the event loop now and then.
-const breatheEveryMs = 50
-
 /** The boring run first, then one run for every seed, until one is wrong. */
 export async function search<E extends Effects>(
   scenario: Scenario<E>,
   { firstSeed = 1, seeds = 1_000, budgetMs = Infinity, onRun = () => {} }: SearchOptions = {},
 ): Promise<Search> {
   const tally = tallied()
-  const first = await tally.count(await runSchedule(scenario, boring))
+  const first = tally.count(await runSchedule(scenario, boring))
   onRun(first)
   if (first.simulation.violation !== undefined) return tally.search({ seed: 0, run: first, deviations: [] })
   const { choices } = first.simulation
   for (let seed = firstSeed; seed < firstSeed + seeds && tally.elapsedMs() < budgetMs; seed++) {
-    const run = await tally.count(await runSchedule(scenario, seeded(seed, scenario.faults, choices)))
+    const run = tally.count(await runSchedule(scenario, seeded(seed, scenario.faults, choices)))
     onRun(run)
     if (run.simulation.violation !== undefined)
       return tally.search({ seed, run, deviations: [...run.simulation.deviations] })
@@ -71,7 +67,7 @@ export async function exhaust<E extends Effects>(
     for (const deviations of frontier) {
       if (tally.schedules() >= limit || tally.elapsedMs() >= budgetMs) return tally.search(undefined)
       const branches: Deviation[] = []
-      const run = await tally.count(await runSchedule(scenario, branching(deviations, branches)))
+      const run = tally.count(await runSchedule(scenario, branching(deviations, branches)))
       const { violation } = run.simulation
       if (violation !== undefined && (invariant === undefined || violation.invariant === invariant))
         return tally.search({ seed: 0, run, deviations: [...run.simulation.deviations] })
@@ -102,18 +98,13 @@ function tallied() {
   const left = new Set<string>()
   let schedules = 0
   let steps = 0
-  let breathedMs = startedMs
   return {
     schedules: () => schedules,
     elapsedMs: () => performance.now() - startedMs,
-    async count(run: Run): Promise<Run> {
+    count(run: Run): Run {
       schedules++
       steps += run.simulation.steps
       for (const id of run.simulation.left) left.add(id)
-      if (performance.now() - breathedMs > breatheEveryMs) {
-        await new Promise((resolve) => setImmediate(resolve))
-        breathedMs = performance.now()
-      }
       return run
     },
     search: (found: Found | undefined): Search => ({

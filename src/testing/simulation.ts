@@ -163,7 +163,7 @@ export function simulation({
           label: `${label}⏎`,
           process,
           phase: 'reply',
-          faults: faults.filter((fault) => !onlyOnSending.has(fault)),
+          faults: faultsOfReply(faults),
           run() {
             // The one who asked is gone: nobody is there to go on.
             if (process.incarnation !== incarnation || process.state === 'over') return false
@@ -341,7 +341,8 @@ export function simulation({
       if (violation !== undefined) return end()
       if (sleepers.size > 0) wake(false)
       queueWhatIsDue()
-      const runnable = queue.filter((task) => task.process === null || task.process.state === 'up')
+      // The queue itself nearly always: somebody stands still only now and then.
+      const runnable = queue.every(canRun) ? queue : queue.filter(canRun)
       const [first] = runnable
       if (first === undefined) {
         if (wake(true)) continue
@@ -480,4 +481,19 @@ export function simulation({
     },
   }
   return self
+}
+
+function canRun({ process }: Task): boolean {
+  return process === null || process.state === 'up'
+}
+
+const ofReplies = new WeakMap<readonly Fault[], readonly Fault[]>()
+
+/** There are a few lists, and thousands of calls. */
+function faultsOfReply(faults: readonly Fault[]): readonly Fault[] {
+  const known = ofReplies.get(faults)
+  if (known !== undefined) return known
+  const found = faults.filter((fault) => !onlyOnSending.has(fault))
+  ofReplies.set(faults, found)
+  return found
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers'
 import type { Clock } from '../clock.ts'
 import type { Claimed, Delivery, Middleware } from '../delivery.ts'
 import { PermanentError, PublishError } from '../errors.ts'
@@ -49,6 +50,13 @@ export interface Scenario<E extends Effects = Effects> {
   readonly consumer?: ConsumerFactory
   /** A planted bug of the store. */
   readonly checksToken?: boolean
+  /** Another world than that of consumers. */
+  readonly run?: (size: Size, chooser: Chooser, options: RunOptions) => Promise<Run>
+}
+
+export interface RunOptions {
+  /** Keeps a line for everything that happens. @defaultValue `false` */
+  readonly record?: boolean
 }
 
 export interface Run {
@@ -68,11 +76,28 @@ const sendFaults: readonly Fault[] = ['duplicate', 'redelivery', 'reorder', 'poi
 const publishFaults: readonly Fault[] = [...callFaults, 'publisher-down', 'confirms-late', 'partial-batch']
 const restartAfterMs = 5_000
 
+// The test runner's own timers, and unhandled rejections, need a turn of the event loop now and then.
+const breatheEveryMs = 50
+let breathedMs = 0
+
 /** Runs one schedule from the beginning to where nothing is left to do. */
 export async function runSchedule<E extends Effects>(
   scenario: Scenario<E>,
   chooser: Chooser,
-  { record = false }: { readonly record?: boolean } = {},
+  options: RunOptions = {},
+): Promise<Run> {
+  const run = await (scenario.run?.(scenario.size, chooser, options) ?? runConsumers(scenario, chooser, options))
+  if (performance.now() - breathedMs > breatheEveryMs) {
+    await new Promise((resolve) => setImmediate(resolve))
+    breathedMs = performance.now()
+  }
+  return run
+}
+
+async function runConsumers<E extends Effects>(
+  scenario: Scenario<E>,
+  chooser: Chooser,
+  { record = false }: RunOptions,
 ): Promise<Run> {
   const { size, groups, invariants } = scenario
   const sim = simulation({ chooser, record, maxSteps: 2_000 + 400 * size.messages, strike })

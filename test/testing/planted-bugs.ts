@@ -1,3 +1,4 @@
+import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import type { Delivery, Middleware } from '../../src/delivery.ts'
 import { RetryLater } from '../../src/errors.ts'
@@ -38,12 +39,16 @@ function planted<E extends Effects>(
   options: ExploreOptions<E>,
   world: Pick<Scenario, 'consumer' | 'checksToken'> = {},
 ): PlantedBug {
+  return hunted(breaks, async () => ({ ...(await scenarioOf({ ...size, ...options })), ...world }))
+}
+
+function hunted<E extends Effects>(breaks: string, build: () => Promise<Scenario<E>>): PlantedBug {
   return {
     breaks,
     async hunt(firstSeed) {
       const real = ambient()
       try {
-        const scenario = { ...(await scenarioOf({ ...size, ...options })), ...world }
+        const scenario = await build()
         const { found, schedules } = await search(scenario, { seeds: 1_000, firstSeed })
         const invariant = found?.run.simulation.violation?.invariant
         if (found === undefined || invariant === undefined)
@@ -250,6 +255,8 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     pipeline: stackWith({ scope: 'default' }),
   }),
   'effect before claim': planted('once', { pipeline: effectBeforeClaim, invariants: ['once'] }),
+  'outbox cursor by id': hunted('no-loss', async () => outboxScenario({ reading: 'cursor by id' })),
+  'outbox order by xid': hunted('key-order', async () => outboxScenario({ reading: 'order by xid' })),
   'naive get, then set': planted('charged-once', { ...withCache, pipeline: getThenSet }),
   'naive SET NX': planted('charged-once', { ...withCache, pipeline: setIfAbsent }),
 }
