@@ -39,15 +39,7 @@ export {
   type RetryLaterOptions,
 } from './errors.ts'
 export { subscribe, type CircuitState, type ConsumerChange, type EventName, type Events } from './events.ts'
-export {
-  health,
-  storeHealth,
-  type HasHealth,
-  type Health,
-  type OverallHealth,
-  type StoreHealth,
-  type StoreHealthOptions,
-} from './health.ts'
+export { type HasHealth, type Health } from './health.ts'
 export { headersFrom, headerText, type Bytes, type Headers, type HeaderValue, type Message } from './message.ts'
 export { pipeline, type Fits, type Pipeline, type PipelineBuilder } from './pipeline.ts'
 export {
@@ -71,25 +63,13 @@ export {
 } from './idempotency/store.ts'
 export { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 export { keyFromDigest, keyFromHeader, keyFromId, keyOfParts, type KeyOf } from './idempotency/key.ts'
-export { consoleLogger, logEvents, type LoggedEvent, type Logger, type LogOptions } from './logs.ts'
+export { type Logger } from './log-lines.ts'
 export { deadLetter, type DeadLetterOptions, type GivenUp } from './dead-letter/dead-letter.ts'
-export { readDeadLetter, type DeadLetter, type DeadLetterMetadata } from './dead-letter/envelope.ts'
+export { type DeadLetterMetadata } from './dead-letter/envelope.ts'
 export { exponential, type Backoff, type BackoffOptions } from './retry/backoff.ts'
-export { retryBudget, type RetryBudget, type RetryBudgetOptions } from './retry/budget.ts'
-export { bulkhead, type BulkheadOptions } from './retry/bulkhead.ts'
 export { circuitBreaker, type CircuitBreaker, type CircuitBreakerOptions } from './retry/circuit-breaker.ts'
-export {
-  defaultRecovery,
-  otherwise,
-  recovery,
-  when,
-  type Decision,
-  type ErrorTest,
-  type Recovery,
-  type RecoveryRule,
-  type RetryRuleOptions,
-  type When,
-} from './retry/recovery.ts'
+export { type RetryBudget } from './retry/budget.ts'
+export { type Decision, type Recovery } from './retry/recovery.ts'
 export { retry, type RetryOptions } from './retry/retry.ts'
 export { timeout, type TimeoutOptions } from './retry/timeout.ts'
 export { resilient, type ResilientOptions } from './resilient.ts'

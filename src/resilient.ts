@@ -4,7 +4,7 @@ import { deadLetter } from './dead-letter/dead-letter.ts'
 import type { Claimed, Middleware } from './delivery.ts'
 import { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 import type { IdempotencyStore } from './idempotency/store.ts'
-import { consoleLogger, logEvents, type Logger } from './logs.ts'
+import { consoleLogger, deliveryLines, logLines, type Logger } from './log-lines.ts'
 import type { Bytes } from './message.ts'
 import { badOption, requireCount, requireMethods, requireMs } from './options.ts'
 import { pipeline, type PipelineBuilder } from './pipeline.ts'
@@ -55,6 +55,7 @@ export function resilient<Body>(
   requireMethods('resilient', 'deadLetters', deadLetters, ['publish'])
   requireCount('resilient', { maxAttempts })
   requireMs('resilient', { timeoutMs })
+  if (log !== false) requireMethods('resilient', 'log', log, ['info', 'warn', 'error'])
   if (!Array.isArray(outside)) throw badOption('resilient', 'outside', 'a list of stages', outside)
   const built = (outside as readonly Middleware[])
     .reduce<PipelineBuilder<Bytes, Bytes, unknown>>((stack, stage) => stack.use(stage), pipeline(name))
@@ -75,6 +76,7 @@ const logging = new Map<string, () => void>()
 function logOnce(name: string, log: Logger | false): void {
   logging.get(name)?.()
   logging.delete(name)
-  if (log !== false)
-    logging.set(name, logEvents(log, { pipelines: [name], events: ['nacked', 'dead-lettered', 'dead-letter-failed'] }))
+  if (log === false) return
+  const events = ['nacked', 'dead-lettered', 'dead-letter-failed'] as const
+  logging.set(name, logLines(log, deliveryLines, events, new Set([name])))
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { circuitBreaker, health, idempotency, pipeline, storeHealth, type HasHealth } from 'holdfast'
+import { circuitBreaker, idempotency, pipeline, type HasHealth } from 'holdfast'
+import { health, storeHealth } from 'holdfast/health'
 import { memoryBroker, memoryConsumer, memoryIdempotencyStore } from 'holdfast/memory'
 import { fakeClock } from '../src/testing/fake-clock.ts'
 

@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { consoleLogger, headersFrom, logEvents, pipeline, PermanentError, RetryLater, type Logger } from 'holdfast'
+import { headersFrom, pipeline, PermanentError, RetryLater } from 'holdfast'
+import { consoleLogger, logEvents, type Logger } from 'holdfast/logs'
 import type { Delivery } from '../src/delivery.ts'
 import { emitter, type EventName, type Events } from '../src/events.ts'
 

@@ -3,13 +3,13 @@ import { z } from 'zod'
 import {
   json,
   PermanentError,
-  readDeadLetter,
   resilient,
   type Logger,
   type Middleware,
   type Outgoing,
   type ResilientOptions,
 } from '../src/index.ts'
+import { readDeadLetter } from '../src/dead-letter/index.ts'
 import { memoryIdempotencyStore } from '../src/idempotency/memory-store.ts'
 import { fakeClock } from '../src/testing/fake-clock.ts'
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import {
-  bulkhead,
   circuitBreaker,
   deadLetter,
   idempotency,
@@ -12,6 +11,7 @@ import {
   type Middleware,
   type Stage,
 } from '../../src/index.ts'
+import { bulkhead } from '../../src/retry/index.ts'
 import { memoryIdempotencyStore } from '../../src/transports/memory/index.ts'
 
 const stage = (name: string, more: Partial<Stage> = {}): Middleware => staged((next) => next, { name, ...more })

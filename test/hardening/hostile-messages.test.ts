@@ -1,14 +1,13 @@
+import { encodeCloudEvents } from '../../src/codecs/cloudevents.ts'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
-  encodeCloudEvents,
   headersFrom,
   json,
   on,
   outgoing,
   PermanentError,
   publisher,
-  readDeadLetter,
   resilient,
   RetryLater,
   route,
@@ -18,6 +17,7 @@ import {
   type Outgoing,
   type Publisher,
 } from '../../src/index.ts'
+import { readDeadLetter } from '../../src/dead-letter/index.ts'
 import { memoryBroker, memoryConsumer, memoryIdempotencyStore } from '../../src/transports/memory/index.ts'
 import { deliveryFrom, recordFrom } from '../../src/transports/kafkajs/codec.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'

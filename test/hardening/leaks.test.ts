@@ -148,8 +148,8 @@ describe('100,000 messages leave nothing behind', () => {
 function dependents(signal: AbortSignal): number {
   const symbol = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'chain')
   if (symbol === undefined) return expect.fail('nobody ever hung on it')
-  const chain = Reflect.get(signal, symbol) as { after: object }
+  const chain = Reflect.get(signal, symbol) as { following: object }
   let count = 0
-  for (let at = chain.after; at !== chain; at = (at as typeof chain).after) count++
+  for (let at = chain.following; at !== chain; at = (at as typeof chain).following) count++
   return count
 }

@@ -4,6 +4,8 @@ import * as holdfast from '../../src/index.ts'
 import { isHoldfastError } from '../../src/index.ts'
 import * as kafkajs from '../../src/transports/kafkajs/index.ts'
 import * as cloudevents from '../../src/codecs/cloudevents.ts'
+import * as logs from '../../src/logs.ts'
+import * as policies from '../../src/retry/index.ts'
 import * as outbox from '../../src/outbox/index.ts'
 import * as memory from '../../src/transports/memory/index.ts'
 import * as metrics from '../../src/metrics/index.ts'
@@ -15,7 +17,19 @@ import * as tracing from '../../src/tracing/index.ts'
 type Loose = (...args: unknown[]) => unknown
 
 type Rooms = Readonly<Record<string, Readonly<Record<string, unknown>>>>
-const rooms: Rooms = { holdfast, cloudevents, outbox, postgres, redis, kafkajs, memory, metrics, tracing }
+const rooms: Rooms = {
+  holdfast,
+  policies,
+  logs,
+  cloudevents,
+  outbox,
+  postgres,
+  redis,
+  kafkajs,
+  memory,
+  metrics,
+  tracing,
+}
 
 const publish = (): Promise<void> => Promise.resolve()
 const to = { publish }
@@ -37,7 +51,7 @@ const mistakes: readonly (readonly [
   ['holdfast', 'pipeline', [''], ['name', "''"]],
   ['holdfast', 'pipeline', [undefined], ['name', 'undefined']],
   ['holdfast', 'circuitBreaker', [{}], ['name', 'undefined']],
-  ['holdfast', 'bulkhead', [{ max: 5 }], ['maxConcurrent', 'undefined']],
+  ['policies', 'bulkhead', [{ max: 5 }], ['maxConcurrent', 'undefined']],
   ['holdfast', 'timeout', [{ ms: 5 }], ['afterMs', 'undefined']],
   ['holdfast', 'keyFromHeader', [], ['name', 'undefined']],
   ['holdfast', 'resilient', ['orders', { ...stack, codec: undefined }], ['codec', 'undefined']],
@@ -49,7 +63,7 @@ const mistakes: readonly (readonly [
   ['holdfast', 'resilient', ['orders', { ...stack, key: 'id' }], ['key', "'id'"]],
   ['holdfast', 'resilient', ['orders', { ...stack, maxAttempts: 0 }], ['maxAttempts', '0']],
   ['holdfast', 'resilient', ['orders', { ...stack, timeoutMs: '10s' }], ['timeoutMs', "'10s'"]],
-  ['holdfast', 'resilient', ['orders', { ...stack, log: 'debug' }], ['logger', "'debug'"]],
+  ['holdfast', 'resilient', ['orders', { ...stack, log: 'debug' }], ['log', "'debug'"]],
   ['holdfast', 'idempotency', [{ store: undefined }], ['store', 'undefined']],
   ['holdfast', 'idempotency', [{ store, key: 'id' }], ['key', "'id'"]],
   ['holdfast', 'idempotency', [{ store, scope: '' }], ['scope', "''"]],
@@ -68,10 +82,10 @@ const mistakes: readonly (readonly [
   ['holdfast', 'exponential', [{ maxMs: Infinity }], ['maxMs', 'Infinity']],
   ['holdfast', 'exponential', [{ jitter: 'some' }], ['jitter', "'some'"]],
   ['holdfast', 'exponential', [{ random: 4 }], ['random', '4']],
-  ['holdfast', 'retryBudget', [{ ratio: -1 }], ['ratio', '-1']],
-  ['holdfast', 'retryBudget', [{ tokensPerSecond: 0 }], ['tokensPerSecond', '0']],
-  ['holdfast', 'retryBudget', [{ maxTokens: 0 }], ['maxTokens', '0']],
-  ['holdfast', 'retryBudget', [{ name: '' }], ['name', "''"]],
+  ['policies', 'retryBudget', [{ ratio: -1 }], ['ratio', '-1']],
+  ['policies', 'retryBudget', [{ tokensPerSecond: 0 }], ['tokensPerSecond', '0']],
+  ['policies', 'retryBudget', [{ maxTokens: 0 }], ['maxTokens', '0']],
+  ['policies', 'retryBudget', [{ name: '' }], ['name', "''"]],
   ['holdfast', 'circuitBreaker', [{ name: '' }], ['name', "''"]],
   ['holdfast', 'circuitBreaker', [{ name: 'api', openAfter: 0 }], ['openAfter', '0']],
   ['holdfast', 'circuitBreaker', [{ name: 'api', breaker: {} }], ['breaker', 'an object']],
@@ -84,12 +98,12 @@ const mistakes: readonly (readonly [
   ['holdfast', 'circuitBreaker', [{ name: 'api', halfOpenAfterMs: 0 }], ['halfOpenAfterMs', '0']],
   ['holdfast', 'circuitBreaker', [{ name: 'api', probeTimeoutMs: '1' }], ['probeTimeoutMs', "'1'"]],
   ['holdfast', 'circuitBreaker', [{ name: 'api', shouldTrip: true }], ['shouldTrip', 'true']],
-  ['holdfast', 'bulkhead', [{ maxConcurrent: 0 }], ['maxConcurrent', '0']],
-  ['holdfast', 'bulkhead', [{ maxConcurrent: 1, maxQueued: -1 }], ['maxQueued', '-1']],
+  ['policies', 'bulkhead', [{ maxConcurrent: 0 }], ['maxConcurrent', '0']],
+  ['policies', 'bulkhead', [{ maxConcurrent: 1, maxQueued: -1 }], ['maxQueued', '-1']],
   ['holdfast', 'timeout', [{ afterMs: 0 }], ['afterMs', '0']],
   ['holdfast', 'timeout', [{ afterMs: 1, abandonAfterMs: -5 }], ['abandonAfterMs', '-5']],
-  ['holdfast', 'recovery', ['retry'], ['rule', "'retry'"]],
-  ['holdfast', 'when', ['Error'], ['test', "'Error'"]],
+  ['policies', 'recovery', ['retry'], ['rule', "'retry'"]],
+  ['policies', 'when', ['Error'], ['test', "'Error'"]],
   ['holdfast', 'deadLetter', [{ to: undefined }], ['to', 'undefined']],
   ['holdfast', 'deadLetter', [{ to, destination: '' }], ['destination', "''"]],
   ['holdfast', 'deadLetter', [{ to, destination: 5 }], ['destination', '5']],
@@ -113,8 +127,8 @@ const mistakes: readonly (readonly [
   ['holdfast', 'on', [codec, undefined], ['handler', 'undefined']],
   ['holdfast', 'outgoing', [{ destination: '' }], ['destination', "''"]],
   ['holdfast', 'publisher', [undefined], ['wire', 'undefined']],
-  ['holdfast', 'logEvents', ['console'], ['logger', "'console'"]],
-  ['holdfast', 'logEvents', [undefined, { events: ['nack'] }], ['events', "'nack'"]],
+  ['logs', 'logEvents', ['console'], ['logger', "'console'"]],
+  ['logs', 'logEvents', [undefined, { events: ['nack'] }], ['events', "'nack'"]],
   ['outbox', 'outboxRelay', [{}], ['store', 'undefined']],
   ['postgres', 'postgresIdempotencyStore', [undefined], ['pool', 'undefined']],
   ['postgres', 'transaction', [undefined], ['pool', 'undefined']],
@@ -189,7 +203,7 @@ describe('a pipeline refuses, when it is built,', () => {
   it.each(['retry', 'bulkhead', 'timeout', 'circuitBreaker', 'deadLetter', 'idempotency'] as const)(
     'a factory that was not called: %s, which would ack every message unseen',
     (factory) => {
-      const building = use(holdfast[factory]) as { handle: Loose }
+      const building = use({ ...holdfast, ...policies }[factory]) as { handle: Loose }
       expect(said(() => building.handle(() => {}))).toMatch(/got /)
     },
   )

@@ -1,15 +1,7 @@
 import { AggregatorRegistry, Counter, Registry } from 'prom-client'
 import { describe, expect, it } from 'vitest'
-import {
-  PermanentError,
-  pipeline,
-  retry,
-  retryBudget,
-  RetryLater,
-  type Delivery,
-  type HasHealth,
-  type Incoming,
-} from 'holdfast'
+import { PermanentError, pipeline, retry, RetryLater, type Delivery, type HasHealth, type Incoming } from 'holdfast'
+import { retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { emitter, type EventName, type Events } from '../../src/events.ts'
 import { instruments } from '../../src/instruments.ts'

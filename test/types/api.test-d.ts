@@ -6,7 +6,6 @@ import type { Registry } from 'prom-client'
 import * as v from 'valibot'
 import { z } from 'zod'
 import {
-  bulkhead,
   circuitBreaker,
   deadLetter,
   encode,
@@ -14,16 +13,13 @@ import {
   isRetryLater,
   json,
   on,
-  otherwise,
   PermanentError,
   pipeline,
   publisher,
-  recovery,
   resilient,
   retry,
   route,
   timeout,
-  when,
   type Bytes,
   type Claimed,
   type Delivery,
@@ -34,6 +30,7 @@ import {
   type Publisher,
   type Step,
 } from '../../src/index.ts'
+import { bulkhead, otherwise, recovery, when } from '../../src/retry/index.ts'
 import { metrics } from '../../src/metrics/index.ts'
 import { transaction } from '../../src/stores/postgres/index.ts'
 import { tracedPublish, tracing } from '../../src/tracing/index.ts'

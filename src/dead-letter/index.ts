@@ -1,0 +1,1 @@
+export { readDeadLetter, type DeadLetter, type DeadLetterMetadata } from './envelope.ts'
