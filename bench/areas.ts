@@ -3,6 +3,7 @@ import { executorArea } from './areas/executor.ts'
 import { failureArea } from './areas/failure.ts'
 import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
+import { observabilityArea } from './areas/observability.ts'
 import { stackArea } from './areas/stack.ts'
 
 export interface Area {
@@ -18,6 +19,10 @@ export const areas: Readonly<Record<string, Area>> = {
   executor: {
     says: 'each key in order, many keys at once, without a broker',
     run: (rounds) => compared(executorArea(), rounds),
+  },
+  observability: {
+    says: 'what tracing and metrics cost a message',
+    run: observabilityArea,
   },
   memory: {
     says: 'what is held for a message, a key',
