@@ -50,6 +50,12 @@ describe('the kafkajs codec', () => {
     expect(read({ value: null }, id).message.id).toBe('orders/3/42')
   })
 
+  it('falls back where there is no id to be read, so that undecodable bytes reach the dead letter', () => {
+    const id: MessageId = ({ message }) => (JSON.parse(message.value?.toString() ?? '') as { id: string }).id
+    expect(read({ value: Buffer.from('{"id":"m1"}') }, id).message.id).toBe('m1')
+    expect(read({ value: Buffer.from('not json') }, id).message.id).toBe('orders/3/42')
+  })
+
   it('keeps tombstones, missing keys and empty keys apart', () => {
     expect(read({})).toMatchObject({ bytes: null, message: { body: null, key: null } })
     expect(read({ key: Buffer.alloc(0) }).message.key).toBe('')
