@@ -41,12 +41,12 @@ export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
   if (retainMs !== undefined && worstMs !== null && retainMs < worstMs)
     throw new HoldfastError(
       'bad-order',
-      `${name}: idempotency remembers a key for ${days(retainMs)}, but one delivery may take ${days(worstMs)}: a duplicate could come after its key is forgotten`,
+      `${name}: idempotency remembers a key for ${days(retainMs)}, but one delivery may take ${days(worstMs)}: a duplicate could come later than that`,
     )
   if (maxConcurrent !== undefined && poolSize !== undefined && maxConcurrent > poolSize)
     throw new HoldfastError(
       'bad-order',
-      `${name}: bulkhead lets ${maxConcurrent} handlers run, but the transaction's pool has ${poolSize} connections: the rest would wait with their leases running`,
+      `${name}: bulkhead lets ${maxConcurrent} handlers run, but the transaction's pool has ${poolSize} connections: the rest would hold leases and wait`,
     )
 }
 
@@ -77,7 +77,7 @@ function guaranteeOf({ store, completesInTransaction, database, retainMs }: Fact
   if (completesInTransaction === true && database !== undefined)
     return `at least once; effects in the ${database} transaction happen once per key${window}; external effects may repeat unless they honour the fence`
   const memory = store === 'memory' ? ', known to this process alone' : ''
-  return `at least once; completed keys are not handled again${window}${memory}; an effect may repeat where the process dies between the effect and its completion in ${store}`
+  return `at least once; completed keys are not handled again${window}${memory}; an effect may repeat where the process dies before its completion in ${store}`
 }
 
 // People look at dead letters the next morning.
@@ -86,11 +86,9 @@ const shortestRetainMs = 86_400_000
 function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
   const warnings: string[] = []
   if (facts.leaseMs !== undefined && facts.timeoutMs === undefined)
-    warnings.push('a lease without a timeout(): a hung handler holds its key until the process ends')
+    warnings.push('a lease without a timeout(): a hung handler holds its key for ever')
   if (facts.retainMs !== undefined && facts.retainMs < shortestRetainMs)
-    warnings.push(
-      `keys are forgotten after ${days(facts.retainMs)}: dead letters sent again or a group rewound later than that are handled again`,
-    )
+    warnings.push(`keys are forgotten after ${days(facts.retainMs)}: what comes again later is handled again`)
   if (names.has('idempotency') && !names.has('retry'))
     warnings.push('idempotency() without retry(): a message that kills the process is claimed again for ever')
   if (!names.has('dead-letter'))
@@ -101,7 +99,7 @@ function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
     )
   if (names.has('idempotency'))
     warnings.push(
-      'keys default to the message id: without a message-id header that is topic/partition/offset, which catches redeliveries and not duplicates of the producer',
+      'keys default to the message id: without a message-id header that is the offset, new for each duplicate of the producer',
     )
   return warnings
 }

@@ -40,12 +40,32 @@ export function json<Output>(
   return {
     name: 'json',
     async decode(raw) {
-      const result = await validate(raw === null ? null : parse(raw, maxBytes, maxDepth))
+      const value = raw === null ? null : parse(raw, maxBytes, maxDepth)
+      const result = await checked(validate, value)
       if (result.issues !== undefined) throw unfit(result.issues)
       return result.value
     },
     encode: (body) => (body === null ? null : bytesOf(body)),
   }
+}
+
+/** A schema whose own code trips over a value will do so every time; one that could not ask somebody may be right later. */
+async function checked<Output>(
+  validate: Schema<Output>['~standard']['validate'],
+  value: unknown,
+): Promise<SchemaResult<Output>> {
+  try {
+    return await validate(value)
+  } catch (cause) {
+    if (!isAboutTheValue(cause)) throw cause
+    throw new PermanentError(`the schema failed on the body (${cause.name})`, { cause })
+  }
+}
+
+// A TypeError with a cause is how `fetch` says that it reached nobody.
+function isAboutTheValue(error: unknown): error is Error {
+  if (error instanceof TypeError) return error.cause === undefined
+  return error instanceof SyntaxError || error instanceof RangeError
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })

@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '../clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import { failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../errors.ts'
+import { failureFrom, isAbandoned, isPublishError, isRetryLater, RetryLater, type Failure } from '../errors.ts'
 import { emitter } from '../events.ts'
 import type { Bytes } from '../message.ts'
 import { badOption, requireCount, requireMethods, requireText } from '../options.ts'
@@ -34,6 +34,7 @@ const deadLettered = emitter('dead-lettered')
 const deadLetterFailed = emitter('dead-letter-failed')
 
 const retryPublishingMs = 1000
+const leastMetadataBytes = 256
 
 /**
  * What cannot be handled is published with its untouched bytes and headers, confirmed, and only then acked.
@@ -58,10 +59,17 @@ export function deadLetter({
 
   async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown): Promise<void> {
     const { message, signal } = delivery
-    const stack = includeStack && error instanceof Error ? (error.stack ?? null) : null
-    const metadata = redact(metadataOf(delivery, failure, clock.wall(), stack))
+    const metadata = redact(metadataOf(delivery, failure, clock.wall(), includeStack ? stackOf(error) : null))
     const target = typeof destination === 'string' ? destination : destination(delivery)
-    await to.publish([{ ...withMetadata(message, metadata, maxMetadataBytes), destination: target }], { signal })
+    const send = (maxBytes: number): Promise<void> =>
+      to.publish([{ ...withMetadata(message, metadata, maxBytes), destination: target }], { signal })
+    try {
+      await send(maxMetadataBytes)
+    } catch (cause) {
+      // A message just below the broker's limit may be above it with all that is said about it.
+      if (!isRefused(cause)) throw cause
+      await send(leastMetadataBytes)
+    }
   }
 
   async function giveUp(delivery: Delivery<Bytes>, error: unknown): Promise<Outcome> {
@@ -74,7 +82,9 @@ export function deadLetter({
     } catch (cause) {
       if (deadLetterFailed.active()) deadLetterFailed.publish({ delivery, error: cause })
       const because = 'the dead letter did not take a message'
-      throw new RetryLater(retryPublishingMs, { holds: 'pipeline', because, cause })
+      // Refused for good: it is this message alone that cannot go on, and it needs somebody to look.
+      const holds = isRefused(cause) ? 'message' : 'pipeline'
+      throw new RetryLater(retryPublishingMs, { holds, because, cause })
     }
     if (deadLettered.active()) deadLettered.publish({ delivery, error, reason: failure.reason })
     return 'dead-lettered'
@@ -89,4 +99,16 @@ export function deadLetter({
     notInside: { decode: 'it must keep the untouched bytes' },
     excludes: { 'dead-letter': 'the inner one takes everything' },
   })
+}
+
+function isRefused(error: unknown): boolean {
+  return isPublishError(error) && error.failures.some(({ permanent }) => permanent)
+}
+
+function stackOf(error: unknown): string | null {
+  try {
+    return error instanceof Error ? (error.stack ?? null) : null
+  } catch {
+    return null
+  }
 }

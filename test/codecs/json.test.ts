@@ -106,6 +106,20 @@ describe('json()', () => {
     })
   })
 
+  it.each([
+    ['trips over the body', new SyntaxError('Unexpected token'), 'permanent'],
+    ['reads a field of nothing', new TypeError("Cannot read properties of undefined (reading 'id')"), 'permanent'],
+    ['cannot reach its registry', new TypeError('fetch failed', { cause: new Error('ECONNREFUSED') }), undefined],
+    ['fails otherwise', new Error('registry: 503'), undefined],
+  ])('a schema that %s', async (_, thrown, code) => {
+    const schema: Schema = { '~standard': { version: 1, validate: () => Promise.reject(thrown) } }
+    const error: unknown = await Promise.resolve(json(schema).decode(Buffer.from('{}'))).catch(
+      (caught: unknown) => caught,
+    )
+    if (code === undefined) expect(error).toBe(thrown)
+    else expect(error).toMatchObject({ code, cause: thrown })
+  })
+
   it('X: __proto__ in a body is data', async () => {
     const body = (await decode('{"__proto__":{"polluted":1},"constructor":2}')) as object
     expect(Object.keys(body)).toEqual(['__proto__', 'constructor'])

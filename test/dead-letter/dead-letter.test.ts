@@ -140,20 +140,45 @@ describe('deadLetter()', () => {
   })
 
   describe('B-7: while the dead letter takes nothing', () => {
-    const refusals: readonly [string, Error][] = [
-      ['is down', new Error('no brokers')],
-      ['refuses this message', new PublishError('too large', [{ index: 0, error: new Error('413'), permanent: true }])],
-      ['says so with a PermanentError', new PermanentError('no such topic')],
+    const tooLarge = new PublishError('too large', [{ index: 0, error: new Error('413'), permanent: true }])
+    const refusals: readonly [why: string, waits: string, Error][] = [
+      ['is down', 'pipeline', new Error('no brokers')],
+      ['refuses this message', 'message', tooLarge],
+      ['says so with a PermanentError', 'pipeline', new PermanentError('no such topic')],
     ]
-    it.each(refusals)('because it %s, the message is handed back and everything waits', async (_, failure) => {
+    it.each(refusals)('because it %s, the message is handed back and the %s waits', async (_, holds, failure) => {
       const events = watch('dead-letter-failed')
       const { dispatch, to } = orders(throwing(new Error('poison')))
       to.failure = failure
       const error = await rejection(dispatch())
-      expect(error).toMatchObject({ code: 'retry-later', holds: 'pipeline', afterMs: 1_000, cause: failure })
+      expect(error).toMatchObject({ code: 'retry-later', holds, afterMs: 1_000, cause: failure })
       expect(events).toMatchObject([{ error: failure }])
       expect(to.letters).toEqual([])
       to.failure = undefined
+      expect(await dispatch()).toBe('dead-lettered')
+      expect(to.letters).toHaveLength(1)
+    })
+
+    it('says less about a message that is too large with all that there is to say', async () => {
+      const to = target()
+      const limited: Publisher = {
+        publish: (messages) =>
+          JSON.stringify({ ...messages[0]?.headers }).length > 500 ? Promise.reject(tooLarge) : to.publish(messages),
+      }
+      const { dispatch } = orders(throwing(new Error('e'.repeat(900))), { to: limited })
+      expect(await dispatch()).toBe('dead-lettered')
+      const letter = readDeadLetter(to.letters[0] ?? expect.fail('nothing'))
+      expect(letter?.metadata).toMatchObject({ reason: 'unhandled', attempts: 2 })
+      expect(Buffer.from(letter?.message.body ?? []).toString()).toBe('{"secret":1}')
+    })
+
+    it('a stack that cannot be read loses nothing', async () => {
+      const hostile = Object.defineProperty(new Error('poison'), 'stack', {
+        get: () => {
+          throw new Error('no stack for you')
+        },
+      })
+      const { dispatch, to } = orders(throwing(hostile), { includeStack: true })
       expect(await dispatch()).toBe('dead-lettered')
       expect(to.letters).toHaveLength(1)
     })

@@ -107,6 +107,8 @@ describe('the dead-letter envelope', () => {
         expect(read?.message).toEqual(original)
         // What matters most is there in any case; text is cut between characters.
         expect(read?.metadata).toMatchObject({ reason: noted.reason, attempts: noted.attempts, count: noted.count })
+        // A replacement character is a cut inside a character, unless it was there before.
+        fc.pre(!JSON.stringify(noted).includes('\ufffd'))
         for (const [, value] of ours(dead.headers)) expect(value).not.toContain('\ufffd')
       }),
     )

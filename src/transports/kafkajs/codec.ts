@@ -21,7 +21,7 @@ export interface KafkaRecord {
   readonly message: KafkaMessage
 }
 
-/** Gives the id of a message, from wherever its producer put it. */
+/** Gives the id of a message, from wherever its producer put it. Where it throws or gives none, the id is topic/partition/offset. */
 export type MessageId = (record: KafkaRecord) => string
 
 /** What a consumer knows beyond the message itself. */
@@ -69,9 +69,18 @@ export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Byt
 }
 
 function idOf(record: KafkaRecord, headers: Headers, given: MessageId | undefined): string {
-  const id = given === undefined ? firstHeader(headers, wireNames.id) : given(record)
-  if (id !== undefined && id !== '') return id
-  return `${record.topic}/${record.partition}/${record.message.offset}`
+  const id = given === undefined ? firstHeader(headers, wireNames.id) : givenId(record, given)
+  return id ?? `${record.topic}/${record.partition}/${record.message.offset}`
+}
+
+/** Bytes that nobody can read have no id in them: what decodes them says so, and they go to the dead letter. */
+function givenId(record: KafkaRecord, given: MessageId): string | undefined {
+  try {
+    const id: unknown = given(record)
+    return typeof id === 'string' && id !== '' ? id : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function timeOf(headers: Headers, timestamp: string): number {
