@@ -80,6 +80,49 @@ describe.skipIf(!isFull)('brokers of its own (npm run test:full)', () => {
     )
   })
 
+  describe('a compacted topic', () => {
+    let server: PrivateServer
+    let test: TestKafka
+    beforeAll(async () => {
+      server = await privateKafka({ settings: ['log.cleaner.backoff.ms=500', 'log.cleaner.min.compaction.lag.ms=0'] })
+      test = await testKafka({ brokers: server.url.split(',') })
+    })
+    afterAll(async () => {
+      await test.dispose()
+      await server.dispose()
+    })
+
+    it('K-16: goes on over what compaction took, and calls it no loss', async () => {
+      const groupId = uniqueName('group')
+      const topic = await test.topic(1, {
+        'cleanup.policy': 'compact',
+        'segment.ms': '100',
+        'min.cleanable.dirty.ratio': '0.01',
+      })
+      const send = async (from: number) => {
+        await test.send(
+          topic,
+          Array.from({ length: 30 }, (_, n) => ({ key: `k${n % 3}`, headers: { 'message-id': `m${from + n}` } })),
+        )
+        await sleep(300)
+      }
+      for (let from = 0; from < 90; from += 30) await send(from)
+      const read = async (group: string) => {
+        const offsets: number[] = []
+        const client = { brokers: server.url.split(','), ...quiet }
+        const consumer = managed(topic, group, ({ origin }) => void offsets.push(Number(origin.position)), { client })
+        await until('the end', async () => (await test.committed(group, topic)) >= 90)
+        await consumer.stop()
+        expect(consumer.changed('messages-lost')).toEqual([])
+        return offsets
+      }
+      await until('compaction', async () => (await read(uniqueName('group'))).length < 90, 60_000)
+      const offsets = await read(groupId)
+      expect(offsets.length).toBeLessThan(90)
+      expect(offsets).toEqual(offsets.toSorted((a, b) => a - b))
+    }, 120_000)
+  })
+
   describe('a broker with SASL/SCRAM, TLS and access control', () => {
     let server: PrivateServer
     let test: TestKafka

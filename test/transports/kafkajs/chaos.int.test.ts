@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest'
+import { spawnChild } from '../../support/child.ts'
+import { isFull } from '../../support/services.ts'
+
+/** The crash run in short, and the faults that it has to find. */
+const runs = [
+  { args: ['--messages', '3000'], code: 0 },
+  { args: ['--ordered', '--messages', '10000'], code: 0 },
+  { args: ['--messages', '8000', '--break', 'token-check'], code: 1 },
+  { args: ['--messages', '8000', '--break', 'early-key'], code: 1 },
+  { args: ['--ordered', '--messages', '15000', '--break', 'highest-offset'], code: 1 },
+  { args: ['--ordered', '--messages', '15000', '--break', 'ownership-guard'], code: 1 },
+]
+
+describe.skipIf(!isFull)('npm run chaos:kafka (npm run test:full)', () => {
+  it.each(runs)('$args ends with $code', { timeout: 900_000 }, async ({ args, code }) => {
+    const child = spawnChild('scripts/chaos/kafka/main.ts', { args })
+    const ended = await child.exited
+    expect(ended, child.lines.join('\n')).toEqual({ code, signal: null })
+  })
+})
