@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type OpenMetricsContentType, type Registry } from 'prom-client'
 import type { Middleware } from '../delivery.ts'
 import { HoldfastError } from '../errors.ts'
 import { durationBounds, instruments, instrumentIds, type Instrument } from '../instruments.ts'
@@ -6,9 +6,12 @@ import { badOption, requireMethods } from '../options.ts'
 import { recorder, type Recorder, type Watched } from '../recorder.ts'
 import { bins, type Bins } from '../series.ts'
 
+/** In Prometheus' format or in OpenMetrics'. */
+type AnyRegistry = Registry | Registry<OpenMetricsContentType>
+
 export interface MetricsOptions {
   /** Where the metrics stand: pass the one that your `/metrics` page prints. All pipelines may share one. */
-  readonly registry: Registry
+  readonly registry: AnyRegistry
   /** The upper bounds of the histograms, in seconds. @defaultValue 5 ms to 60 s in 14 steps */
   readonly buckets?: readonly number[]
 }
@@ -33,10 +36,10 @@ interface Registered {
   readonly buckets: readonly number[]
 }
 
-const registered = new WeakMap<Registry, Registered>()
+const registered = new WeakMap<AnyRegistry, Registered>()
 
 /** One for each registry, whoever asks: the pipelines of a process share their instruments. */
-function recorderOf(where: string, registry: Registry, buckets: readonly number[]): Recorder {
+function recorderOf(where: string, registry: AnyRegistry, buckets: readonly number[]): Recorder {
   requireMethods(where, 'registry', registry, ['registerMetric', 'getSingleMetric'])
   const known = registered.get(registry)
   if (known !== undefined) {
@@ -63,7 +66,7 @@ function recorderOf(where: string, registry: Registry, buckets: readonly number[
   return made
 }
 
-function register(registry: Registry, buckets: readonly number[]): Recorder {
+function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
   const histograms = new Map<Instrument, Bins[]>()
   const all = recorder({
     stride: 8,

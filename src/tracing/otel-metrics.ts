@@ -1,4 +1,4 @@
-import { metrics, type Attributes, type MeterProvider, type ObservableResult } from '@opentelemetry/api'
+import { metrics, type Attributes, type Histogram, type MeterProvider, type ObservableResult } from '@opentelemetry/api'
 import type { Middleware } from '../delivery.ts'
 import { instrumentIds, instruments, durationBounds, type Instrument } from '../instruments.ts'
 import { recorder, type Recorder, type Watched } from '../recorder.ts'
@@ -35,11 +35,13 @@ function recorderOf(provider: MeterProvider): Recorder {
 function register(provider: MeterProvider): Recorder {
   const meter = provider.getMeter('holdfast')
   const advice = { explicitBucketBoundaries: [...durationBounds] }
+  const histograms = new Map<string, Histogram>()
   const all = recorder({
     // OpenTelemetry's histograms take one measurement at a time.
     stride: 1,
     distributionOf({ name, help: description, unit }, labels) {
-      const histogram = meter.createHistogram(name, { description, unit, advice })
+      const histogram = histograms.get(name) ?? meter.createHistogram(name, { description, unit, advice })
+      histograms.set(name, histogram)
       const attributes = attributesOf(name, labels)
       return { observe: (seconds) => histogram.record(seconds, attributes) }
     },

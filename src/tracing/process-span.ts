@@ -54,15 +54,19 @@ export function deliveryAttributes(
 /** Whether another instrumentation opened the `process` span of this very message. Spans of the SDK show their attributes. */
 export function isProcessSpanOf(span: Span, { destination, partition, position }: Origin): boolean {
   if (!('attributes' in span) || typeof span.attributes !== 'object' || span.attributes === null) return false
-  const known = new Map<string, unknown>(Object.entries(span.attributes))
-  const fits = (name: string, value: string | null): boolean => !known.has(name) || String(known.get(name)) === value
+  const known = span.attributes
+  const valueOf = (name: string): unknown => Reflect.get(known, name)
+  const fits = (name: string, value: string | null): boolean => {
+    const found = valueOf(name)
+    return found === undefined || (typeof found === 'number' ? String(found) : found) === value
+  }
   return (
-    known.get(names.operationType) === operations.process &&
-    known.get(names.destination) === destination &&
+    valueOf(names.operationType) === operations.process &&
+    valueOf(names.destination) === destination &&
     fits(names.partition, partition) &&
     fits(names.kafkaOffset, position) &&
     // With this it is one of ours, of a delivery that this one is dispatched from.
-    !known.has(ours.pipeline)
+    valueOf(ours.pipeline) === undefined
   )
 }
 
@@ -71,15 +75,15 @@ export function succeeded(traced: Traced, outcome: Outcome): void {
   if (!traced.adopted) traced.span.end()
 }
 
-/** A message that has to wait is no error, unless something failed and made it wait. */
-export function handedBack(traced: Traced, error: unknown): void {
+/** A message that has to wait is no error, unless something failed and made it wait; nor is one that was stopped. */
+export function handedBack(traced: Traced, error: unknown, stopped: boolean): void {
   const { span, adopted } = traced
   if (span.isRecording()) {
     setEnding(traced, 'nacked')
     if (isRetryLater(error)) {
       span.setAttribute(ours.retryAfterMs, error.afterMs)
       span.setAttribute(ours.holds, error.holds)
-      if (error.cause !== undefined) setError(span, error.cause)
+      if (error.cause !== undefined && !stopped) setError(span, error.cause)
     } else setError(span, error)
   }
   if (!adopted) span.end()

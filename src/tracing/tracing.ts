@@ -62,7 +62,7 @@ export function tracing({ trusted = true, clock = systemClock, ...options }: Tra
           return outcome
         },
         (error: unknown): Outcome => {
-          handedBack(traced, error)
+          handedBack(traced, error, delivery.signal.aborted)
           throw error
         },
       )

@@ -1,4 +1,4 @@
-import { AggregatorRegistry, Counter, Registry } from 'prom-client'
+import { AggregatorRegistry, Counter, Registry, type OpenMetricsContentType } from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import { PermanentError, pipeline, retry, RetryLater, type Delivery, type HasHealth, type Incoming } from 'holdfast'
 import { retryBudget } from 'holdfast/policies'
@@ -199,6 +199,22 @@ describe('metrics()', () => {
     const registry = new Registry()
     const twice = pipeline('p').use(metrics({ registry })).use(metrics({ registry }))
     expect(() => twice.handle(async () => {})).toThrow('there are two metrics stages')
+  })
+
+  it('prints OpenMetrics too', async () => {
+    const registry = new Registry<OpenMetricsContentType>()
+    registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
+    await pipeline('billing')
+      .use(metrics({ registry }))
+      .handle(async () => {})
+      .dispatch(incoming)
+    for (let scrape = 0; scrape < 2; scrape++) {
+      const text = await registry.metrics()
+      expect(text).toContain('# TYPE holdfast_deliveries counter\n')
+      expect(text).toContain('holdfast_deliveries_total{pipeline="billing",outcome="handled"} 1\n')
+      expect(text).toContain('# TYPE messaging_process_duration_seconds histogram\n')
+      expect(text.endsWith('# EOF\n')).toBe(true)
+    }
   })
 
   it('survives a reset of the registry, and adds up over a cluster', async () => {

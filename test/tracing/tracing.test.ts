@@ -183,6 +183,31 @@ describe('tracing()', () => {
     expect(span.status.code).toBe(SpanStatusCode.UNSET)
   })
 
+  it('takes a delivery that was stopped for no error', async () => {
+    const stopping = new AbortController()
+    const handled = pipeline('billing')
+      .use(tracing())
+      .use(retry())
+      .handle(() => {
+        stopping.abort()
+        return Promise.reject(new Error('stopped half-way'))
+      })
+    await expect(handled.dispatch({ ...incoming(), signal: stopping.signal })).rejects.toThrow('stopped')
+    expect(sdk.span('process orders').attributes['holdfast.outcome']).toBe('nacked')
+    expect(sdk.span('process orders').status.code).toBe(SpanStatusCode.UNSET)
+  })
+
+  it('says what made a message wait, where something failed', async () => {
+    const cause = new TypeError('down')
+    const later = new RetryLater(100, { holds: 'pipeline', because: 'the store did not answer', cause })
+    const handled = pipeline('billing')
+      .use(tracing())
+      .handle(() => Promise.reject(later))
+    await expect(handled.dispatch(incoming())).rejects.toBe(later)
+    expect(sdk.span('process orders').attributes['error.type']).toBe('TypeError')
+    expect(sdk.span('process orders').status.code).toBe(SpanStatusCode.ERROR)
+  })
+
   it('ends its span once where a plain middleware inside throws at once', async () => {
     const handled = pipeline('billing')
       .use(tracing())
