@@ -113,7 +113,7 @@ describe('json()', () => {
     ['fails otherwise', new Error('registry: 503'), undefined],
   ])('a schema that %s', async (_, thrown, code) => {
     const schema: Schema = { '~standard': { version: 1, validate: () => Promise.reject(thrown) } }
-    const error: unknown = await Promise.resolve(json(schema).decode(Buffer.from('{}'))).catch(
+    const error: unknown = await Promise.resolve(json(schema).decode(Buffer.from('{}'), headersFrom([]))).catch(
       (caught: unknown) => caught,
     )
     if (code === undefined) expect(error).toBe(thrown)
