@@ -18,6 +18,7 @@ export type {
   TransportFeatures,
   TransportUnderTest,
 } from './transport-under-test.ts'
+export { chaos, type ChaosOptions, type ChaosTarget, type MakesConsumer } from './chaos.ts'
 export { keyed, type Effects, type Travelling } from './effects.ts'
 export { expectResilient, type ExpectResilientOptions } from './expect-resilient.ts'
 export { explore, ResilienceError, type Explored, type ExploreOptions } from './explore.ts'
