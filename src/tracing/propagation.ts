@@ -67,10 +67,21 @@ export function propagationOf(
   return {
     tracer: provider.getTracer('holdfast'),
     idle: () => tracerProvider === undefined && isUnregistered(trace.getTracerProvider()),
-    extract: (headers) => admitted(used.extract(ROOT_CONTEXT, headers, getter)),
+    extract(headers) {
+      try {
+        return admitted(used.extract(ROOT_CONTEXT, headers, getter))
+      } catch {
+        // A propagator of one's own may not like what a stranger sent: the message is worth more than its trace.
+        return ROOT_CONTEXT
+      }
+    },
     inject(from, headers) {
       const carrier: Record<string, string> = {}
-      used.inject(admitted(from), carrier, setter)
+      try {
+        used.inject(admitted(from), carrier, setter)
+      } catch {
+        return headers
+      }
       return withHeaders(headers, carrier)
     },
   }

@@ -1,8 +1,17 @@
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { AlwaysOffSampler } from '@opentelemetry/sdk-trace-node'
 import { describe, expect, it } from 'vitest'
-import { headersFrom, PermanentError, pipeline, RetryLater, type Incoming } from 'holdfast'
-import { tracedBatch, tracing, withoutTracing } from 'holdfast/tracing'
+import {
+  headersFrom,
+  outgoing,
+  PermanentError,
+  pipeline,
+  publisher,
+  RetryLater,
+  type Incoming,
+  type Outgoing,
+} from 'holdfast'
+import { tracedBatch, tracedPublish, tracing, withoutTracing } from 'holdfast/tracing'
 import { retry } from '../../src/retry/retry.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { linksOf, parentOf, remoteSpan, remoteTrace, traceparent, withSdk } from './support.ts'
@@ -283,6 +292,24 @@ describe('tracing()', () => {
     await expect(handled.dispatch(incoming({ traceparent, baggage }))).resolves.toBe('handled')
     expect(seen).toBeUndefined()
     expect(parentOf(sdk.span('process orders'))).toBe(remoteSpan)
+  })
+
+  it('bad input: survives a propagator that throws, on both sides', async () => {
+    const fail = (): never => {
+      throw new Error('not mine')
+    }
+    const propagator = { inject: fail, extract: fail, fields: () => [] }
+    const sent: Outgoing[] = []
+    const wire = { publish: async (messages: readonly Outgoing[]) => void sent.push(...messages) }
+    await publisher(wire)
+      .use(tracedPublish({ propagator }))
+      .publish([outgoing({ id: 'm-1', destination: 'orders', body: null })])
+    expect(sent.map(({ id }) => id)).toEqual(['m-1'])
+    const handled = pipeline('billing')
+      .use(tracing({ propagator }))
+      .handle(async () => {})
+    await expect(handled.dispatch(incoming())).resolves.toBe('handled')
+    expect(sdk.spans().map(({ name }) => name)).toEqual(['send orders', 'process orders'])
   })
 
   it('takes the first of several traceparents', async () => {
