@@ -60,6 +60,7 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
   // After an item held the pipeline, nothing starts until one alone, the probe, got through.
   let halt: 'no' | 'waiting' | 'probe-due' | 'probing' = 'no'
   let probe: Slot<Item> | undefined
+  let cancelHalt = (): void => {}
 
   function add(track: LaneTrack<Item>, key: string | null, item: Item): void {
     if (track.closed) return
@@ -194,7 +195,7 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
 
   function stopFor(ms: number): void {
     halt = 'waiting'
-    clock.after(ms, () => {
+    cancelHalt = clock.after(ms, () => {
       halt = 'probe-due'
       pump()
     })
@@ -250,6 +251,11 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
       track.close()
       if (probe?.lane?.track === track) {
         probe = undefined
+        halt = 'probe-due'
+      }
+      if (tracks.size === 0 && halt === 'waiting') {
+        // Nothing is left to wait for: the timer must not keep a process alive.
+        cancelHalt()
         halt = 'probe-due'
       }
       pump()

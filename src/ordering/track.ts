@@ -57,6 +57,8 @@ export class LaneTrack<Item> {
 
   constructor(before: LaneTrack<Item> | undefined, onDone: () => void) {
     this.before = before
+    // Ownerships of which nothing runs any more are forgotten.
+    while (this.before?.byKey.size === 0) this.before = this.before.before
     this.onDone = onDone
     if (before !== undefined) before.next = this
   }

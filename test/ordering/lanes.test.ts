@@ -166,6 +166,26 @@ describe('lanes', () => {
     expect(keyed.halted).toBe(false)
   })
 
+  it('leaves no timer behind once every track is closed', async () => {
+    const { keyed, clock, fail } = bench()
+    const track = fill(keyed, ['a', 'b'])
+    await fail(0, new RetryLater(60_000))
+    await fail(1, new RetryLater(60_000, { holds: 'pipeline' }))
+    expect(clock.waiting).toBe(2)
+    keyed.close(track)
+    expect(clock.waiting).toBe(0)
+  })
+
+  it('forgets ownerships of which nothing runs any more', () => {
+    const { keyed } = bench()
+    let track = keyed.open()
+    for (let n = 0; n < 5; n++) {
+      keyed.close(track)
+      track = keyed.open({ after: track })
+    }
+    expect(track.before).toBeUndefined()
+  })
+
   it('B-10: what was given up holds its key until it ends, and frees its place', async () => {
     const { keyed, clock, fail, runs } = bench({ concurrency: 1 })
     const track = fill(keyed, ['a', 'a', 'b'])

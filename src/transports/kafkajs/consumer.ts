@@ -284,6 +284,8 @@ export function kafkajsConsumer({
       leaveMs,
       made.disconnect().catch(() => {}),
     )
+    // Whatever became of that: no timer of a lane may outlive this.
+    assigned.drop(new HoldfastError('stopped', 'shutting down'))
     await within(1000, offsets.close())
     changed('stopped', { unfinished: keyed.inFlight })
   }
