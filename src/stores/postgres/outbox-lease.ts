@@ -55,6 +55,8 @@ export function postgresOutboxLease({
   let pending: Position | null = null
   // Published since the position was stored.
   let dirty = false
+  // The page after the one at hand, on its way while that is being published.
+  let ahead: { readonly window: StoredWindow; readonly page: Promise<Page> } | null = null
   let storedAtMs = clock.now()
   let lost = false
 
@@ -101,6 +103,19 @@ export function postgresOutboxLease({
     // Before any page of it: a successor that opened another window would go on at a position of this one.
     at = { snapshot: at.snapshot, window }
     return (await persist(at)) ? 'spanned' : 'lost'
+  }
+
+  async function paged(position: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
+    const wanted = ahead?.window === window ? ahead.page : page(position, window, maxRows, maxBytes)
+    ahead = null
+    const found = await wanted
+    const { next } = found
+    if (next.window !== null) {
+      ahead = { window: next.window, page: page(next, next.window, maxRows, maxBytes) }
+      // Whoever asks for it hears of a failure; it may be that nobody does.
+      ahead.page.catch(() => {})
+    }
+    return found
   }
 
   async function page({ snapshot }: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
@@ -156,7 +171,7 @@ export function postgresOutboxLease({
         if (lost) return 'lost'
         pending = null
         const { window } = at
-        const found = window === null ? await open(maxRows, maxBytes) : await page(at, window, maxRows, maxBytes)
+        const found = window === null ? await open(maxRows, maxBytes) : await paged(at, window, maxRows, maxBytes)
         if (found === 'lost') return 'lost'
         if (found === 'spanned') continue
         if (found.rows.length > 0) {
