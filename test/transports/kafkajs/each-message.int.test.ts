@@ -155,6 +155,24 @@ describeWith(['kafka'], 'the plain forms on real Kafka', () => {
     },
   )
 
+  it('a shutdown while the handler runs aborts its signal, and commits nothing where that stopped it', async () => {
+    const { topic, groupId } = await setUp()
+    await test.send(topic, numbers(1))
+    const shutdown = new AbortController()
+    const running = Promise.withResolvers<void>()
+    const orders = pipeline('orders').handle(async ({ signal }) => {
+      running.resolve()
+      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+      throw new Error('stopped by its signal')
+    })
+    const consumer = await test.consumer(topic, groupId)
+    await consumer.run({ eachMessage: eachMessage(orders, { signal: shutdown.signal, consumer }) })
+    await running.promise
+    shutdown.abort(new Error('SIGTERM'))
+    await consumer.disconnect()
+    expect(await test.committed(groupId, topic)).toBe(-1)
+  })
+
   it('a rebalance during a long handler aborts its signal and acks nothing', async () => {
     const { topic, groupId } = await setUp()
     await test.send(topic, numbers(1))
@@ -215,4 +233,46 @@ describeWith(['kafka'], 'the plain forms on real Kafka', () => {
       for (const seen of order.values()) expect(seen).toEqual(seen.toSorted((a, b) => a - b))
     },
   )
+
+  it('eachBatch ends its waits on shutdown, and commits only what was acked without a gap', async () => {
+    const { topic, groupId } = await setUp()
+    await test.send(topic, numbers(10))
+    const shutdown = new AbortController()
+    const calls: string[] = []
+    const orders = pipeline('orders').handle(({ message }) => {
+      calls.push(message.id)
+      if (message.id === 'm4') throw new RetryLater(600_000)
+    })
+    const consumer = await test.consumer(topic, groupId)
+    const restarts: boolean[] = []
+    consumer.on(consumer.events.CRASH, ({ payload }) => void restarts.push(payload.restart))
+    await consumer.run({ eachBatch: eachBatch(orders, { signal: shutdown.signal, consumer }) })
+    await until('all were tried', () => calls.length === 10)
+    shutdown.abort(new Error('SIGTERM'))
+    await consumer.disconnect()
+    expect(restarts).toEqual([])
+    expect(calls).toHaveLength(10)
+    expect(await test.committed(groupId, topic)).toBe(4)
+  })
+
+  it('eachBatch lets go of a batch when the consumer is told to go elsewhere', async () => {
+    const { topic, groupId } = await setUp()
+    await test.send(topic, numbers(10))
+    let stuck = true
+    const calls: string[] = []
+    const orders = pipeline('orders').handle(({ message }) => {
+      calls.push(message.id)
+      if (message.id === 'm2' && stuck) throw new RetryLater(600_000)
+    })
+    const consumer = await test.consumer(topic, groupId)
+    await consumer.run({ eachBatch: eachBatch(orders, { heartbeatMs: 100 }) })
+    await until('all were tried', () => calls.length === 10)
+    stuck = false
+    calls.length = 0
+    consumer.seek({ topic, partition: 0, offset: '5' })
+    await until('from there', () => calls.length === 5)
+    await consumer.stop()
+    expect(calls.toSorted()).toEqual(['m5', 'm6', 'm7', 'm8', 'm9'])
+    expect(await test.committed(groupId, topic)).toBe(10)
+  })
 })
