@@ -108,7 +108,7 @@ export function chaos<T extends ChaosTarget>(target: T, options: ChaosOptions): 
   if (!Number.isSafeInteger(seed)) throw badOption('chaos', 'seed', 'an integer', seed)
   if (!(rate >= 0 && rate <= 1)) throw badOption('chaos', 'rate', 'between 0 and 1', rate)
   requireMs('chaos', { slowMs }, 0)
-  if (typeof target === 'function') return troubledTransport(target, options)
+  if (typeof target === 'function') return troubledTransport<T>(target, options)
 
   const kind = kindOf(target)
   const random = dice(seed)
@@ -148,12 +148,14 @@ export function chaos<T extends ChaosTarget>(target: T, options: ChaosOptions): 
 }
 
 /** Makes its consumers for a pipeline that is troubled. */
-function troubledTransport<T extends ChaosTarget & MakesConsumer>(target: T, options: ChaosOptions): T {
+function troubledTransport<T extends ChaosTarget>(target: T, options: ChaosOptions): T {
   return new Proxy(target, {
-    apply(make, self, [given, ...rest]: unknown[]) {
-      const pipeline: unknown = typeof given === 'object' && given !== null ? Reflect.get(given, 'pipeline') : undefined
-      if (!isPipeline(pipeline)) throw badOption('chaos', 'pipeline', 'among the options of the consumer', pipeline)
-      return Reflect.apply(make, self, [{ ...given, pipeline: chaos(pipeline, options) }, ...rest]) as unknown
+    apply(make, self, [given, ...rest]: unknown[]): unknown {
+      if (typeof make !== 'function' || typeof given !== 'object' || given === null || !('pipeline' in given))
+        throw badOption('chaos', 'pipeline', 'among the options of the consumer', given)
+      const { pipeline } = given
+      if (!isPipeline(pipeline)) throw badOption('chaos', 'pipeline', 'a pipeline', pipeline)
+      return Reflect.apply(make, self, [{ ...given, pipeline: chaos(pipeline, options) }, ...rest])
     },
   })
 }
