@@ -63,6 +63,8 @@ export interface Events {
     readonly lagMs: number
     readonly publishMs: number
   }
+  /** There is more to publish than fits in a page: so many messages, of one shard, page after page. */
+  'outbox-window': { readonly shard: number; readonly messages: number }
   /** The broker did not take a page of the outbox; it is tried again. */
   'outbox-outage': {
     readonly relay: string

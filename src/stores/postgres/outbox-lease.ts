@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts'
+import { emitter } from '../../events.ts'
 import { outboxIdHeader, withHeaders } from '../../message.ts'
 import { headersFromJson } from '../../outbox/headers-json.ts'
 import type { DeadRow, OutboxLease, OutboxRow } from '../../outbox/store.ts'
@@ -34,6 +35,8 @@ interface Page {
   readonly rows: readonly OutboxRow[]
   readonly next: Position
 }
+
+const opened = emitter('outbox-window')
 
 /** One leased shard: the windows of it, one after the other. */
 export function postgresOutboxLease({
@@ -99,6 +102,7 @@ export function postgresOutboxLease({
     const { rows } = await run(statements.span, [shard, xmax, running])
     const [bounds] = rows
     if (flushedOnly) await flushed(text(bounds, 'lsn'))
+    if (opened.active()) opened.publish({ shard, messages: numberField(bounds, 'messages') })
     const window = { to: text(bounds, 'sn'), pos: text(bounds, 'pos'), end: text(bounds, 'last') }
     // Before any page of it: a successor that opened another window would go on at a position of this one.
     at = { snapshot: at.snapshot, window }

@@ -80,7 +80,7 @@ union all (select 2, null, null, null, null, ${cutPayload} from (
   select id from ${outbox} where shard = $1 and txid >= $2::xid8 union all
   select id from ${outbox} where shard = $1 and txid = any($3::xid8[]))
 select (select sn::text from s) as sn, pg_current_wal_insert_lsn()::text as lsn,
-  (min(id) - 1)::text as pos, max(id)::text as last from w`,
+  (min(id) - 1)::text as pos, max(id)::text as last, count(*)::float8 as messages from w`,
 
     /**
      * Scans $5 rows after $2 and judges them afterwards: one counts when it is no later than $7, visible in $3 and was
