@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { startKafka } from '../../services/kafka.ts'
 import { up } from '../../services/manager.ts'
@@ -30,7 +30,13 @@ export async function privateBroker(): Promise<ChaosBroker> {
   const dir = join(servicesDir, 'private', `chaos-kafka-${process.pid}`)
   await mkdir(dir, { recursive: true })
   const place = { dir, port: await freePorts(2), progress: say }
-  let started = await startKafka(place)
+  const begin = async (): ReturnType<typeof startKafka> => {
+    const now = await startKafka(place)
+    // Where this process dies before it can, the next test run stops the server by this.
+    await writeFile(join(dir, 'owner.json'), JSON.stringify({ owner: process.pid, processes: now.processes }))
+    return now
+  }
+  let started = await begin()
   const halt = async (): Promise<void> => {
     await Promise.all(started.processes.map((process) => stop(process, 'SIGTERM')))
   }
@@ -38,7 +44,7 @@ export async function privateBroker(): Promise<ChaosBroker> {
     brokers: started.url.split(','),
     async restart() {
       await halt()
-      started = await startKafka(place)
+      started = await begin()
     },
     async dispose() {
       await halt()

@@ -95,6 +95,8 @@ const crew: Crew = {
 }
 
 const over = new AbortController()
+const interrupted = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort())
 let produced = 0
 let failed = true
 try {
@@ -125,7 +127,7 @@ try {
       if (Date.now() >= until) break
       await produce(producer)
     }
-    if (Date.now() - progress.atMs > stalledMs) break
+    if (interrupted.signal.aborted || Date.now() - progress.atMs > stalledMs) break
   }
   over.abort()
   const counts = await injected
@@ -150,7 +152,13 @@ try {
   )
   const { lost, doubled, outOfOrder } = ledger
   failed = lost > 0 || doubled > 0 || outOfOrder > 0 || backwards > 0
-  console.log(failed ? 'BROKEN: see above' : 'kept: nothing lost, nothing doubled, every key in order')
+  console.log(
+    interrupted.signal.aborted
+      ? 'interrupted before the end'
+      : failed
+        ? 'BROKEN: see above'
+        : 'kept: nothing lost, nothing doubled, every key in order',
+  )
 } finally {
   over.abort()
   for (const member of members) member.signal('SIGKILL')
