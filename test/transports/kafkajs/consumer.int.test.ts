@@ -201,6 +201,61 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
     )
   })
 
+  it('K-11: tells of messages that retention takes while it runs', async () => {
+    const { topic, groupId } = await setUp()
+    // A fetch never splits what was sent as one.
+    for (let from = 0; from < 300; from += 10) await test.send(topic, numbers(from + 10).slice(from))
+    const free = Promise.withResolvers<void>()
+    let started = 0
+    const consumer = managed(
+      topic,
+      groupId,
+      () => {
+        started++
+        return free.promise
+      },
+      { buffer: 20, settings: { maxBytesPerPartition: 1024 } },
+    )
+    await until('paused', () => {
+      const [partition] = consumer.health().details['partitions'] as { paused: boolean }[]
+      return started > 0 && partition?.paused === true
+    })
+    await test.admin.fetchTopicOffsets(topic)
+    await test.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '250' }] })
+    free.resolve()
+    await until('the end', async () => (await test.committed(groupId, topic)) === 300)
+    await until('the alarm', () => consumer.changed('messages-lost').length > 0)
+    expect(consumer.changed('messages-lost')[0]?.detail).toMatchObject({ topic, partition: 0, to: 250 })
+    expect(started).toBeLessThan(300)
+    await consumer.stop()
+  })
+
+  it('K-15: takes equal bytes for one key, also where they are no text', async () => {
+    const { topic, groupId } = await setUp()
+    const key = (last: number) => Buffer.from([0xff, 0xfe, last])
+    await test.send(
+      topic,
+      Array.from({ length: 20 }, (_, n) => ({ key: key(n % 2), headers: { 'message-id': `m${n}` } })),
+    )
+    const running = new Map<string | null, number>()
+    let most = 0
+    const seen: string[] = []
+    const faults: string[] = []
+    const consumer = managed(topic, groupId, async ({ message }) => {
+      const now = (running.get(message.key) ?? 0) + 1
+      if (now > 1) faults.push(message.id)
+      running.set(message.key, now)
+      most = Math.max(most, [...running.values()].filter((count) => count > 0).length)
+      await sleep(5)
+      running.set(message.key, now - 1)
+      seen.push(message.id)
+    })
+    await until('all', () => seen.length === 20)
+    await consumer.stop()
+    expect(faults).toEqual([])
+    expect([most, running.size]).toEqual([2, 2])
+  })
+
   it('K-14, K-16: transaction markers and aborted records leave no lag, and gaps are no loss', async () => {
     const { topic, groupId } = await setUp(2)
     const producer = test.kafka.producer({
