@@ -70,9 +70,7 @@ export function outbox<Tx, Body = Bytes>(
   if (codec !== undefined) requireMethods('outbox', 'codec', codec, ['encode'])
   const encoded: PublishMiddleware<Body, Bytes> = codec === undefined ? bytesOnly : encode(codec)
 
-  async function fitting(message: Outgoing): Promise<OutboxEntry> {
-    const entry = entryOf(message)
-    if (sizeOf(entry) <= maxBytes) return entry
+  async function checkedIn(message: Outgoing, entry: OutboxEntry): Promise<OutboxEntry> {
     if (claimCheck === undefined)
       throw refused(
         message,
@@ -90,7 +88,11 @@ export function outbox<Tx, Body = Bytes>(
       let ids: readonly string[] = []
       const write: Publish<Bytes> = async (all) => {
         // Every message is checked before the first is written.
-        const entries = await Promise.all(all.map(fitting))
+        const entries: OutboxEntry[] = []
+        for (const message of all) {
+          const entry = entryOf(message)
+          entries.push(sizeOf(entry) <= maxBytes ? entry : await checkedIn(message, entry))
+        }
         ids = entries.map((entry) => entry.id)
         await insert(tx, entries, options)
       }
@@ -115,16 +117,21 @@ function completed<Body>({ headers = {}, delayUntil, ...message }: OutboxMessage
 
 function entryOf(message: Outgoing): OutboxEntry {
   const { id, destination, key, type, body } = message
-  for (const [name, value] of Object.entries({ id, destination, type, key: key ?? '-' })) {
-    if (typeof value !== 'string' || value === '') throw refused(message, `needs a text as ${name}`)
-    // PostgreSQL refuses NUL in a text, and a lone surrogate has no UTF-8.
-    if (value.includes('\0') || !value.isWellFormed()) throw refused(message, `has a ${name} that is not plain text`)
-  }
+  requirePlain(message, 'id', id)
+  requirePlain(message, 'destination', destination)
+  requirePlain(message, 'type', type)
+  if (key !== null) requirePlain(message, 'key', key)
   return { id, destination, key, type, body, headers: headersToJson(message), dueMs: dueOf(message) }
 }
 
+function requirePlain(message: Outgoing, name: string, value: unknown): void {
+  if (typeof value !== 'string' || value === '') throw refused(message, `needs a text as ${name}`)
+  // PostgreSQL refuses NUL in a text, and a lone surrogate has no UTF-8.
+  if (value.includes('\0') || !value.isWellFormed()) throw refused(message, `has a ${name} that is not plain text`)
+}
+
 function sizeOf({ body, headers, key }: OutboxEntry): number {
-  return (body?.byteLength ?? 0) + Buffer.byteLength(headers ?? '') + Buffer.byteLength(key ?? '')
+  return (body?.byteLength ?? 0) + (headers === null ? 0 : Buffer.byteLength(headers)) + (key === null ? 0 : Buffer.byteLength(key))
 }
 
 /** Middleware passes on what it does not know, as long as it copies messages with a spread. */

@@ -93,6 +93,7 @@ export function outboxRelay({
 
   const news = wake(clock)
   const owned = new Map<number, ShardLoop>()
+  const activity = { lastMs: clock.now() }
   const attendEveryMs = Math.min(leaseMs / 5, 1000)
   let attendance: Attendance | null = null
   let attendedAtMs = -Infinity
@@ -139,7 +140,7 @@ export function outboxRelay({
       const loop = shardLoop({
         ...{ relay: name, lease, publisher, news, leaseMs, leaseEndsMs: sentAtMs + leaseMs, batchRows, batchBytes },
         ...{ minPollMs, maxPollMs, duePollMs, publishTimeoutMs, minRetryMs, maxRetryMs, oneInFlightPerKey },
-        ...{ clock, random, drained },
+        ...{ clock, random, drained, activity },
       })
       owned.set(shard, loop)
       void loop.ended.then(({ change, error }) => {

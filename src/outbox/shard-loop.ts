@@ -27,6 +27,8 @@ export interface ShardLoopParts {
   readonly random: () => number
   /** Aborts when even what was begun has to end. */
   readonly drained: AbortSignal
+  /** When any shard of the relay last had something to publish. */
+  readonly activity: { lastMs: number }
 }
 
 export interface ShardLoop {
@@ -49,7 +51,20 @@ const deadEvent = emitter('outbox-dead')
 
 /** Reads, publishes and settles one shard, page after page, for as long as its lease holds. */
 export function shardLoop(parts: ShardLoopParts): ShardLoop {
-  const { relay, lease, news, leaseMs, batchRows, batchBytes, minPollMs, maxPollMs, duePollMs, clock, drained } = parts
+  const {
+    relay,
+    lease,
+    news,
+    leaseMs,
+    batchRows,
+    batchBytes,
+    minPollMs,
+    maxPollMs,
+    duePollMs,
+    clock,
+    drained,
+    activity,
+  } = parts
   const { shard } = lease
   const stopping = new AbortController()
   // Aborts the publishing of a shard that is no longer ours.
@@ -128,10 +143,15 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     published.publish({ relay, shard, messages: rows.length - dead.length, dead: dead.length, lagMs, publishMs })
   }
 
+  /** Whether there is likely more where this came from. */
+  function isFull(rows: readonly OutboxRow[]): boolean {
+    if (rows.length > batchRows / 2) return true
+    return rows.reduce((bytes, { body }) => bytes + (body?.byteLength ?? 0), 0) > batchBytes / 2
+  }
+
   async function run(): Promise<Ending> {
     // Not at once: what is there already comes first.
     let dueAtMs = clock.now() + parts.random() * duePollMs
-    let busyAtMs = clock.now()
     try {
       while (!stopping.signal.aborted) {
         const seen = news.pokes()
@@ -143,11 +163,12 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
         const rows = await held<readonly OutboxRow[]>(lease.read(batchRows, batchBytes))
         if (rows.length > 0) {
           await publishPage(rows)
-          busyAtMs = clock.now()
-          continue
+          activity.lastMs = clock.now()
+          if (isFull(rows)) continue
         }
-        // A tenth of the time since the last message: what comes at a steady rate is found soon, and idling costs little.
-        const idleMs = Math.min(maxPollMs, Math.max(minPollMs, (clock.now() - busyAtMs) / 10))
+        // A tenth of the time since any shard had a message: what comes at a steady rate is found soon, idling costs
+        // little, and where much is written each look finds several.
+        const idleMs = Math.min(maxPollMs, Math.max(minPollMs, (clock.now() - activity.lastMs) / 10))
         await news.wait(idleMs, seen, stopping.signal)
       }
       await before(clock.now() + leaseMs, lease.release())
