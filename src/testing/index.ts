@@ -25,5 +25,6 @@ export { explore, ResilienceError, type Explored, type ExploreOptions } from './
 export { allFaults, type Fault } from './faults.ts'
 export { allInvariants, invariant, type Invariant, type InvariantName } from './invariants.ts'
 export { type Fate, type Ledger, type LedgerEntry, type SentMessage } from './ledger.ts'
+export { simulate } from './simulate.ts'
 export { type SimulatedAnswer, type SimulatedClient, type SimulatedPool } from './simulated-database.ts'
 export { type Kit } from './world.ts'

@@ -8,6 +8,8 @@ export interface SimulatedProcess {
   skewMs: number
   /** Whether it ever stood still: then it may have outlived its leases without any fault of its code. */
   wasPaused: boolean
+  /** What is torn down with the process, such as real connections. */
+  readonly resources: Set<() => void>
   onCrash: () => void
   onPause: () => void
   onStop: () => void
@@ -21,6 +23,7 @@ export function simulatedProcess(name: string): SimulatedProcess {
     state: 'up',
     skewMs: 0,
     wasPaused: false,
+    resources: new Set(),
     onCrash: nothing,
     onPause: nothing,
     onStop: nothing,

@@ -24,6 +24,7 @@ export interface SimulationOptions {
   readonly record?: boolean
   /** Faults that strike more than one task. Says whether the task that it struck is out of the queue now. */
   readonly strike?: (fault: Fault, task: Task, deviation: Deviation) => boolean
+  readonly onCommit?: Simulation['committed']
 }
 
 interface Timer {
@@ -43,6 +44,7 @@ export function simulation({
   maxSteps = 4_000,
   record = false,
   strike = () => false,
+  onCommit = () => {},
 }: SimulationOptions): Simulation {
   let nowMs = 0
   let steps = 0
@@ -284,6 +286,8 @@ export function simulation({
 
   function forget(process: SimulatedProcess, keepsRequests: boolean): void {
     process.state = 'over'
+    for (const tearDown of process.resources) tearDown()
+    process.resources.clear()
     sleepers.delete(process)
     queue = queue
       .filter((task) => task.process !== process || (keepsRequests && task.phase === 'send'))
@@ -463,6 +467,7 @@ export function simulation({
     deviations,
     left,
     random: dice(0x5eed),
+    committed: onCommit,
     say,
     violate,
     ready,

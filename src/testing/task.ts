@@ -59,6 +59,8 @@ export interface Simulation {
   readonly violation: Violation | undefined
   /** Handlers that waited for something outside: a real timer, socket or thread. */
   readonly left: ReadonlySet<string>
+  /** Told of a transaction that was committed on a real database. */
+  readonly committed: (by: SimulatedProcess, messageId: string, statements: readonly string[]) => void
   /** Dice that fall the same in every run. */
   readonly random: () => number
   say(who: string, text: string): void

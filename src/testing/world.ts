@@ -23,6 +23,8 @@ export interface Kit<E extends Effects> {
   /** `A`, after a crash `A′`. */
   readonly name: string
   readonly group: string
+  /** Another number in every run: for names on real servers that no two runs may share. */
+  readonly run: number
   readonly store: TransactionalIdempotencyStore
   readonly clock: Clock
   readonly deadLetters: Publisher
@@ -79,6 +81,7 @@ const restartAfterMs = 5_000
 // The test runner's own timers, and unhandled rejections, need a turn of the event loop now and then.
 const breatheEveryMs = 50
 let breathedMs = 0
+let runs = 0
 
 /** Runs one schedule from the beginning to where nothing is left to do. */
 export async function runSchedule<E extends Effects>(
@@ -100,7 +103,8 @@ async function runConsumers<E extends Effects>(
   { record = false }: RunOptions,
 ): Promise<Run> {
   const { size, groups, invariants } = scenario
-  const sim = simulation({ chooser, record, maxSteps: 2_000 + 400 * size.messages, strike })
+  const number = runs++
+  const sim = simulation({ chooser, record, maxSteps: 2_000 + 400 * size.messages, strike, onCommit: committedReally })
   const groupOf = new Map<SimulatedProcess, string>()
   const poisoned = new Set<string>()
   const answers = new Map<string, unknown>()
@@ -149,6 +153,14 @@ async function runConsumers<E extends Effects>(
       note({ kind: 'effect', by: who, group, messageId, what })
     }
     for (const messageId of messageIds) note({ kind: 'completed', by: who, group, messageId })
+  }
+
+  function committedReally(by: SimulatedProcess, messageId: string, texts: readonly string[]): void {
+    committed(
+      texts.map((text) => ({ by, messageId, text })),
+      new Set([messageId]),
+      by,
+    )
   }
 
   /** Faults that strike more than one call. */
@@ -276,6 +288,7 @@ async function runConsumers<E extends Effects>(
     const kit: Kit<E> = {
       name: who,
       group,
+      run: number,
       clock,
       pool,
       store: database.storeFor(process),
@@ -355,6 +368,7 @@ async function runConsumers<E extends Effects>(
     }
 
   await sim.run()
+  for (const { resources } of groupOf.keys()) for (const tearDown of resources) tearDown()
   for (const { name, atEnd } of invariants) {
     const wrong = sim.violation === undefined ? atEnd?.(book) : undefined
     if (wrong !== undefined) sim.violate(name, wrong)

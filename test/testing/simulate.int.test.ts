@@ -1,0 +1,72 @@
+import type { Pool } from 'pg'
+import { expect, it } from 'vitest'
+import { idempotency, pipeline } from 'holdfast'
+import { migrate, postgresIdempotencyStore, transaction } from 'holdfast/postgres'
+import { explore, ResilienceError, simulate, type Fault } from 'holdfast/testing'
+import { describeWith } from '../support/services.ts'
+import { createTestPool } from '../support/test-pool.ts'
+
+const faults: readonly Fault[] = ['duplicate', 'crash', 'lose-reply', 'fail', 'rebalance']
+const small = { messages: 2, keys: 1, partitions: 1, faults }
+
+describeWith(['postgres'], 'simulate(pool)', () => {
+  it('finds the select-then-insert that charges twice on a real database', { timeout: 120_000 }, async () => {
+    const { pool, schema, dispose } = await createTestPool({ max: 10 })
+    await pool.query(`create table ${schema}.done (run int, id text)`)
+    const real = simulate(pool)
+    const error: unknown = await explore({
+      ...small,
+      seeds: 300,
+      faults: ['duplicate', 'rebalance', 'outlive'],
+      effects: { charge: (_id: string) => {} },
+      invariants: ['once'],
+      pipeline: ({ run, effects, handler }) =>
+        pipeline('naive').handle(
+          handler(async ({ message: { id } }) => {
+            const found = await real.query(`select 1 from ${schema}.done where run = $1 and id = $2`, [run, id])
+            if (found.rowCount !== 0) return
+            await effects.charge(id)
+            await real.query(`insert into ${schema}.done values ($1, $2)`, [run, id])
+          }),
+        ),
+    }).catch((thrown: unknown) => thrown)
+    await dispose()
+    expect(error).toBeInstanceOf(ResilienceError)
+    expect(error).toMatchObject({ invariant: 'once' })
+  })
+
+  it(
+    'passes our stack, with the effects in the transaction that completes the claim',
+    { timeout: 120_000 },
+    async () => {
+      const { pool, schema, dispose } = await createTestPool({ max: 10 })
+      await migrate(pool, { schema })
+      await pool.query(`create table ${schema}.orders (run int, id text)`)
+      const real: Pool = simulate(pool)
+      const { schedules } = await explore({
+        ...small,
+        seeds: 60,
+        // Crashes leave leases that only real time ends.
+        faults: ['duplicate', 'lose-reply', 'fail', 'rebalance'],
+        invariants: ['once', 'acked-settled', 'key-order', 'no-start-after-abort'],
+        pipeline: ({ run, clock, handler }) =>
+          pipeline(`orders-${run}`)
+            // Made for each process: what it keeps in memory must not outlive a crash.
+            // Real time has to end a lease whose claim's answer was lost.
+            .use(idempotency({ store: postgresIdempotencyStore(real, { schema }), clock, leaseMs: 200 }))
+            .use(transaction(real))
+            .handle(
+              handler(async ({ message, tx }) => {
+                await tx.query(`insert into ${schema}.orders values ($1, $2)`, [run, message.id])
+              }),
+            ),
+      })
+      const { rows } = await pool.query(`select run, id from ${schema}.orders group by run, id having count(*) > 1`)
+      const { rowCount } = await pool.query(`select from ${schema}.orders`)
+      await dispose()
+      expect(schedules).toBe(61)
+      expect(rows).toEqual([])
+      expect(rowCount).toBeGreaterThan(60)
+    },
+  )
+})
