@@ -1,19 +1,23 @@
 // The outbox beside the plainest things that could be there instead, in turns, as ratios.
-//   node scripts/measure/outbox.ts [drain] [writers] [latency] [backlog=1000000]
+//   node scripts/measure/outbox.ts [drain] [writers] [latency] [kafka] [backlog=1000000]
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import kafkajs from 'kafkajs'
 import pg from 'pg'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import type { Publisher } from '../../src/publisher.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { kafkajsPublisher } from '../../src/transports/kafkajs/publisher.ts'
 import { toolsDir } from '../../test/outbox/standby.ts'
 import { privatePostgres } from '../../test/support/private-servers.ts'
+import { up } from '../services/manager.ts'
+import { serviceNamed } from '../services/table.ts'
 
 const asked = process.argv.slice(2)
 const wants = (name: string): boolean => asked.length === 0 || asked.some((arg) => arg.split('=')[0] === name)
@@ -27,25 +31,26 @@ const median = (values: readonly number[]): number => [...values].sort((a, b) =>
 const show = (what: string, value: string): void => console.log(`  ${what.padEnd(58)} ${value}`)
 
 /** Runs a relay until so many messages were published; resolves to the seconds that took. */
-async function drained(messages: number, options: { readonly batchRows?: number } = {}): Promise<number> {
+async function drained(messages: number, wire?: Publisher): Promise<number> {
   let left = messages
   const stop = new AbortController()
   const publisher: Publisher = {
-    publish: (rows) => {
+    async publish(rows, options) {
+      await wire?.publish(rows, options)
       left -= rows.length
       if (left <= 0) stop.abort()
-      return Promise.resolve()
     },
   }
+  const large = wire === undefined ? { batchRows: 1000, batchBytes: 4_000_000 } : {}
   const startedMs = performance.now()
-  await outboxRelay({ store, publisher, batchRows: 1000, batchBytes: 4_000_000, ...options }).run(stop.signal)
+  await outboxRelay({ store, publisher, ...large }).run(stop.signal)
   return (performance.now() - startedMs) / 1000
 }
 
 const fill = (rows: number, bytes: number): Promise<unknown> =>
   pool.query(
     `insert into ${schema}.outbox (topic, key, type, message_id, payload)
-     select 'orders', 'k' || n % 1000, 't', n::text, decode(repeat('00', $2::int), 'hex') from generate_series(1, $1::int) n`,
+     select 'holdfast-measure', 'k' || n % 1000, 't', n::text, decode(repeat('00', $2::int), 'hex') from generate_series(1, $1::int) n`,
     [rows, bytes],
   )
 
@@ -190,6 +195,44 @@ async function latency(): Promise<void> {
   )
 }
 
+async function toKafka(): Promise<void> {
+  const { url } = await up(serviceNamed('kafka'), (line) => console.error(line))
+  const client = new kafkajs.Kafka({ brokers: url.split(','), logLevel: kafkajs.logLevel.NOTHING })
+  const admin = client.admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic: 'holdfast-measure', numPartitions: 6 }] })
+  const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 })
+  await producer.connect()
+  const rows = 50_000
+  const value = Buffer.alloc(1000)
+  const ours: number[] = []
+  const raw: number[] = []
+  for (let round = 0; round < 3; round++) {
+    const startedMs = performance.now()
+    for (let from = 0; from < rows; from += 500)
+      await producer.send({
+        topic: 'holdfast-measure',
+        messages: Array.from({ length: 500 }, (_, n) => ({
+          key: `k${(from + n) % 1000}`,
+          value,
+          headers: { 'message-id': String(from + n), 'message-type': 't', 'message-time': '0', 'outbox-id': 'a/1/1' },
+        })),
+      })
+    raw.push(rows / ((performance.now() - startedMs) / 1000))
+    await empty()
+    await fill(rows, 1000)
+    ours.push(rows / (await drained(rows, kafkajsPublisher(producer))))
+  }
+  await producer.disconnect()
+  await admin.deleteTopics({ topics: ['holdfast-measure'] })
+  await admin.disconnect()
+  show('a raw kafkajs producer, 500 at a time', `${Math.round(median(raw))} messages/s`)
+  show(
+    'the outbox to Kafka',
+    `${Math.round(median(ours))} messages/s, ratio ${(median(ours) / median(raw)).toFixed(2)}`,
+  )
+}
+
 async function backlog(rows: number): Promise<void> {
   await empty()
   for (let left = rows; left > 0; left -= 500_000) await fill(Math.min(left, 500_000), 100)
@@ -209,6 +252,7 @@ try {
   if (wants('drain')) await drain()
   if (wants('writers')) await writers()
   if (wants('latency')) await latency()
+  if (wants('kafka')) await toKafka()
   for (const arg of asked.filter((each) => each.startsWith('backlog')))
     await backlog(Number(arg.split('=')[1] ?? 1_000_000))
 } finally {
