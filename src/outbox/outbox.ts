@@ -131,7 +131,11 @@ function requirePlain(message: Outgoing, name: string, value: unknown): void {
 }
 
 function sizeOf({ body, headers, key }: OutboxEntry): number {
-  return (body?.byteLength ?? 0) + (headers === null ? 0 : Buffer.byteLength(headers)) + (key === null ? 0 : Buffer.byteLength(key))
+  return (
+    (body?.byteLength ?? 0) +
+    (headers === null ? 0 : Buffer.byteLength(headers)) +
+    (key === null ? 0 : Buffer.byteLength(key))
+  )
 }
 
 /** Middleware passes on what it does not know, as long as it copies messages with a spread. */
