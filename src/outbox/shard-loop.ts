@@ -177,6 +177,9 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
       gone.abort(error)
       if (error === lost) return { change: 'lost' }
       return { change: 'failed', error }
+    } finally {
+      // Takes the listener off the signal of the relay, which outlives its shards.
+      gone.abort()
     }
   }
 
