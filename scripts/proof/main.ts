@@ -94,9 +94,9 @@ function pageOf(all: readonly Row[]): string {
 }
 
 function realRow({ name, code, seconds, counts }: Row): string {
-  const injected = INJECTED.filter((fault) => (counts.get(fault) ?? 0) > 0).map(
-    (fault) => `${counts.get(fault)} ${fault}`,
-  )
+  const injected = Object.entries(INJECTED)
+    .filter(([fault]) => (counts.get(fault) ?? 0) > 0)
+    .map(([fault, what]) => `${counts.get(fault)} × ${what}`)
   const first = (...names: string[]) => names.map((one) => counts.get(one)).find((count) => count !== undefined) ?? '–'
   const doubled = counts.has('doubled') ? first('doubled') : `${first('duplicates')} repeats`
   const cells = [name, injected.join(', '), first('produced', 'committed'), first('lost'), doubled, first('outOfOrder')]
