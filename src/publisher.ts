@@ -6,7 +6,7 @@ import { headersFrom, type Bytes, type Message } from './message.ts'
  * Sends messages. Resolves only when every one of them is confirmed.
  * Rejects with a `PublishError` that names those that were not (the others were), or with anything else for an outage:
  * then nothing is known, and all are to be sent again with the same ids.
- * Messages of one key arrive in the order of the list; where one of them fails, those of its key behind it fail with it.
+ * Messages of one key arrive in the order of the list, those that were refused for good left out.
  */
 export interface Publisher<Body = Bytes> {
   publish(messages: readonly Outgoing<Body>[], options?: PublishOptions): Promise<void>
