@@ -81,7 +81,13 @@ export class PublishError extends HoldfastError {
 }
 
 /** Why a message was given up. */
-export type FailureReason = 'permanent' | 'attempts' | 'undecodable' | 'conflict' | 'crashed' | 'unhandled'
+export type FailureReason = (typeof failureReasons)[number]
+export const failureReasons = ['permanent', 'attempts', 'undecodable', 'conflict', 'crashed', 'unhandled'] as const
+
+/** What was written down may have been written by anybody. */
+export function isFailureReason(value: unknown): value is FailureReason {
+  return failureReasons.some((reason) => reason === value)
+}
 
 /** What is kept of an error: in the claim's record and in the dead letter. Text is cut to 1 KB; there is no stack. */
 export interface Failure {

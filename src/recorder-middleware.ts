@@ -1,5 +1,5 @@
 import { staged, type Middleware, type Origin, type Outcome } from './delivery.ts'
-import { isRetryLater, type FailureReason } from './errors.ts'
+import { failureReasons, isRetryLater } from './errors.ts'
 import type { Counted } from './recorder-events.ts'
 import type { Distribution, Family, Series } from './series.ts'
 
@@ -10,14 +10,6 @@ interface MiddlewareOptions {
   readonly began: (pipeline: string) => void
 }
 
-const failureReasons: readonly FailureReason[] = [
-  'permanent',
-  'attempts',
-  'undecodable',
-  'conflict',
-  'crashed',
-  'unhandled',
-]
 // Above 10,000 a second, where reading the clock twice would cost more than everything else here together.
 const fastMs = 0.1
 

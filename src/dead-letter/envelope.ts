@@ -1,5 +1,5 @@
 import type { Delivery, Origin } from '../delivery.ts'
-import type { Failure, FailureReason } from '../errors.ts'
+import { isFailureReason, type Failure, type FailureReason } from '../errors.ts'
 import { firstHeader, headersFrom, withHeaders, type Bytes, type Headers, type Message } from '../message.ts'
 
 /** What a dead letter says about itself, beside the untouched message. */
@@ -104,7 +104,7 @@ export function readDeadLetter(message: Message<Bytes>): DeadLetter | undefined 
     return typeof value === 'string' ? value : null
   }
   const reason = text(names.reason)
-  if (reason === null || !isReason(reason)) return undefined
+  if (reason === null || !isFailureReason(reason)) return undefined
   return {
     message: { ...message, headers: withoutOurs(message.headers) },
     metadata: {
@@ -134,19 +134,6 @@ function withoutOurs(headers: Headers): Headers {
     if (value !== undefined && !name.startsWith(prefix)) others.push([name, value])
   }
   return Object.keys(headers).length === others.length ? headers : headersFrom(others)
-}
-
-const reasons: Readonly<Record<FailureReason, true>> = {
-  permanent: true,
-  attempts: true,
-  undecodable: true,
-  conflict: true,
-  crashed: true,
-  unhandled: true,
-}
-
-function isReason(text: string): text is FailureReason {
-  return Object.hasOwn(reasons, text)
 }
 
 /** A count from a header, which anybody may have written. */

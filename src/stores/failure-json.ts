@@ -1,4 +1,4 @@
-import type { Failure, FailureReason } from '../errors.ts'
+import { isFailureReason, type Failure } from '../errors.ts'
 
 /** As text that every store can keep: PostgreSQL's JSON knows neither NUL nor half a surrogate pair. */
 export function failureToJson({ errorName, errorMessage, ...rest }: Failure): string {
@@ -11,9 +11,9 @@ export function failureFromJson(text: string | null): Failure {
   const kept = parsed(text)
   const read = (name: string): unknown =>
     typeof kept === 'object' && kept !== null ? Reflect.get(kept, name) : undefined
-  const attempts = read('attempts')
+  const [reason, attempts] = [read('reason'), read('attempts')]
   return {
-    reason: reasons.find((reason) => reason === read('reason')) ?? 'unhandled',
+    reason: isFailureReason(reason) ? reason : 'unhandled',
     errorName: asText(read('errorName')),
     errorMessage: asText(read('errorMessage')),
     attempts: typeof attempts === 'number' ? attempts : 0,
@@ -31,14 +31,3 @@ function parsed(text: string | null): unknown {
     return undefined
   }
 }
-
-// A record, so that the compiler notices a reason that is missing here.
-const known: Readonly<Record<FailureReason, true>> = {
-  permanent: true,
-  attempts: true,
-  undecodable: true,
-  conflict: true,
-  crashed: true,
-  unhandled: true,
-}
-const reasons = Object.keys(known) as readonly FailureReason[]

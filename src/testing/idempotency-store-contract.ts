@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Failure } from '../errors.ts'
 import type { ClaimRequest, ClaimResult, HeldClaim, IdempotencyStore } from '../idempotency/store.ts'
+import { contractOf, type ContractCase } from './contract.ts'
 
 /** One store to be tested, empty. */
 export interface IdempotencyStoreHarness {
@@ -8,12 +9,6 @@ export interface IdempotencyStoreHarness {
   /** Lets that much time pass for the store: a fake clock moves, a real server is waited for. */
   readonly advance: (ms: number) => Promise<void>
   readonly dispose?: () => Promise<void>
-}
-
-/** One case of a contract: `run` rejects where the promise is broken. */
-export interface ContractCase {
-  readonly name: string
-  readonly run: () => Promise<void>
 }
 
 /**
@@ -24,17 +19,7 @@ export interface ContractCase {
 export function idempotencyStoreContract(
   create: () => Promise<IdempotencyStoreHarness> | IdempotencyStoreHarness,
 ): readonly ContractCase[] {
-  return Object.entries(cases).map(([name, check]) => ({
-    name,
-    async run() {
-      const harness = await create()
-      try {
-        await check(harness)
-      } finally {
-        await harness.dispose?.()
-      }
-    },
-  }))
+  return contractOf(create, cases)
 }
 
 const longMs = 60_000

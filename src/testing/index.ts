@@ -1,9 +1,6 @@
+export { type ContractCase } from './contract.ts'
 export { fakeClock, type FakeClock, type FakeClockOptions } from './fake-clock.ts'
-export {
-  idempotencyStoreContract,
-  type ContractCase,
-  type IdempotencyStoreHarness,
-} from './idempotency-store-contract.ts'
+export { idempotencyStoreContract, type IdempotencyStoreHarness } from './idempotency-store-contract.ts'
 export {
   outboxStoreContract,
   type OutboxStoreHarness,

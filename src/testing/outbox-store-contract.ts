@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { headersFrom, outboxIdHeader, type Headers } from '../message.ts'
 import type { OutboxLease, OutboxRow, OutboxStore } from '../outbox/store.ts'
-import type { ContractCase } from './idempotency-store-contract.ts'
+import { contractOf, type ContractCase } from './contract.ts'
 
 /** One outbox to be tested, empty, and a way to write to it. */
 export interface OutboxStoreHarness {
@@ -36,17 +36,7 @@ export interface OutboxTestMessage {
 export function outboxStoreContract(
   create: () => Promise<OutboxStoreHarness> | OutboxStoreHarness,
 ): readonly ContractCase[] {
-  return Object.entries(cases).map(([name, check]) => ({
-    name,
-    async run() {
-      const harness = await create()
-      try {
-        await check(harness)
-      } finally {
-        await harness.dispose?.()
-      }
-    },
-  }))
+  return contractOf(create, cases)
 }
 
 const longMs = 60_000

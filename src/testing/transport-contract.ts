@@ -1,6 +1,6 @@
 import { pipeline } from '../pipeline.ts'
 import { outgoing } from '../publisher.ts'
-import type { ContractCase } from './idempotency-store-contract.ts'
+import type { ContractCase } from './contract.ts'
 import { transportCases, type Bench, type Running } from './transport-cases.ts'
 import type { TestTransport, TransportUnderTest } from './transport-under-test.ts'
 
