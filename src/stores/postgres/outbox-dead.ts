@@ -2,8 +2,8 @@ import type { Bytes, Headers } from '../../message.ts'
 import { requireCount } from '../../options.ts'
 import { headersFromJson } from '../../outbox/headers-json.ts'
 import { quotedSchema } from './identifiers.ts'
-import { explained } from './outbox-errors.ts'
-import type { Queryable, QueryAnswer } from './queryable.ts'
+import { explaining } from './outbox-errors.ts'
+import type { Queryable } from './queryable.ts'
 import { field, numberField, textField } from './rows.ts'
 
 /** What the broker refused for good. */
@@ -45,13 +45,7 @@ from ${quoted}.outbox_dead where id > $1::bigint order by id limit $2`
 insert into ${quoted}.outbox (${columns}) select ${columns} from gone order by id`
   const removed = `delete from ${quoted}.outbox_dead where id = any($1::bigint[])`
 
-  async function run(text: string, values: unknown[]): Promise<QueryAnswer> {
-    try {
-      return await pool.query(text, values)
-    } catch (error) {
-      throw explained(error, schema)
-    }
-  }
+  const run = explaining(pool, schema)
 
   return {
     async list({ after = '-1', limit = 100 } = {}) {

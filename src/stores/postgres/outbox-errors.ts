@@ -1,4 +1,5 @@
 import { HoldfastError } from '../../errors.ts'
+import type { Queryable, QueryAnswer } from './queryable.ts'
 
 /** Says what a database error means for the outbox, and what to do; other errors stay as they are. */
 export function explained(error: unknown, schema: string): unknown {
@@ -20,6 +21,17 @@ export function explained(error: unknown, schema: string): unknown {
         : error
     default:
       return error
+  }
+}
+
+/** Runs statements on a pool; what goes wrong names the fix. */
+export function explaining(pool: Queryable, schema: string): (text: string, values: unknown[]) => Promise<QueryAnswer> {
+  return async function run(text, values) {
+    try {
+      return await pool.query(text, values)
+    } catch (error) {
+      throw explained(error, schema)
+    }
   }
 }
 

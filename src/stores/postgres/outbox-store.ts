@@ -3,11 +3,11 @@ import { requireMs } from '../../options.ts'
 import type { OutboxStore } from '../../outbox/store.ts'
 import { quotedSchema } from './identifiers.ts'
 import { checkOutbox, shardsChanged } from './outbox-check.ts'
-import { explained } from './outbox-errors.ts'
+import { explaining } from './outbox-errors.ts'
 import { postgresOutboxLease } from './outbox-lease.ts'
 import { rotateOutbox } from './outbox-rotation.ts'
 import { outboxStatements } from './outbox-statements.ts'
-import type { PoolClientSlice, PoolSlice, Queryable, QueryAnswer } from './queryable.ts'
+import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
 import { field, numberField, textField } from './rows.ts'
 
 export interface PostgresOutboxStoreOptions {
@@ -44,13 +44,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
   const quoted = quotedSchema('postgresOutboxStore', schema)
   const statements = outboxStatements(quoted)
 
-  async function run(text: string, values: unknown[]): Promise<QueryAnswer> {
-    try {
-      return await pool.query(text, values)
-    } catch (error) {
-      throw explained(error, schema)
-    }
-  }
+  const run = explaining(pool, schema)
 
   return {
     name: 'postgresql',
