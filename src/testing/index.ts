@@ -7,6 +7,7 @@ export {
   type OutboxTestMessage,
   type OutboxTestTransaction,
 } from './outbox-store-contract.ts'
+export { publisherContract, type Outage, type PublisherHarness } from './publisher-contract.ts'
 export { transportContract } from './transport-contract.ts'
 export type {
   TestConsumer,

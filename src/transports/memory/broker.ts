@@ -3,7 +3,7 @@ import { systemClock, type Clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
 import { badOption, requireCount, requireMs } from '../../options.ts'
 import { bytesOfKey } from '../../message.ts'
-import type { Outgoing, Publisher } from '../../publisher.ts'
+import type { Outgoing, Publisher, PublishOptions } from '../../publisher.ts'
 import { group, type Group } from './group.ts'
 import { partitionLog, type PartitionLog } from './log.ts'
 import { seeded } from './random.ts'
@@ -107,7 +107,8 @@ export function memoryBroker({
     for (const reader of log.readers) reader()
   }
 
-  async function publish(messages: readonly Outgoing[]): Promise<void> {
+  async function publish(messages: readonly Outgoing[], { signal }: PublishOptions = {}): Promise<void> {
+    signal?.throwIfAborted()
     if (refusals > 0 && random() < refusals) throw new HoldfastError('unavailable', 'memory: publishing was refused')
     for (const message of messages) {
       append(message)

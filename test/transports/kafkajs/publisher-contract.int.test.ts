@@ -1,0 +1,70 @@
+import { connect } from 'node:net'
+import { it } from 'vitest'
+import { kafkajsPublisher } from 'holdfast/kafkajs'
+import { pipeline, type Bytes, type Message } from 'holdfast'
+import { publisherContract, type PublisherHarness } from 'holdfast/testing'
+import { faultProxy } from '../../support/fault-proxy.ts'
+import { describeWith, kafkaBrokers, uniqueName } from '../../support/services.ts'
+import { eachMessage } from '../../../src/transports/kafkajs/index.ts'
+import { testKafka, until, type TestKafka } from './support.ts'
+
+describeWith(['kafka'], 'kafkajsPublisher on real Kafka', () => {
+  for (const { name, run } of publisherContract(create)) it(name, { timeout: 90_000 }, run)
+})
+
+const givesUpMs = 3_000
+const maxBytes = 50_000
+
+async function create(): Promise<PublisherHarness> {
+  const [broker = ''] = kafkaBrokers()
+  const test = await testKafka()
+  const proxy = await faultProxy(broker)
+  // The broker names its own address: every connection is led through the proxy all the same.
+  const troubled = await testKafka({
+    socketFactory: ({ onConnect }) => connect({ host: '127.0.0.1', port: proxy.port }, onConnect),
+    retry: { initialRetryTime: 50, retries: 2 },
+  })
+  const producer = troubled.kafka.producer({ idempotent: true, allowAutoTopicCreation: false })
+  await producer.connect()
+  return {
+    publisher: kafkajsPublisher(producer, { timeoutMs: givesUpMs }),
+    createDestination: () => test.topic(3, { 'max.message.bytes': `${maxBytes}` }),
+    arrived: (topic) => everythingIn(test, topic),
+    refused: (destination) => ({ destination, body: Buffer.alloc(2 * maxBytes) }),
+    outages: {
+      'connections are refused': { begin: () => proxy.refuse(), end: () => proxy.restore() },
+      'answers are lost': {
+        begin: () => proxy.dropReplies(),
+        end() {
+          proxy.restore()
+          // What waits for a lost answer waits for ever.
+          proxy.cut()
+        },
+      },
+    },
+    givesUpMs,
+    async dispose() {
+      proxy.restore()
+      await producer.disconnect()
+      await troubled.dispose()
+      await test.dispose()
+      await proxy.dispose()
+    },
+  }
+}
+
+/** Up to where the partitions end now. */
+async function everythingIn(test: TestKafka, topic: string): Promise<readonly Message<Bytes>[]> {
+  const ends = new Map(
+    (await test.admin.fetchTopicOffsets(topic)).map(({ partition, high }) => [partition, Number(high)]),
+  )
+  const total = [...ends.values()].reduce((sum, end) => sum + end, 0)
+  const seen: Message<Bytes>[] = []
+  if (total === 0) return seen
+  const consumer = await test.consumer(topic, uniqueName('group'))
+  const all = pipeline('read').handle(({ message }) => void seen.push(message))
+  await consumer.run({ eachMessage: eachMessage(all) })
+  await until(`${total} messages`, () => seen.length >= total)
+  await consumer.stop()
+  return seen.slice(0, total)
+}
