@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { spawnChild } from './support/child.ts'
+import { spawnChild } from '../scripts/chaos/support/child.ts'
 import { findCycle, importsOf, reachable, sourceFiles, type Import } from './support/imports.ts'
 
 const SRC = join(import.meta.dirname, '../src')

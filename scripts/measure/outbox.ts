@@ -15,7 +15,7 @@ import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
 import { kafkajsPublisher } from '../../src/transports/kafkajs/publisher.ts'
 import { toolsDir } from '../../test/outbox/standby.ts'
-import { privatePostgres } from '../../test/support/private-servers.ts'
+import { privatePostgres } from '../chaos/support/private-servers.ts'
 import { up } from '../services/manager.ts'
 import { serviceNamed } from '../services/table.ts'
 

@@ -14,7 +14,7 @@ import { metrics, processMetrics } from 'holdfast/metrics'
 import { prometheusProgram } from '../../scripts/services/prometheus.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
 import { emitter, type EventName, type Events } from '../../src/events.ts'
-import { privatePrometheus, type PrivateServer } from '../support/private-servers.ts'
+import { privatePrometheus, type PrivateServer } from '../../scripts/chaos/support/private-servers.ts'
 import { alerts, alertsFile, alertTestsFile, panelQueries } from './shipped.ts'
 
 const execute = promisify(execFile)

@@ -223,7 +223,7 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
 
   it('publishes across restarts of the server, soft and hard', { timeout: 180_000 }, async () => {
     const name = uniqueName('restart')
-    const { privatePostgres } = await import('../support/private-servers.ts')
+    const { privatePostgres } = await import('../../scripts/chaos/support/private-servers.ts')
     const own = await privatePostgres()
     const pool = poolOf(own.url)
     await migrate(pool, { schema })

@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { describe, inject } from 'vitest'
+
+export { uniqueName } from '../../scripts/chaos/support/unique-name.ts'
 
 /** A service that runs, and its further addresses by what they are for. */
 export interface ServiceAddress {
@@ -35,11 +36,6 @@ export function describeWith(names: readonly string[], title: string, body: () =
   const missing = names.filter((name) => provided()[name] === undefined)
   if (missing.length === 0) describe(title, body)
   else describe.skip(`${title} (skipped: without ${missing.join(' and ')})`, body)
-}
-
-/** A name that no other test uses; fits topics, groups, key prefixes and SQL identifiers. */
-export function uniqueName(prefix: string): string {
-  return `${prefix}_${randomBytes(6).toString('hex')}`
 }
 
 /** Nothing is provided to a run that did not ask for servers. */

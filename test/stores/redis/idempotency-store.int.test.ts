@@ -7,8 +7,8 @@ import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../../src/ide
 import { pipeline } from '../../../src/index.ts'
 import { redisIdempotencyStore, type RedisIdempotencyStoreOptions } from '../../../src/stores/redis/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
-import { faultProxy, through } from '../../support/fault-proxy.ts'
-import { privateRedis, type PrivateServer } from '../../support/private-servers.ts'
+import { faultProxy, through } from '../../../scripts/chaos/support/fault-proxy.ts'
+import { privateRedis, type PrivateServer } from '../../../scripts/chaos/support/private-servers.ts'
 import { describeWith, redisUrl, uniqueName } from '../../support/services.ts'
 
 // What the tests leave on a shared server goes by itself.

@@ -1,14 +1,14 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startKafka, type KafkaOptions } from '../../scripts/services/kafka.ts'
-import { servicesDir } from '../../scripts/services/paths.ts'
-import { freePorts } from '../../scripts/services/ports.ts'
-import { postgresHome, startPostgres, type PostgresOptions } from '../../scripts/services/postgres.ts'
-import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/services/processes.ts'
-import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
-import { startRedis, type RedisOptions } from '../../scripts/services/redis.ts'
-import type { Place, Started } from '../../scripts/services/service.ts'
-import { uniqueName } from './services.ts'
+import { startKafka, type KafkaOptions } from '../../services/kafka.ts'
+import { servicesDir } from '../../services/paths.ts'
+import { freePorts } from '../../services/ports.ts'
+import { postgresHome, startPostgres, type PostgresOptions } from '../../services/postgres.ts'
+import { gone, isAlive, signal, stop, type ProcessId } from '../../services/processes.ts'
+import { startPrometheus, type PrometheusOptions } from '../../services/prometheus.ts'
+import { startRedis, type RedisOptions } from '../../services/redis.ts'
+import type { Place, Started } from '../../services/service.ts'
+import { uniqueName } from './unique-name.ts'
 
 /** A server of one test's own, to be stopped, killed and started again; its address and its data stay. */
 export interface PrivateServer {
@@ -21,7 +21,7 @@ export interface PrivateServer {
   /** Shuts it down in good order. */
   stop(): Promise<void>
   start(): Promise<void>
-  /** Signals every process of the server; after `SIGKILL` and `SIGTERM` it waits until they are gone. */
+  /** Signals every process of the server; after one that ends them it waits until they are gone. */
   kill(name: NodeJS.Signals): Promise<void>
   /** Stops it and removes its data. */
   dispose(): Promise<void>
@@ -35,6 +35,8 @@ interface Ownership {
 }
 
 const PRIVATE = join(servicesDir, 'private')
+
+const ends: ReadonlySet<NodeJS.Signals> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGQUIT'])
 
 export function privatePostgres(options: Only<PostgresOptions> = {}): Promise<PrivateServer> {
   return privateServer('postgres', 1, 'SIGINT', (place) => startPostgres({ ...place, ...options }))
@@ -96,7 +98,7 @@ async function privateServer(
     },
     kill: async (name) => {
       for (const id of current.processes) signal(id, name, 'group')
-      if (name !== 'SIGKILL' && name !== 'SIGTERM') return
+      if (!ends.has(name)) return
       await Promise.all(current.processes.map((id) => gone(id, 15_000)))
     },
     dispose: async () => {

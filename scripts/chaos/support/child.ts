@@ -30,7 +30,7 @@ const WITHIN_MS = 30_000
 
 /** Runs a TypeScript file, given from the project's folder, under the Node that runs us. */
 export function spawnChild(file: string, { args = [], env = {}, echo = false }: ChildOptions = {}): Child {
-  const path = join(import.meta.dirname, '../..', file)
+  const path = join(import.meta.dirname, '../../..', file)
   const flags = ['--disable-warning=TimeoutNegativeWarning', '--disable-warning=ExperimentalWarning']
   const child = spawn(process.execPath, [...flags, path, ...args], {
     env: { ...process.env, ...env },
