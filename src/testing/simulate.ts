@@ -16,6 +16,7 @@ export function simulate<Client extends object>(client: Client): Client {
         const scope = scopes.getStore()
         const callsBack = args.some((arg) => typeof arg === 'function')
         if (scope === undefined || callsBack) return Reflect.apply(member, target, args)
+        if (collectors.has(name)) return collecting(scope, Reflect.apply(member, target, args))
         const call = async (): Promise<unknown> => (await Reflect.apply(member, target, args)) as unknown
         if (name === 'connect' && 'query' in target) return lend(scope, call)
         return really(scope, labelOf(name, args, scope), call)
@@ -36,6 +37,26 @@ const untouched = new Set([
   'duplicate',
   'then',
 ])
+
+// They collect commands at once; what travels is `exec()`.
+const collectors = new Set(['multi', 'pipeline'])
+
+function collecting(scope: Scope, chain: unknown): unknown {
+  if (typeof chain !== 'object' || chain === null) return chain
+  const proxy: object = new Proxy(chain, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name)
+      if (typeof member !== 'function') return member
+      return (...args: unknown[]): unknown => {
+        const call = (): unknown => Reflect.apply(member, target, args)
+        if (name === 'exec') return really(scope, labelOf(name, args, scope), async () => call())
+        const answer = call()
+        return answer === target ? proxy : answer
+      }
+    },
+  })
+  return proxy
+}
 
 function really<T>({ simulation, process }: Scope, name: string, call: () => Promise<T>): Promise<T> {
   return simulation.op(process, name, call, { real: true })

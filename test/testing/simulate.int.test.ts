@@ -2,7 +2,7 @@ import type { Pool } from 'pg'
 import { expect, it } from 'vitest'
 import { idempotency, pipeline } from 'holdfast'
 import { migrate, postgresIdempotencyStore, transaction } from 'holdfast/postgres'
-import { explore, ResilienceError, simulate, type Fault } from 'holdfast/testing'
+import { explore, ResilienceError, simulate, type ExploreOptions, type Fault } from 'holdfast/testing'
 import { describeWith } from '../support/services.ts'
 import { createTestPool } from '../support/test-pool.ts'
 
@@ -14,9 +14,8 @@ describeWith(['postgres'], 'simulate(pool)', () => {
     const { pool, schema, dispose } = await createTestPool({ max: 10 })
     await pool.query(`create table ${schema}.done (run int, id text)`)
     const real = simulate(pool)
-    const error: unknown = await explore({
+    const naive: ExploreOptions<{ charge(id: string): void }> = {
       ...small,
-      seeds: 300,
       faults: ['duplicate', 'rebalance', 'outlive'],
       effects: { charge: (_id: string) => {} },
       invariants: ['once'],
@@ -29,10 +28,15 @@ describeWith(['postgres'], 'simulate(pool)', () => {
             await real.query(`insert into ${schema}.done values ($1, $2)`, [run, id])
           }),
         ),
-    }).catch((thrown: unknown) => thrown)
-    await dispose()
+    }
+    const error: unknown = await explore({ ...naive, seeds: 300 }).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(ResilienceError)
     expect(error).toMatchObject({ invariant: 'once' })
+    const replay = error instanceof ResilienceError ? error.replay : ''
+    const again = new Set<string>()
+    for (let i = 0; i < 15; i++) await explore({ ...naive, replay }).catch((thrown: Error) => again.add(thrown.message))
+    await dispose()
+    expect(again.size).toBe(1)
   })
 
   it(
