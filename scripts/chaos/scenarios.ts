@@ -1,5 +1,8 @@
+import { brokerDown } from './reliability/broker-down.ts'
 import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
+import { lateCompletion } from './reliability/late-completion.ts'
 import { outbox } from './reliability/outbox.ts'
+import { rebalanceStorm } from './reliability/rebalance-storm.ts'
 import { simulated } from './reliability/simulated.ts'
 import type { Scenario } from './scenario.ts'
 
@@ -8,7 +11,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
   { title: 'Claims and transactions in PostgreSQL', scenarios: [] },
   { title: 'Claims in Redis', scenarios: [] },
   { title: 'Outbox', scenarios: [outbox] },
-  { title: 'Kafka', scenarios: [kafkaCrashes, kafkaOrdered] },
+  { title: 'Kafka', scenarios: [kafkaCrashes, kafkaOrdered, brokerDown, rebalanceStorm, lateCompletion] },
   { title: 'Pipeline', scenarios: [] },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]

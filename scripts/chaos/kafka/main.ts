@@ -12,6 +12,7 @@ import { faults, type Crew } from './faults.ts'
 import { effectsSoFar, ledgerOf, prepare } from './ledger.ts'
 import { startMember, type Member, type MemberSettings } from './member.ts'
 import { watchCommits } from './commits.ts'
+import { createTopic, numbered } from './topics.ts'
 
 const USAGE = `Usage: npm run chaos:kafka -- [--ordered] [--messages n] [--keys n] [--seed n] [--minutes n] [--break name]
 
@@ -101,7 +102,7 @@ let produced = 0
 let failed = true
 try {
   await prepare(pool, name)
-  await createTopic()
+  await createRunTopic()
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   await producer.connect()
   await produce(producer)
@@ -168,24 +169,17 @@ try {
 }
 process.exit(failed ? 1 : 0)
 
-async function createTopic(): Promise<void> {
+async function createRunTopic(): Promise<void> {
   const admin = kafka.admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic: name, numPartitions: ordered ? 12 : 6 }], waitForLeaders: false })
-  for (let tries = 0; tries < 50; tries++) {
-    const found = await admin.fetchTopicMetadata({ topics: [name] }).catch(() => undefined)
-    if (found?.topics[0]?.partitions.every(({ leader }) => leader >= 0) === true) break
-    await sleep(100)
-  }
+  await createTopic(admin, name, ordered ? 12 : 6)
   await admin.disconnect()
 }
 
 async function produce(producer: kafkajs.Producer): Promise<void> {
   for (let from = 0; from < messages; from += 1000) {
-    const batch = Array.from({ length: Math.min(1000, messages - from) }, () => {
-      const n = produced++
-      return { key: `key-${Math.floor(random() * keys)}`, value: String(n), headers: { 'message-id': `m${n}` } }
-    })
+    const batch = numbered(produced, Math.min(1000, messages - from), keys, random)
+    produced += batch.length
     await producer.send({ topic: name, messages: batch })
   }
 }
