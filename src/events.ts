@@ -57,7 +57,9 @@ export interface Events {
   'outbox-published': {
     readonly relay: string
     readonly shard: number
+    /** Published and confirmed: without the dead. */
     readonly messages: number
+    /** Refused for good, and set aside. */
     readonly dead: number
     /** From when the oldest of them was added to when all of them were confirmed. */
     readonly lagMs: number

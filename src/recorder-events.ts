@@ -52,8 +52,8 @@ export function countEvents({ series, distribution, isMeasured }: Counted): void
 function countOutbox({ series, distribution }: Counted): void {
   const owned = new Map<string, number>()
 
-  subscribe('outbox-published', ({ messages, dead, lagMs }) => {
-    series('outboxPublished').of().value += messages - dead
+  subscribe('outbox-published', ({ messages, lagMs }) => {
+    series('outboxPublished').of().value += messages
     distribution('outboxLag')
       .of()
       .observe(lagMs / 1000)

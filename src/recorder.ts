@@ -1,5 +1,5 @@
 import type { Middleware } from './delivery.ts'
-import type { HasHealth } from './health.ts'
+import { health, type HasHealth } from './health.ts'
 import { instruments, type InstrumentId } from './instruments.ts'
 import { countEvents, type Counted } from './recorder-events.ts'
 import { recorderMiddleware } from './recorder-middleware.ts'
@@ -72,17 +72,18 @@ export function recorder({ distributionOf, stride, now = () => performance.now()
       for (const { name, tokens } of budgets.values()) series('retryBudget').of(name).value = tokens
     },
     partLive() {
-      for (const [name, part] of parts) series('partLive').of(name).value = Number(part.health().live)
+      for (const [name, part] of parts) series('partLive').of(name).value = Number(health(part).live)
     },
     partReady() {
-      for (const [name, part] of parts) series('partReady').of(name).value = Number(part.health().ready)
+      for (const [name, part] of parts) series('partReady').of(name).value = Number(health(part).ready)
     },
     lanes() {
       for (const [name, part] of parts)
-        for (const [detail, value] of Object.entries(part.health().details)) {
-          const state = laneStates.get(detail)
-          if (state !== undefined && typeof value === 'number') series('lanes').of(name, state).value = value
-        }
+        for (const { details } of health(part).parts)
+          for (const [detail, value] of Object.entries(details)) {
+            const state = laneStates.get(detail)
+            if (state !== undefined && typeof value === 'number') series('lanes').of(name, state).value = value
+          }
     },
   }
 
@@ -93,6 +94,12 @@ export function recorder({ distributionOf, stride, now = () => performance.now()
       for (const [name, part] of Object.entries(watched.parts ?? {})) parts.set(name, part)
       for (const budget of watched.budgets ?? []) budgets.set(budget.name, budget)
     },
-    refresh: (id) => workedOut[id]?.(),
+    refresh(id) {
+      try {
+        workedOut[id]?.()
+      } catch {
+        // A part or a budget that cannot be asked must not take everything else down with it.
+      }
+    },
   }
 }

@@ -88,7 +88,8 @@ function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
     function sync(metric: Counter | Gauge): void {
       all.refresh(id)
       metric.reset()
-      for (const { labels, value } of all.series(id).all()) metric.inc(promLabels(labels), value)
+      for (const { labels, value } of all.series(id).all())
+        if (isShowable(instrument, value)) metric.inc(promLabels(labels), value)
     }
     if (instrument.kind === 'histogram') {
       const kept: Bins[] = []
@@ -106,6 +107,11 @@ function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
     }
   }
   return all
+}
+
+/** What prom-client would throw for is left out: one bad number must not take the whole page down. */
+function isShowable({ kind }: Instrument, value: number): boolean {
+  return Number.isFinite(value) && (kind !== 'counter' || value >= 0)
 }
 
 /** Shows our own bins in place of the histogram's, whose `observe` hashes the labels every time. */

@@ -256,7 +256,7 @@ describe('processMetrics()', () => {
     const status = { pending: 7, oldestAgeMs: 1500, delayed: 2, dead: 1, unheld: 0 }
     publish('outbox-status', { relay: 'a', owned: [0, 1], ...status })
     publish('outbox-status', { relay: 'b', owned: [2], ...status, pending: 5 })
-    publish('outbox-published', { relay: 'a', shard: 0, messages: 10, dead: 1, lagMs: 30, publishMs: 5 })
+    publish('outbox-published', { relay: 'a', shard: 0, messages: 9, dead: 1, lagMs: 30, publishMs: 5 })
     publish('outbox-rotated', { relay: 'a', slot: 1, result: 'busy' })
     publish('outbox-outage', { relay: 'a', shard: 0, error: null, nextInMs: 100 })
     const seen = await scrape(registry)
@@ -298,6 +298,31 @@ describe('processMetrics()', () => {
       'holdfast_part_ready{part="consumer"}': 0,
       'holdfast_retry_budget{budget="payments"}': 19,
     })
+  })
+
+  it('shows the rest where a part, a budget or an event tells what is no number', async () => {
+    const registry = new Registry()
+    const crashing: HasHealth = {
+      health: () => {
+        throw new Error('gone')
+      },
+    }
+    const mute = {
+      name: 'mute',
+      get tokens(): number {
+        throw new Error('gone')
+      },
+    }
+    processMetrics({ registry, parts: { crashing }, budgets: [{ name: 'nan', tokens: NaN }, mute] })
+    const page = { relay: 'a', shard: 0, dead: 0, lagMs: 1, publishMs: 1 }
+    publish('outbox-published', { ...page, messages: -1 })
+    publish('circuit-changed', { name: 'payments', from: 'closed', to: 'open' })
+    const seen = await scrape(registry)
+    expect(seen).toMatchObject({
+      'holdfast_part_ready{part="crashing"}': 0,
+      'holdfast_circuit_changes_total{circuit="payments",to="open"}': 1,
+    })
+    expect(Object.keys(seen).filter((name) => name.startsWith('holdfast_retry_budget'))).toEqual([])
   })
 
   it('lets a pipeline join the registry later', async () => {
