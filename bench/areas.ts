@@ -1,6 +1,8 @@
 import { compare, type Comparison, type Row } from './measure.ts'
 import { executorArea } from './areas/executor.ts'
 import { failureArea } from './areas/failure.ts'
+import { importArea } from './areas/import.ts'
+import { kafkaArea } from './areas/kafka.ts'
 import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
 import { observabilityArea } from './areas/observability.ts'
@@ -24,9 +26,17 @@ export const areas: Readonly<Record<string, Area>> = {
     says: 'what tracing and metrics cost a message',
     run: observabilityArea,
   },
+  kafka: {
+    says: 'a topic consumed from its beginning, on a real broker',
+    run: kafkaArea,
+  },
   memory: {
     says: 'what is held for a message, a key',
     run: memoryArea,
+  },
+  import: {
+    says: 'what the root entry adds to a service that starts',
+    run: importArea,
   },
 }
 

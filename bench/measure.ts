@@ -37,29 +37,71 @@ export async function compare(comparison: Comparison, rounds: number): Promise<R
   const { area, name, ours, beside, target, sliceMs = 150 } = comparison
   const oursTimes = await calibrate(ours, sliceMs)
   const besideTimes = await calibrate(beside, sliceMs)
-  const oursNs: number[] = []
-  const besideNs: number[] = []
-  const ratios: number[] = []
+  const samples: Sample[] = []
   for (let round = 0; round < rounds; round++) {
+    const sample = { oursNs: NaN, besideNs: NaN }
     const sides = [
-      async () => oursNs.push(await time(ours, oursTimes)),
-      async () => besideNs.push(await time(beside, besideTimes)),
+      async () => void (sample.oursNs = await time(ours, oursTimes)),
+      async () => void (sample.besideNs = await time(beside, besideTimes)),
     ]
     if (round % 2 === 1) sides.reverse()
     for (const side of sides) await side()
-    const [mine = NaN, theirs = NaN] = [oursNs.at(-1), besideNs.at(-1)]
-    ratios.push(isCost(target) ? mine / theirs : theirs / mine)
+    samples.push(sample)
   }
+  return rowOf({ area, name, beside: beside.name, target }, samples)
+}
+
+/** One round of a comparison: what one time took on each side. */
+export interface Sample {
+  readonly oursNs: number
+  readonly besideNs: number
+}
+
+interface Compared {
+  readonly area: string
+  readonly name: string
+  readonly beside: string
+  readonly target: Target | null
+}
+
+/** The row of a comparison, from its rounds. */
+export function rowOf({ area, name, beside, target }: Compared, samples: readonly Sample[]): Row {
+  const ratios = samples.map(({ oursNs, besideNs }) => (isCost(target) ? oursNs / besideNs : besideNs / oursNs))
   const ratio = quantile(ratios, 0.5)
+  const [mine, theirs] = [samples.map(({ oursNs }) => oursNs), samples.map(({ besideNs }) => besideNs)]
   return {
     area,
     name,
     ratio,
     quartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
-    beside: beside.name,
+    beside,
     target: targetText(target),
     met: target === null ? null : isCost(target) ? ratio <= target.cost : ratio >= target.speed,
-    detail: `${duration(quantile(oursNs, 0.5))} beside ${duration(quantile(besideNs, 0.5))}`,
+    detail: `${duration(quantile(mine, 0.5))} beside ${duration(quantile(theirs, 0.5))}`,
+  }
+}
+
+interface Limited {
+  readonly area: string
+  readonly name: string
+  readonly beside: string
+  readonly values: readonly number[]
+  readonly most: number
+  readonly unit: string
+}
+
+/** The row of a quantity with a limit; its ratio is the part of the limit that is used. */
+export function limitRow({ area, name, beside, values, most, unit }: Limited): Row {
+  const median = quantile(values, 0.5)
+  return {
+    area,
+    name,
+    ratio: median / most,
+    quartiles: [quantile(values, 0.25) / most, quantile(values, 0.75) / most],
+    beside,
+    target: `≤ ${most} ${unit}`,
+    met: median <= most,
+    detail: `${unit === 'B' ? median.toFixed(0) : median.toFixed(1)} ${unit}`,
   }
 }
 

@@ -1,6 +1,16 @@
 import { context, SpanKind, trace } from '@opentelemetry/api'
 import * as cockatiel from 'cockatiel'
-import { circuitBreaker, deadLetter, idempotency, pipeline, retry, timeout, type Bytes, type Delivery } from 'holdfast'
+import {
+  circuitBreaker,
+  deadLetter,
+  idempotency,
+  pipeline,
+  retry,
+  timeout,
+  type Bytes,
+  type Delivery,
+  type Pipeline,
+} from 'holdfast'
 import { memoryIdempotencyStore } from 'holdfast/memory'
 import { metrics } from 'holdfast/metrics'
 import { tracing } from 'holdfast/tracing'
@@ -27,6 +37,10 @@ export function stackArea(): Comparison[] {
 export type Step = (delivery: Delivery<Bytes>) => Promise<unknown>
 
 export function stack(work: () => Promise<void> = handler): Step {
+  return stackPipeline(work).step
+}
+
+export function stackPipeline(work: () => Promise<void>): Pipeline {
   return pipeline('bench')
     .use(tracing())
     .use(metrics({ registry: new Registry() }))
@@ -35,7 +49,7 @@ export function stack(work: () => Promise<void> = handler): Step {
     .use(retry({ maxAttempts: 5 }))
     .use(circuitBreaker({ name: 'bench' }))
     .use(timeout({ afterMs: 10_000 }))
-    .handle(work).step
+    .handle(work)
 }
 
 export function bare(work: () => Promise<void> = handler): Step {

@@ -1,0 +1,81 @@
+import { pipeline, type Pipeline } from 'holdfast'
+import type { Kafka } from 'kafkajs'
+import { backlogRows } from '../kafka/backlog.ts'
+import { managed, rawEachBatch, rawEachMessage, type Side, type Work } from '../kafka/consumers.ts'
+import { nsPerMessage } from '../kafka/rate.ts'
+import { deleteTopic, kafkaBrokers, kafkaClient, preloadedTopic } from '../kafka/topic.ts'
+import { rowOf, type Row, type Sample, type Target } from '../measure.ts'
+import { stackPipeline } from './stack.ts'
+
+const backlog = 100_000
+const lanesOnly = managed('holdfast', bare)
+const fullStack = managed('holdfast', stackPipeline)
+
+interface Pair {
+  readonly name: string
+  readonly ours: Counted
+  readonly beside: Counted
+  readonly target: Target | null
+  readonly handlerMs?: number
+}
+
+/** One side, and how many messages of the topic it consumes: both take about as long. */
+interface Counted {
+  readonly side: Side
+  readonly messages: number
+}
+
+/** Consuming a topic of 4 partitions from its beginning, beside kafkajs alone. */
+export async function* kafkaArea(rounds: number): AsyncIterable<Row> {
+  const brokers = await kafkaBrokers()
+  const kafka = kafkaClient(brokers)
+  const topic = await preloadedTopic(kafka, backlog)
+  for (const pair of pairs()) yield await compared(pair, { kafka, topic, rounds })
+  await deleteTopic(kafka, topic)
+  yield* backlogRows(brokers, rounds)
+}
+
+function pairs(): Pair[] {
+  const noop = { side: rawEachBatch(), messages: backlog }
+  const slow = { name: 'handler of 5 ms, 64 in flight', handlerMs: 5, ours: { side: lanesOnly, messages: 20_000 } }
+  return [
+    {
+      name: 'handler does nothing, lanes only',
+      ours: { side: lanesOnly, messages: backlog },
+      beside: noop,
+      target: { speed: 0.9 },
+    },
+    {
+      name: 'handler does nothing, full stack',
+      ours: { side: fullStack, messages: backlog },
+      beside: noop,
+      target: null,
+    },
+    { ...slow, beside: { side: rawEachMessage(1), messages: 300 }, target: { speed: 55 } },
+    { ...slow, beside: { side: rawEachMessage(4), messages: 1200 }, target: { speed: 13 } },
+  ]
+}
+
+interface Where {
+  readonly kafka: Kafka
+  readonly topic: string
+  readonly rounds: number
+}
+
+async function compared({ name, ours, beside, target, handlerMs }: Pair, { rounds, ...where }: Where): Promise<Row> {
+  const rate = ({ side, messages }: Counted): Promise<number> =>
+    nsPerMessage(side, { ...where, messages, ...(handlerMs === undefined ? {} : { handlerMs }) })
+  const samples: Sample[] = []
+  for (let round = 0; round < rounds; round++) {
+    if (round % 2 === 0) samples.push({ oursNs: await rate(ours), besideNs: await rate(beside) })
+    else {
+      const besideNs = await rate(beside)
+      samples.push({ oursNs: await rate(ours), besideNs })
+    }
+  }
+  return rowOf({ area: 'kafka', name, beside: beside.side.name, target }, samples)
+}
+
+function bare(work: Work): Pipeline {
+  return pipeline('bench.kafka').handle(work)
+}
