@@ -16,6 +16,8 @@ export interface LeaseParts {
   readonly flushedOnly: boolean
   readonly statements: OutboxStatements
   readonly run: (text: string, values: unknown[]) => Promise<QueryAnswer>
+  /** Runs one statement under a lock that others may hold; then it is not run. */
+  readonly runUnderLock: (lock: string, text: string, values: unknown[]) => Promise<QueryAnswer | 'locked'>
   readonly clock: Clock
 }
 
@@ -46,6 +48,7 @@ export function postgresOutboxLease({
   flushedOnly,
   statements,
   run,
+  runUnderLock,
   clock,
 }: LeaseParts): OutboxLease {
   const shard = numberField(claimed, 'shard')
@@ -211,8 +214,8 @@ export function postgresOutboxLease({
     async moveDue(maxRows) {
       const due = await run(statements.due, [shard])
       if (field(due.rows[0], 'due') !== true) return 0
-      const { rowCount } = await run(statements.moveDue, [shard, epoch, maxRows])
-      return rowCount ?? 0
+      const moved = await runUnderLock(statements.lockMoving, statements.moveDue, [shard, epoch, maxRows])
+      return moved === 'locked' ? 0 : (moved.rowCount ?? 0)
     },
     async release() {
       if (lost || !(await persist(at))) return

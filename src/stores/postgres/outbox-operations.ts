@@ -2,7 +2,8 @@ import { systemClock, type Clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
 import { requireCount, requireMs } from '../../options.ts'
 import { quotedSchema } from './identifiers.ts'
-import { explained } from './outbox-errors.ts'
+import { explained, sqlState } from './outbox-errors.ts'
+import { lockNotAvailable } from './outbox-lock.ts'
 import { shardFunctions } from './outbox-schema.ts'
 import { outboxStatements } from './outbox-statements.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
@@ -62,7 +63,7 @@ export interface ChangeShardsOptions {
   /** @defaultValue `'holdfast'` */
   readonly schema?: string
   readonly shards: number
-  /** How long writers may wait while the relays publish what is left. @defaultValue 10_000 */
+  /** How long it may take until writers have ended and the relays have published what is left. @defaultValue 10_000 */
   readonly drainMs?: number
   readonly clock?: Clock
 }
@@ -70,7 +71,7 @@ export interface ChangeShardsOptions {
 /**
  * Spreads the keys over another number of shards without reordering any: writers wait, the running relays publish what
  * there is, then the number changes. Where they do not finish in time, nothing is changed.
- * @throws HoldfastError `unavailable` when messages are left after `drainMs`.
+ * @throws HoldfastError `unavailable` when messages are left, or writers are busy, after `drainMs`.
  */
 export async function changeOutboxShards<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
@@ -81,16 +82,19 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   const quoted = quotedSchema('changeOutboxShards', schema)
   const { unread } = outboxStatements(quoted)
   await withClient(pool, schema, async (client) => {
-    await client.query('begin isolation level read committed', [])
-    await client.query(`lock table ${quoted}.outbox in share mode`, [])
     const endMs = clock.now() + drainMs
+    if (!(await lockWriters(client, quoted, clock, endMs)))
+      throw new HoldfastError(
+        'unavailable',
+        `changeOutboxShards: transactions that write to the outbox did not end within ${drainMs} ms; nothing was changed`,
+      )
     while (await isUnread(client, unread)) {
       if (clock.now() >= endMs)
         throw new HoldfastError(
           'unavailable',
           `changeOutboxShards: the relays have not published everything within ${drainMs} ms; nothing was changed`,
         )
-      await new Promise<void>((resolve) => clock.after(20, resolve))
+      await pause(clock)
     }
     await client.query(shardFunctions(quoted, shards), [])
     await client.query(`delete from ${quoted}.outbox_shard where shard >= $1`, [shards])
@@ -105,6 +109,37 @@ on conflict (shard) do update set snapshot = excluded.snapshot, win_to = null, w
     await client.query(`update ${quoted}.outbox_delayed set message_id = message_id`, [])
     await client.query('commit', [])
   })
+}
+
+/**
+ * Begins a transaction in which nobody else can write, and no other change of the kind can run. A writer may hold one of
+ * the tables and want the other: so no wait is longer than it takes PostgreSQL to look for a deadlock.
+ */
+async function lockWriters(client: Queryable, quoted: string, clock: Clock, endMs: number): Promise<boolean> {
+  const tables = [`${quoted}.outbox`, `${quoted}.outbox_delayed`]
+  for (;;) {
+    await client.query('begin isolation level read committed', [])
+    await client.query(shortWait, [])
+    try {
+      await client.query(`lock table ${tables.join(', ')} in share row exclusive mode`, [])
+      await client.query('set local lock_timeout = 0', [])
+      return true
+    } catch (error) {
+      if (sqlState(error) !== lockNotAvailable) throw error
+    }
+    await client.query('rollback', [])
+    if (clock.now() >= endMs) return false
+    // Writers that take them in one order never stand in the way of the same order.
+    tables.reverse()
+    await pause(clock)
+  }
+}
+
+const shortWait = `select set_config('lock_timeout', greatest(1, least(500, setting::int / 2))::text, true)
+from pg_catalog.pg_settings where name = 'deadlock_timeout'`
+
+function pause(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.after(20, resolve))
 }
 
 async function isUnread(client: Queryable, statement: string): Promise<boolean> {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts'
 import type { Rotation } from '../../outbox/store.ts'
-import { sqlState } from './outbox-errors.ts'
+import { underLock } from './outbox-lock.ts'
 import type { OutboxStatements } from './outbox-statements.ts'
 import type { PoolClientSlice, PoolSlice, QueryAnswer } from './queryable.ts'
 import { field, numberField } from './rows.ts'
@@ -41,40 +41,15 @@ async function cleanSlot<Client extends PoolClientSlice>(
   return 'locked'
 }
 
-async function attempt<Client extends PoolClientSlice>(
+function attempt<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
   statements: OutboxStatements,
   slot: number,
 ): Promise<Rotation['result']> {
-  const client = await pool.connect()
-  const ignore = (): void => undefined
-  client.on('error', ignore)
-  let broken = true
-  try {
-    // Read committed: under any other level the second look would use a snapshot from before the lock.
-    await client.query('begin isolation level read committed', [])
-    try {
-      await client.query(statements.lockSlot(slot), [])
-    } catch (error) {
-      await client.query('rollback', [])
-      broken = false
-      if (sqlState(error) === lockNotAvailable) return 'locked'
-      throw error
-    }
+  return underLock(pool, statements.lockSlot(slot), async (client) => {
     const { rows } = await client.query(statements.busy(slot), [])
-    if (field(rows[0], 'busy') !== false) {
-      await client.query('rollback', [])
-      broken = false
-      return 'busy'
-    }
+    if (field(rows[0], 'busy') !== false) return 'busy'
     await client.query(statements.truncateSlot(slot), [])
-    await client.query('commit', [])
-    broken = false
     return 'cleaned'
-  } finally {
-    client.off('error', ignore)
-    client.release(broken)
-  }
+  })
 }
-
-const lockNotAvailable = '55P03'

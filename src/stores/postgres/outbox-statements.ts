@@ -10,6 +10,7 @@ export interface OutboxStatements {
   readonly renew: string
   readonly release: string
   readonly due: string
+  readonly lockMoving: string
   readonly moveDue: string
   readonly flushed: string
   readonly slots: string
@@ -121,6 +122,9 @@ returning 1 as held`,
 
     due: `select exists (
   select from ${schema}.outbox_delayed where shard = $1 and due_at <= statement_timestamp()) as due`,
+
+    // NOWAIT: while the number of shards changes the relays must go on publishing, or that would wait for them for ever.
+    lockMoving: `lock table only ${outbox}, only ${schema}.outbox_delayed in row exclusive mode nowait`,
 
     /** The row lock keeps a relay that has lost the shard from moving what its successor moves. */
     moveDue: `with mine as materialized (

@@ -3,11 +3,12 @@ import { requireMs } from '../../options.ts'
 import type { OutboxStore } from '../../outbox/store.ts'
 import { quotedSchema } from './identifiers.ts'
 import { checkOutbox, shardsChanged } from './outbox-check.ts'
-import { explaining } from './outbox-errors.ts'
+import { explained, explaining } from './outbox-errors.ts'
 import { postgresOutboxLease } from './outbox-lease.ts'
+import { underLock } from './outbox-lock.ts'
 import { rotateOutbox } from './outbox-rotation.ts'
 import { outboxStatements } from './outbox-statements.ts'
-import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
+import type { PoolClientSlice, PoolSlice, Queryable, QueryAnswer } from './queryable.ts'
 import { field, numberField, textField } from './rows.ts'
 
 export interface PostgresOutboxStoreOptions {
@@ -46,6 +47,14 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
 
   const run = explaining(pool, schema)
 
+  async function runUnderLock(lock: string, text: string, values: unknown[]): Promise<QueryAnswer | 'locked'> {
+    try {
+      return await underLock(pool, lock, (client) => client.query(text, values))
+    } catch (error) {
+      throw explained(error, schema)
+    }
+  }
+
   return {
     name: 'postgresql',
     check: () => checkOutbox(run, schema, quoted),
@@ -67,7 +76,8 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
       const { rows } = await run(statements.claim, [owner, leaseMs, held])
       const [claimed] = rows
       if (claimed === undefined) return null
-      return postgresOutboxLease({ claimed, leaseMs, persistEveryMs, flushedOnly, statements, run, clock })
+      const settings = { leaseMs, persistEveryMs, flushedOnly, clock }
+      return postgresOutboxLease({ claimed, ...settings, statements, run, runUnderLock })
     },
     async leave(owner) {
       await run(statements.leave, [owner])
