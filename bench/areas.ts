@@ -6,6 +6,7 @@ import { kafkaArea } from './areas/kafka.ts'
 import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
 import { observabilityArea } from './areas/observability.ts'
+import { outboxArea } from './areas/outbox.ts'
 import { stackArea } from './areas/stack.ts'
 
 export interface Area {
@@ -29,6 +30,10 @@ export const areas: Readonly<Record<string, Area>> = {
   kafka: {
     says: 'a topic consumed from its beginning, on a real broker',
     run: kafkaArea,
+  },
+  outbox: {
+    says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',
+    run: outboxArea,
   },
   memory: {
     says: 'what is held for a message, a key',
