@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { PublishError } from '../../src/errors.ts'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import { migrate, migrationPlan } from '../../src/stores/postgres/migrate.ts'
+import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
 import { outboxGrants } from '../../src/stores/postgres/outbox-schema.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
@@ -78,6 +79,23 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     await until(() => new Set(to.ids()).size === 3, 'published')
     await until(async () => (await store.status()).dead === 1, 'dead')
     await until(async () => (await owner.pool.query(`select from ${schema}.outbox`)).rowCount === 0, 'cleaned')
+    stop.abort()
+    await done
+  })
+
+  it('the owner, without further rights, changes the number of shards and adopts', async () => {
+    const { pool } = await owned()
+    const outbox = postgresOutbox({ schema })
+    await outbox.add(pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() })
+    await changeOutboxShards(pool, { schema, shards: 2 })
+    await outbox.add(pool, { id: 'a', destination: 'orders', body: null })
+    await pool.query(`update ${schema}.outbox_shard set cluster = 'another'`)
+    expect(await adoptOutbox(pool, { schema })).toEqual({ adopted: true, messages: 1 })
+    const to = target()
+    const stop = new AbortController()
+    const store = postgresOutboxStore(pool, { schema })
+    const done = outboxRelay({ store, publisher: to, duePollMs: 20 }).run(stop.signal)
+    await until(() => to.ids().length === 2, 'published')
     stop.abort()
     await done
   })

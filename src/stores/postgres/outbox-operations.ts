@@ -44,7 +44,8 @@ export async function adoptOutbox<Client extends PoolClientSlice>(
     await client.query(`lock table ${quoted}.outbox, ${quoted}.outbox_shard in access exclusive mode`, [])
     await client.query(
       `select setval('${quoted}.outbox_id', greatest((select last_value from ${quoted}.outbox_id),
-  (select max(id) from ${quoted}.outbox), (select max(seq) from ${quoted}.outbox_delayed)))`,
+  (select max(id) from ${quoted}.outbox), (select max(id) from ${quoted}.outbox_dead),
+  (select max(seq) from ${quoted}.outbox_delayed)))`,
       [],
     )
     const { rowCount } = await client.query(`update ${quoted}.outbox set txid = pg_current_xact_id()`, [])

@@ -37,6 +37,11 @@ export function outboxStatements(schema: string): OutboxStatements {
     union all (select 1 from ${table} p
       where p.shard = s.shard and p.txid = any(array(select pg_snapshot_xip(s.snapshot))) limit 1)) x)`
 
+  // The place may be taken: by the same message, published again after adopting, or in a copy by any other.
+  const unusedDeadId = `case when exists (select from ${schema}.outbox_dead d
+    where d.id = o.id and (d.topic, d.message_id) <> (o.topic, o.message_id))
+    then nextval('${schema}.outbox_id') else o.id end`
+
   return {
     /** The relays there are, and the place of this one among them; those that are gone are forgotten. */
     attend: `with me as (
@@ -106,10 +111,7 @@ where before < $6 and shard = $1 order by q.id`,
   where shard = $1 and epoch = $2::bigint and cluster = ${cluster} and ${schema}.outbox_timeline() = $3 returning 1),
 d as (
   insert into ${schema}.outbox_dead (${columns}, error)
-  select ${columns
-    .split(', ')
-    .map((column) => `o.${column}`)
-    .join(', ')}, p.error
+  select ${unusedDeadId}, o.topic, o.key, o.type, o.message_id, o.headers, o.payload, o.created_at, p.error
   from unnest($9::bigint[], $10::text[]) p (dead_id, error) join ${outbox} o on o.shard = $1 and o.id = p.dead_id
   where exists (select from a) on conflict do nothing)
 select count(*)::int as held from a`,
