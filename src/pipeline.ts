@@ -80,12 +80,10 @@ function builder<Entry, Body, Added>(
     },
     handle(handler) {
       requireFunctions('handle', { handler })
-      return finish(name, stages, (all) =>
-        compose(async function handle(delivery) {
-          await handler(delivery)
-          return 'handled'
-        }, all),
-      )
+      const step = guarded(function handle(delivery: Delivery<Body> & Added) {
+        return Promise.resolve(handler(delivery)).then(handled)
+      })
+      return finish(name, stages, (all) => compose(step, all))
     },
     handleBatch(options, handler) {
       const stage: Stage = {
@@ -123,6 +121,8 @@ function finish<Entry>(
     describe: () => describe(name, stages),
   }
 }
+
+const handled = (): Outcome => 'handled'
 
 const settled = emitter('settled')
 const nacked = emitter('nacked')

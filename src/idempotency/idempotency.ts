@@ -75,7 +75,7 @@ export function idempotency<Body = unknown>({
   const fingerprintOf = fingerprinter(fingerprint)
   const running = leases(store, leaseMs, clock)
   const transactional = canCompleteInTransaction(store) ? store : undefined
-  const process = randomUUID()
+  const ownerPrefix = `${randomUUID()}-`
   let claims = 0
 
   function claimOf(lease: Lease): Claim {
@@ -90,20 +90,14 @@ export function idempotency<Body = unknown>({
     }
   }
 
-  /** Acks only what is recorded. Once the store says `lost`, the next claim decides. */
-  async function complete(lease: Lease): Promise<void> {
-    let answer: Held
+  /** After an error: the claim is completed as long as its lease lasts, or else it is not acked. */
+  async function completeAgain(lease: Lease, error: unknown): Promise<Held> {
     try {
-      answer = await store.complete(lease.held, retainMs)
-    } catch (error) {
-      try {
-        answer = await running.sendAgain(lease, 'complete', error, () => store.complete(lease.held, retainMs))
-      } catch (down) {
-        if (failsOpen) return
-        throw down
-      }
+      return await running.sendAgain(lease, 'complete', error, () => store.complete(lease.held, retainMs))
+    } catch (down) {
+      if (failsOpen) return 'ok'
+      throw down
     }
-    if (answer === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
   }
 
   const middleware: Middleware<Claimed, Delivery<Body>> = (next, place) => {
@@ -135,7 +129,7 @@ export function idempotency<Body = unknown>({
       const key = requireKey(delivery, keyOf(delivery))
       // Outside the try: an error of the user's own function is the message's, not an outage of the store.
       const print = fingerprintOf(delivery)
-      const owner = `${process}-${(claims++).toString(36)}`
+      const owner = ownerPrefix + (claims++).toString(36)
       const sentMs = clock.now()
       let answer: ClaimResult
       try {
@@ -154,11 +148,19 @@ export function idempotency<Body = unknown>({
           return giveBack(lease, leaseLost(lease.held))
         }
         running.begin(lease)
-        const signal = observing ? delivery.signal : lease.child.signal
+        const signal = observing ? delivery.signal : lease.signal
         const { attempts: attempt, token: fence } = answer
         try {
           const outcome = await next({ ...delivery, attempt, signal, fence, claim: claimOf(lease) })
-          if (outcome !== 'handled' || !lease.completedInTransaction) await complete(lease)
+          if (outcome === 'handled' && lease.completedInTransaction) return outcome
+          let held: Held
+          try {
+            held = await store.complete(lease.held, retainMs)
+          } catch (error) {
+            held = await completeAgain(lease, error)
+          }
+          // Acks only what is recorded. Once the store says `lost`, the next claim decides.
+          if (held === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
           return outcome
         } catch (error) {
           return await giveBack(lease, error)

@@ -3,15 +3,17 @@ import type { Delivery } from '../delivery.ts'
 import { RetryLater } from '../errors.ts'
 import { emitter, type Emitter } from '../events.ts'
 import { ChildSignal } from '../signals.ts'
-import { Moment, timeline } from '../timeline.ts'
+import { timeline, type Moment } from '../timeline.ts'
 import type { Held, HeldClaim, IdempotencyStore } from './store.ts'
 
-/** A claim in progress, with the signal that aborts when it is lost. */
-export class Lease extends Moment {
+/** A claim in progress, the signal that aborts when it is lost, and its place in the timeline: one object, since there is one per message. */
+export class Lease extends ChildSignal implements Moment {
+  dueMs = 0
+  before: Moment | undefined
+  after: Moment | undefined
   readonly held: HeldClaim
   readonly attempts: number
   readonly delivery: Delivery
-  readonly child: ChildSignal
   /** From before the last request whose answer was good was sent: the store's lease ends no earlier than this one. */
   goodMs: number
   over = false
@@ -19,11 +21,10 @@ export class Lease extends Moment {
   completedInTransaction = false
 
   constructor(held: HeldClaim, attempts: number, delivery: Delivery, goodMs: number) {
-    super()
+    super(delivery.signal)
     this.held = held
     this.attempts = attempts
     this.delivery = delivery
-    this.child = new ChildSignal(delivery.signal)
     this.goodMs = goodMs
   }
 }
@@ -73,7 +74,7 @@ export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): 
     lease.lost = true
     running.remove(lease)
     if (lost.active()) lost.publish({ delivery: lease.delivery })
-    lease.child.abort(leaseLost(lease.held))
+    lease.abort(leaseLost(lease.held))
   }
 
   return {
@@ -81,7 +82,7 @@ export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): 
     end(lease) {
       lease.over = true
       running.remove(lease)
-      lease.child.end()
+      lease.end()
     },
     async sendAgain(lease, operation, error, send) {
       let cause = error

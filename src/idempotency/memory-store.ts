@@ -68,6 +68,7 @@ export function memoryIdempotencyStore({
     if (entry === undefined) return undefined
     if (entry.state !== 'in-progress') unlink(entry)
     entry.state = state
+    entry.owner = nobody
     entry.untilMs = clock.now() + forMs
     entry.older = settled.older
     entry.newer = settled
@@ -80,6 +81,9 @@ export function memoryIdempotencyStore({
   function unlink(entry: Entry): void {
     entry.older.newer = entry.newer
     entry.newer.older = entry.older
+    // A forgotten entry that the collector has not seen yet would keep all newer ones alive until it has.
+    entry.older = entry
+    entry.newer = entry
     settledCount--
   }
 
@@ -140,6 +144,9 @@ class Entry {
     this.newer = this
   }
 }
+
+// A settled entry has no owner, and need not keep the text.
+const nobody = ''
 
 // How long the count of attempts of a released key is remembered where nobody claims it again.
 const releasedMs = 7 * 86_400_000

@@ -71,16 +71,27 @@ export function circuitBreaker({
   if (typeof shouldTrip !== 'function') throw badOption('circuitBreaker', 'shouldTrip', 'a function', shouldTrip)
 
   /** One stretch of a state. What was started in an earlier one has no say any more. */
-  let era = {}
+  let era = eraOf()
   let reopensAtMs = 0
   let probeEndsMs: number | null = null
 
   function change(to: CircuitState): void {
     const from = circuit.state
-    era = {}
+    era = eraOf()
     probeEndsMs = null
     circuit.state = to
     if (circuitChanged.active()) circuitChanged.publish({ name, from, to })
+  }
+
+  /** Made once for all calls that end well in it. */
+  function eraOf(): { readonly succeeded: <T>(value: T) => T } {
+    const mine = {
+      succeeded<T>(value: T): T {
+        if (era === mine) breaker.success(Breakers.Closed)
+        return value
+      },
+    }
+    return mine
   }
 
   function open(): void {
@@ -142,16 +153,10 @@ export function circuitBreaker({
     function circuitBreaker(delivery) {
       if (circuit.state !== 'closed') return probe(() => next(delivery), delivery.signal)
       const mine = era
-      return next(delivery).then(
-        (outcome) => {
-          if (era === mine) breaker.success(Breakers.Closed)
-          return outcome
-        },
-        (error: unknown) => {
-          if (era === mine) failed(error, delivery.signal)
-          throw error
-        },
-      )
+      return next(delivery).then(mine.succeeded, (error: unknown) => {
+        if (era === mine) failed(error, delivery.signal)
+        throw error
+      })
     }
 
   async function run<T>(
@@ -162,9 +167,7 @@ export function circuitBreaker({
     if (circuit.state !== 'closed') return probe(async () => work(signal), signal)
     const mine = era
     try {
-      const value = await work(signal)
-      if (era === mine) breaker.success(Breakers.Closed)
-      return value
+      return mine.succeeded(await work(signal))
     } catch (error) {
       if (era === mine) failed(error, signal)
       throw error
