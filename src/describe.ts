@@ -17,12 +17,12 @@ export interface Description {
 
 /** Refuses stages in an order that would lose, repeat or unbound something, with the reason. */
 export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
+  const refuse = (problem: string): never => {
+    throw new HoldfastError('bad-order', `${name}: ${problem}`)
+  }
   stages.forEach((stage, at) => {
     const outside = new Set(stages.slice(0, at).map((each) => each.name))
     const inside = new Set(stages.slice(at + 1).map((each) => each.name))
-    const refuse = (problem: string): never => {
-      throw new HoldfastError('bad-order', `${name}: ${problem}`)
-    }
     for (const [other, reason] of Object.entries(stage.notInside ?? {}))
       if (outside.has(other)) refuse(`${stage.name} must not stand inside ${other}: ${reason}`)
     for (const [other, reason] of Object.entries(stage.wantsOutside ?? {}))
@@ -39,14 +39,12 @@ export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
   const { maxConcurrent, poolSize, retainMs } = facts
   const worstMs = worstMsOf(facts)
   if (retainMs !== undefined && worstMs !== null && retainMs < worstMs)
-    throw new HoldfastError(
-      'bad-order',
-      `${name}: idempotency remembers a key for ${days(retainMs)}, but one delivery may take ${days(worstMs)}: a duplicate could come later than that`,
+    refuse(
+      `idempotency remembers a key for ${days(retainMs)}, but one delivery may take ${days(worstMs)}: a duplicate could come later than that`,
     )
   if (maxConcurrent !== undefined && poolSize !== undefined && maxConcurrent > poolSize)
-    throw new HoldfastError(
-      'bad-order',
-      `${name}: bulkhead lets ${maxConcurrent} handlers run, but the transaction's pool has ${poolSize} connections: the rest would hold leases and wait`,
+    refuse(
+      `bulkhead lets ${maxConcurrent} handlers run, but the transaction's pool has ${poolSize} connections: the rest would hold leases and wait`,
     )
 }
 

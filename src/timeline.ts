@@ -1,7 +1,15 @@
 import type { Clock } from './clock.ts'
+import { ChildSignal } from './signals.ts'
 
 /** A place in a {@link Timeline}. Extend it with what `onDue` needs. */
 export class Moment {
+  dueMs = 0
+  before: Moment | undefined
+  after: Moment | undefined
+}
+
+/** A signal with a place in a {@link Timeline}, in one object: there is one for each claim and each attempt. */
+export class TimedSignal extends ChildSignal implements Moment {
   dueMs = 0
   before: Moment | undefined
   after: Moment | undefined

@@ -36,6 +36,7 @@ const names = {
   errorMessage: `${prefix}error-message`,
   errorStack: `${prefix}error-stack`,
 } as const
+const fields = Object.keys(names) as (keyof typeof names)[]
 
 const longestTextBytes = 1024
 
@@ -63,27 +64,14 @@ export function metadataOf(
 
 /** The message with its metadata in headers of at most `maxBytes`; its body and its own headers are untouched. */
 export function withMetadata(message: Message<Bytes>, metadata: DeadLetterMetadata, maxBytes: number): Message<Bytes> {
-  const { origin } = metadata
-  const fields: readonly (readonly [name: string, value: string | null])[] = [
-    [names.reason, metadata.reason],
-    [names.attempts, String(metadata.attempts)],
-    [names.timeMs, String(metadata.timeMs)],
-    [names.count, String(metadata.count)],
-    [names.pipeline, metadata.pipeline],
-    [names.system, origin.system],
-    [names.destination, origin.destination],
-    [names.partition, origin.partition],
-    [names.position, origin.position],
-    [names.group, origin.group],
-    [names.errorName, metadata.errorName],
-    [names.errorMessage, metadata.errorMessage],
-    [names.errorStack, metadata.errorStack],
-  ]
+  const values: Readonly<Record<keyof typeof names, string | number | null>> = { ...metadata, ...metadata.origin }
   const more: Record<string, string> = {}
   let left = maxBytes
-  for (const [name, value] of fields) {
+  for (const field of fields) {
+    const name = names[field]
+    const value = values[field]
     if (value === null) continue
-    const text = cut(value, left - name.length)
+    const text = cut(String(value), left - name.length)
     if (left <= name.length || (text === '' && value !== '')) break
     more[name] = text
     left -= name.length + Buffer.byteLength(text)

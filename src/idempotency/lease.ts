@@ -2,15 +2,11 @@ import { sleep, type Clock } from '../clock.ts'
 import type { Delivery } from '../delivery.ts'
 import { RetryLater } from '../errors.ts'
 import { emitter, type Emitter } from '../events.ts'
-import { ChildSignal } from '../signals.ts'
-import { timeline, type Moment } from '../timeline.ts'
+import { timeline, TimedSignal } from '../timeline.ts'
 import type { Held, HeldClaim, IdempotencyStore } from './store.ts'
 
-/** A claim in progress, the signal that aborts when it is lost, and its place in the timeline: one object, since there is one per message. */
-export class Lease extends ChildSignal implements Moment {
-  dueMs = 0
-  before: Moment | undefined
-  after: Moment | undefined
+/** A claim in progress, and the signal that aborts when it is lost. */
+export class Lease extends TimedSignal {
   readonly held: HeldClaim
   readonly attempts: number
   readonly delivery: Delivery

@@ -3,8 +3,7 @@ import { staged, type Delivery, type Middleware, type Outcome } from '../deliver
 import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../errors.ts'
 import { emitter } from '../events.ts'
 import { requireGiven, requireMs } from '../options.ts'
-import { ChildSignal } from '../signals.ts'
-import { type Moment, timeline } from '../timeline.ts'
+import { timeline, TimedSignal } from '../timeline.ts'
 
 export interface TimeoutOptions {
   /** How long an attempt may take before its signal aborts. */
@@ -71,11 +70,8 @@ export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock
   })
 }
 
-/** One run of everything inside: its signal and its place in the timelines in one object, since there is one per attempt. */
-class Attempt extends ChildSignal implements Moment {
-  dueMs = 0
-  before: Moment | undefined
-  after: Moment | undefined
+/** One run of everything inside, and its signal. */
+class Attempt extends TimedSignal {
   readonly delivery: Delivery
   readonly giveUp: (error: AbandonedError) => void
   timedOut = false
