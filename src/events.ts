@@ -90,6 +90,8 @@ export interface Events {
     readonly slot: number
     readonly result: 'cleaned' | 'empty' | 'busy' | 'locked'
   }
+  /** A relay has stopped, and given back what it held: what it told last holds no longer. */
+  'outbox-relay-ended': { readonly relay: string }
   /** How the outbox is doing, every now and then; `owned` are the shards of this relay. */
   'outbox-status': {
     readonly relay: string

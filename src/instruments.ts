@@ -108,7 +108,12 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     unit: 's',
     labels: [],
   },
-  outboxRotations: counter('outbox.rotations', 'Clean-ups of a partition of the outbox, by result', 'result'),
+  outboxRotations: counter(
+    'outbox.rotations',
+    'Looks at a partition of the outbox that takes no new messages, by result',
+    'slot',
+    'result',
+  ),
   outboxPending: gauge('outbox.pending', 'Committed messages that are not published yet', '{message}', 'max'),
   outboxOldestAge: gauge('outbox.oldest.age', 'The age of the oldest message that is not published yet', 's', 'max'),
   outboxDelayed: gauge('outbox.delayed', 'Messages whose time has not come', '{message}', 'max'),

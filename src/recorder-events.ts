@@ -1,5 +1,5 @@
 import type { Delivery } from './delivery.ts'
-import { subscribe, type CircuitState } from './events.ts'
+import { subscribe, type CircuitState, type Events } from './events.ts'
 import type { InstrumentId } from './instruments.ts'
 import type { Distribution, Family, Series } from './series.ts'
 
@@ -12,6 +12,7 @@ export interface Counted {
 }
 
 const circuitStates: readonly CircuitState[] = ['closed', 'open', 'half-open']
+const rotationResults: readonly Events['outbox-rotated']['result'][] = ['cleaned', 'empty', 'busy', 'locked']
 
 /** Counts what stages, stores, relays and consumers report, for as long as the process lives. */
 export function countEvents({ series, distribution, isMeasured }: Counted): void {
@@ -50,8 +51,6 @@ export function countEvents({ series, distribution, isMeasured }: Counted): void
 }
 
 function countOutbox({ series, distribution }: Counted): void {
-  const owned = new Map<string, number>()
-
   subscribe('outbox-published', ({ messages, lagMs }) => {
     series('outboxPublished').of().value += messages
     distribution('outboxLag')
@@ -61,15 +60,49 @@ function countOutbox({ series, distribution }: Counted): void {
   subscribe('outbox-dead', () => series('outboxDead').of().value++)
   subscribe('outbox-outage', () => series('outboxOutages').of().value++)
   subscribe('outbox-refused', () => series('outboxRefused').of().value++)
-  subscribe('outbox-rotated', ({ result }) => series('outboxRotations').of(result).value++)
-  subscribe('outbox-status', (status) => {
-    owned.set(status.relay, status.owned.length)
-    series('outboxOwned').of().value = [...owned.values()].reduce((sum, count) => sum + count, 0)
-    series('outboxPending').of().value = status.pending
-    series('outboxOldestAge').of().value = (status.oldestAgeMs ?? 0) / 1000
-    series('outboxDelayed').of().value = status.delayed
-    series('outboxDeadRows').of().value = status.dead
-    series('outboxUnheld').of().value = status.unheld
-    series('outboxStatusTime').of().value = Date.now() / 1000
+  subscribe('outbox-rotated', ({ slot, result }) => {
+    // The rate of a series that appears late misses its first.
+    for (const each of rotationResults) series('outboxRotations').of(String(slot), each)
+    series('outboxRotations').of(String(slot), result).value++
   })
+
+  // Whoever told last stands last.
+  const statuses = new Map<string, Status>()
+  subscribe('outbox-status', (status) => {
+    statuses.delete(status.relay)
+    statuses.set(status.relay, { ...status, toldAtMs: Date.now() })
+    showStatuses(statuses, series)
+  })
+  subscribe('outbox-relay-ended', ({ relay }) => {
+    if (statuses.delete(relay)) showStatuses(statuses, series)
+  })
+}
+
+type Status = Events['outbox-status'] & { readonly toldAtMs: number }
+
+const ofStatus = [
+  'outboxOwned',
+  'outboxPending',
+  'outboxOldestAge',
+  'outboxDelayed',
+  'outboxDeadRows',
+  'outboxUnheld',
+  'outboxStatusTime',
+] as const
+
+/** What the relays of this process hold, and the outbox as the last of them saw it; nothing where none runs any more. */
+function showStatuses(statuses: ReadonlyMap<string, Status>, series: Counted['series']): void {
+  const all = [...statuses.values()]
+  const last = all.at(-1)
+  if (last === undefined) {
+    for (const id of ofStatus) series(id).clear()
+    return
+  }
+  series('outboxOwned').of().value = all.reduce((sum, { owned }) => sum + owned.length, 0)
+  series('outboxPending').of().value = last.pending
+  series('outboxOldestAge').of().value = (last.oldestAgeMs ?? 0) / 1000
+  series('outboxDelayed').of().value = last.delayed
+  series('outboxDeadRows').of().value = last.dead
+  series('outboxUnheld').of().value = last.unheld
+  series('outboxStatusTime').of().value = last.toldAtMs / 1000
 }

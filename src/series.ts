@@ -20,6 +20,8 @@ export interface Family<Kept> {
   /** The series of these label values, in the order of the instrument's labels. */
   of(...values: readonly string[]): Kept
   all(): Iterable<Kept>
+  /** Forgets them: what is no longer known is not shown. */
+  clear(): void
 }
 
 // Label values come from code and configuration; should one of them grow all the same, memory and queries stay bounded.
@@ -42,7 +44,7 @@ export function family<Kept>(
     return made
   }
 
-  return { instrument, of, all: () => known.values() }
+  return { instrument, of, all: () => known.values(), clear: () => known.clear() }
 }
 
 /** Bins of one histogram: how many measurements lay under each bound, and beyond the last. */

@@ -88,6 +88,8 @@ function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
     function sync(metric: Counter | Gauge): void {
       all.refresh(id)
       metric.reset()
+      // Without labels it would show 0 where nothing is known.
+      if (instrument.kind === 'gauge' && instrument.labels.length === 0) metric.remove()
       for (const { labels, value } of all.series(id).all())
         if (isShowable(instrument, value)) metric.inc(promLabels(labels), value)
     }

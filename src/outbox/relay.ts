@@ -60,6 +60,7 @@ const shardChanged = emitter('outbox-shard-changed')
 const refusedEvent = emitter('outbox-refused')
 const rotatedEvent = emitter('outbox-rotated')
 const statusEvent = emitter('outbox-status')
+const endedEvent = emitter('outbox-relay-ended')
 const storeFailed = emitter('store-failed')
 
 /** Publishes what committed transactions added to the outbox, at least once and in order per key, however many relays run. */
@@ -210,6 +211,7 @@ export function outboxRelay({
       cancel()
       await attempted('leave', () => store.leave(name))
       state = 'stopped'
+      if (endedEvent.active()) endedEvent.publish({ relay: name })
     },
     poke: () => news.poke(),
     health() {

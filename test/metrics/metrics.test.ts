@@ -253,6 +253,8 @@ describe('processMetrics()', () => {
   it('follows the outbox, over all relays of the process', async () => {
     const registry = new Registry()
     processMetrics({ registry })
+    const gauges = async () => Object.keys(await scrape(registry)).filter((name) => /outbox.*(?<!_total)$/.test(name))
+    expect(await gauges()).toEqual([])
     const status = { pending: 7, oldestAgeMs: 1500, delayed: 2, dead: 1, unheld: 0 }
     publish('outbox-status', { relay: 'a', owned: [0, 1], ...status })
     publish('outbox-status', { relay: 'b', owned: [2], ...status, pending: 5 })
@@ -271,10 +273,15 @@ describe('processMetrics()', () => {
       holdfast_outbox_publish_lag_seconds_count: 1,
       'holdfast_outbox_publish_lag_seconds_bucket{le="0.05"}': 1,
       'holdfast_outbox_publish_lag_seconds_bucket{le="0.025"}': 0,
-      'holdfast_outbox_rotations_total{result="busy"}': 1,
+      'holdfast_outbox_rotations_total{slot="1",result="busy"}': 1,
+      'holdfast_outbox_rotations_total{slot="1",result="cleaned"}': 0,
       holdfast_outbox_outages_total: 1,
     })
     expect(seen['holdfast_outbox_status_timestamp_seconds']).toBeGreaterThan(1.6e9)
+    publish('outbox-status', { relay: 'a', owned: [0, 1], ...status, pending: 6 })
+    expect(await scrape(registry)).toMatchObject({ holdfast_outbox_pending: 6, holdfast_outbox_shards_owned: 3 })
+    publish('outbox-relay-ended', { relay: 'b' })
+    expect(await scrape(registry)).toMatchObject({ holdfast_outbox_pending: 6, holdfast_outbox_shards_owned: 2 })
   })
 
   it('asks parts and budgets whenever somebody looks', async () => {

@@ -58,4 +58,21 @@ describe('the metrics of real relays', () => {
     expect(await scrape(registry)).toMatchObject({ holdfast_outbox_published_total: 2, holdfast_outbox_dead_total: 2 })
     await relay.stop()
   })
+
+  it('show nothing before a relay has told, all that run, and nothing once the last has ended', async () => {
+    const gauges = async () => {
+      const all = Object.entries(await scrape(registry))
+      return Object.fromEntries(all.filter(([name]) => /^holdfast_outbox_(?!.*_total)(?!publish_lag)/.test(name)))
+    }
+    expect(await gauges()).toEqual({})
+    const [first, second] = [start(), start()]
+    await clock.advance(30_000)
+    expect(await gauges()).toMatchObject({ holdfast_outbox_shards_owned: 4, holdfast_outbox_shards_unheld: 0 })
+    expect(Object.keys(await gauges())).toContain('holdfast_outbox_status_timestamp_seconds')
+    await first.stop()
+    await clock.advance(30_000)
+    expect(await gauges()).toMatchObject({ holdfast_outbox_shards_owned: 4, holdfast_outbox_pending: 0 })
+    await second.stop()
+    expect(await gauges()).toEqual({})
+  })
 })

@@ -336,14 +336,17 @@ describe('outboxRelay()', () => {
   it('tells how it is doing, where anybody listens', async () => {
     const statuses = heard('outbox-status')
     const published = heard('outbox-published')
+    const ended = heard('outbox-relay-ended')
     await add({ id: 'a' }, { id: 'b' })
     const relay = start(target(), { name: 'r' })
     await clock.advance(30_000)
     expect(published).toMatchObject([{ relay: 'r', shard: 0, messages: 2, dead: 0 }])
     expect(statuses.at(-1)).toMatchObject({ relay: 'r', owned: [0], pending: 0, oldestAgeMs: null, unheld: 0 })
+    expect(ended).toEqual([])
     relay.stop()
     await clock.advance(1)
     await relay.done
+    expect(ended).toEqual([{ relay: 'r' }])
   })
 
   it('refuses options that make no sense, naming option and value', () => {
