@@ -11,36 +11,54 @@ import { stackArea } from './areas/stack.ts'
 
 export interface Area {
   readonly says: string
+  /** Packages whose versions belong to the figures. */
+  readonly peers: readonly string[]
+  /** Servers whose versions do. */
+  readonly servers: readonly string[]
   run(rounds: number): AsyncIterable<Row>
 }
 
 export const areas: Readonly<Record<string, Area>> = {
   pipeline: {
     says: 'one message through the stages, in memory',
+    peers: ['koa-compose', 'hono', '@middy/core', 'cockatiel', 'opossum', 'prom-client', '@opentelemetry/api'],
+    servers: [],
     run: (rounds) => compared([...stackArea(), ...middlewareArea(), ...failureArea()], rounds),
   },
   executor: {
     says: 'each key in order, many keys at once, without a broker',
+    peers: ['p-queue'],
+    servers: [],
     run: (rounds) => compared(executorArea(), rounds),
   },
   observability: {
     says: 'what tracing and metrics cost a message',
+    peers: ['@opentelemetry/api', '@opentelemetry/sdk-trace-node', 'prom-client'],
+    servers: [],
     run: observabilityArea,
   },
   kafka: {
     says: 'a topic consumed from its beginning, on a real broker',
+    peers: ['kafkajs'],
+    servers: ['kafka'],
     run: kafkaArea,
   },
   outbox: {
     says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',
+    peers: ['pg', 'pg-transactional-outbox', 'graphile-worker', 'pg-boss', 'kafkajs'],
+    servers: ['postgres', 'kafka'],
     run: outboxArea,
   },
   memory: {
     says: 'what is held for a message, a key',
+    peers: [],
+    servers: [],
     run: memoryArea,
   },
   import: {
     says: 'what the root entry adds to a service that starts',
+    peers: ['cockatiel'],
+    servers: [],
     run: importArea,
   },
 }

@@ -9,19 +9,20 @@ const width = 900
 /** One bar a row, on a logarithmic scale, with its quartiles and the target as a line. */
 export function chart(title: string, rows: readonly Row[]): string {
   const most = Math.max(2, ...rows.map(({ ratio, quartiles }) => Math.max(ratio, quartiles[1])))
-  const least = Math.min(0.5, ...rows.map(({ ratio }) => ratio))
+  const least = Math.max(0.01, Math.min(0.5, ...rows.map(({ ratio }) => ratio)))
   const place = (ratio: number): number =>
-    left + ((Math.log(ratio) - Math.log(least)) / (Math.log(most) - Math.log(least))) * (width - left - 80)
+    left +
+    ((Math.log(Math.max(ratio, least)) - Math.log(least)) / (Math.log(most) - Math.log(least))) * (width - left - 80)
   const bars = rows.map((row, index) => {
     const y = 50 + index * rowHeight
     const [low, high] = row.quartiles
-    const wanted = Number(/[\d.]+/.exec(row.target)?.[0])
+    const wanted = row.target.endsWith('×') ? Number(/[\d.]+/.exec(row.target)?.[0]) : 1
     const colour = row.met === false ? '#b45309' : '#0f766e'
     return [
       `<text x="${left - 12}" y="${y + 13}" text-anchor="end">${escape(`${row.name} / ${row.beside}`)}</text>`,
       `<rect x="${place(least)}" y="${y}" width="${Math.max(1, place(row.ratio) - place(least))}" height="${barHeight}" rx="2" fill="${colour}"/>`,
       `<line x1="${place(low)}" x2="${place(high)}" y1="${y + 9}" y2="${y + 9}" stroke="#fff" stroke-width="2"/>`,
-      Number.isFinite(wanted) && wanted > 0
+      row.met !== null
         ? `<line x1="${place(wanted)}" x2="${place(wanted)}" y1="${y - 4}" y2="${y + barHeight + 4}" stroke="#111" stroke-dasharray="3 2"/>`
         : '',
       `<text x="${place(Math.max(row.ratio, high)) + 8}" y="${y + 13}">${times(row.ratio)}</text>`,

@@ -15,8 +15,6 @@ export interface Comparison {
   readonly target: Target | null
   /** About how long one slice of one side lasts. @defaultValue 150 */
   readonly sliceMs?: number
-  /** Why the target is missed, where it is: for the table. */
-  readonly note?: string
 }
 
 export interface Row {

@@ -1,5 +1,6 @@
 import { cpus, totalmem } from 'node:os'
 import type { Row } from './measure.ts'
+import { reasonOf } from './reasons.ts'
 
 /** What it ran on, since no figure means anything without. */
 export function hardware(): string {
@@ -18,6 +19,23 @@ export function table(rows: readonly Row[]): string {
       return `| ${name} | ${beside} | ${times(ratio)} | ${times(low)} – ${times(high)} | ${target} | ${judged} | ${detail} |`
     }),
   ].join('\n')
+}
+
+/** A page of one area: what it ran on, the table, and why targets are missed. */
+export function page(area: string, versions: readonly string[], rows: readonly Row[]): string {
+  const missed = rows.filter(({ met }) => met === false)
+  return [
+    `# ${area}`,
+    `Written by \`npm run bench -- ${area} --write\` on ${new Date().toISOString().slice(0, 10)}. ${[hardware(), ...versions].join('; ')}.`,
+    `A ratio is the median of interleaved rounds, with its quartiles. Where a target is in ns, ms or bytes, the ratio is the part of it that is used.`,
+    table(rows),
+    `![${area}](${area}.svg)`,
+    ...(missed.length === 0 ? [] : ['## Missed', missed.map(missedLine).join('\n')]),
+  ].join('\n\n')
+}
+
+function missedLine(row: Row): string {
+  return `- ${row.name}, beside ${row.beside} (${times(row.ratio)}, wanted ${row.target}): ${reasonOf(row)}`
 }
 
 export function times(ratio: number): string {

@@ -1,9 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
+import { format, resolveConfig } from 'prettier'
 import { areas, type Area } from './areas.ts'
 import { chart } from './chart.ts'
-import { hardware, table } from './report.ts'
+import { hardware, page, table } from './report.ts'
 import type { Row } from './measure.ts'
+import { packageVersion, serverVersion } from './versions.ts'
 
 const usage = `Usage: npm run bench -- [area…] [--rounds N] [--json] [--write]
 
@@ -38,23 +40,28 @@ for (const name of wanted) {
   const area: Area | undefined = areas[name]
   if (area === undefined) continue
   say(`${name}: ${area.says}`)
+  const versions = [...area.peers.map(packageVersion), ...(await Promise.all(area.servers.map(serverVersion)))]
+  if (versions.length > 0) say(`  beside ${versions.join(', ')}`)
+  const own: Row[] = []
   for await (const row of area.run(rounds)) {
-    rows.push(row)
+    own.push(row)
     say(`  ${table([row]).split('\n').at(-1) ?? ''}`)
   }
+  rows.push(...own)
+  // Each area as soon as it is done: a run that is cut off later has not been for nothing.
+  if (values.write) await write(name, versions, own)
 }
 
 if (values.json) console.log(JSON.stringify(rows, null, 2))
 else console.log(`\n${table(rows)}`)
-if (values.write) {
-  const folder = new URL('../docs/performance/', import.meta.url)
-  await mkdir(folder, { recursive: true })
-  for (const name of wanted) {
-    const own = rows.filter(({ area }) => area === name)
-    if (own.length === 0) continue
-    await writeFile(new URL(`${name}.md`, folder), `${hardware()}\n\n${table(own)}\n`)
-    await writeFile(new URL(`${name}.svg`, folder), chart(name, own))
-  }
-}
 // Pools and timers of the peers would keep the process alive.
 process.exit(0)
+
+async function write(name: string, versions: readonly string[], own: readonly Row[]): Promise<void> {
+  const folder = new URL('../docs/performance/', import.meta.url)
+  const file = new URL(`${name}.md`, folder)
+  await mkdir(folder, { recursive: true })
+  const style = await resolveConfig(file)
+  await writeFile(file, await format(page(name, versions, own), { ...style, parser: 'markdown' }))
+  await writeFile(new URL(`${name}.svg`, folder), chart(name, own))
+}
