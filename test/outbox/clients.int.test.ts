@@ -210,16 +210,19 @@ describeOnBoth('postgresOutbox() through any client', (url) => {
             { strictOrder: true },
           )
           await tx.add(
-            { id: 'late', destination: 'orders', body: null, delayUntil: new Date('2040-01-01') },
+            [
+              { id: 'late', destination: 'orders', body: null, delayUntil: new Date('2040-01-01') },
+              { id: 's-4', destination: 'orders', key: "it's $1?", body: null },
+            ],
             { strictOrder: true },
           )
           const held = await db.pool.query<{ n: string }>(
             "select count(*) n from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database()) and pid in (select pid from pg_stat_activity where xact_start is not null and query ilike '%outbox_delayed%' or query ilike '%insert into%outbox%')",
           )
-          expect(Number(held.rows[0]?.n)).toBeGreaterThanOrEqual(2)
+          expect(Number(held.rows[0]?.n)).toBeGreaterThanOrEqual(3)
         })
         const rows = await committed()
-        expect(rows.map(({ id }) => id).sort()).toEqual(['s-0', 's-1', 's-2', 's-3'])
+        expect(rows.map(({ id }) => id).sort()).toEqual(['s-0', 's-1', 's-2', 's-3', 's-4'])
         expect(rows.filter(({ key }) => key === 'b').map(({ id }) => id)).toEqual(['s-0', 's-2'])
         const delayed = await db.pool.query('select message_id, due_at from outbox_delayed')
         expect(delayed.rows).toEqual([{ message_id: 'late', due_at: new Date('2040-01-01') }])

@@ -155,4 +155,36 @@ describeOnBoth('O-26: the order of one key', (url) => {
     expect(rows[0]?.n).toBeGreaterThan(50)
     expect(rows[0]?.bad).toBe(0)
   })
+  it('strictOrder locks the keys of many statements in one order too', async () => {
+    const delayUntil = Date.now() + 60_000
+    const many = Array.from({ length: 1001 }, (_, n) => `k${n}`)
+    const messages = (keys: readonly string[], delayed: string | null) =>
+      keys.map((key) => ({ destination: 'orders', key, body: null, ...(key === delayed ? { delayUntil } : {}) }))
+    const lists = [
+      // A delayed message goes to another table than its neighbour, and the 1,001st message to another statement.
+      [messages(['a', 'b'], 'a'), messages(['b', 'a'], 'a')],
+      [messages(many, null), messages(many.toReversed(), null)],
+    ]
+    const slow = postgresOutbox<pg.Client>({
+      schema: db.schema,
+      async via(tx, text, values) {
+        const result = await tx.query(text, values)
+        await pause(100)
+        return result
+      },
+    })
+    for (const pair of lists) {
+      const writing = pair.map(async (list) => {
+        const client = await db.connect()
+        await client.query('begin')
+        await slow.add(client, list, { strictOrder: true })
+        await client.query('commit')
+      })
+      expect(await Promise.allSettled(writing)).toEqual(writing.map(() => ({ status: 'fulfilled', value: undefined })))
+    }
+    const { rows } = await db.pool.query<{ n: number }>(
+      'select (select count(*) from outbox)::int + (select count(*) from outbox_delayed)::int n',
+    )
+    expect(rows[0]?.n).toBe(4 + 2 * 1001)
+  })
 })

@@ -20,8 +20,12 @@ export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
   const statements = insertStatements(quotedSchema('postgresOutbox', schema))
   return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = false }: AddOptions) {
     try {
-      for (const { table, rows } of runsOf(entries)) {
-        const text = strictOrder ? statements.strict(table, rows.length) : statements.plain(table, rows.length)
+      const runs = runsOf(entries)
+      // One statement locks by itself; before several, all keys are locked, or two callers could wait for each other.
+      const alone = runs.length === 1
+      if (strictOrder && !alone) await via(tx, statements.lock, [keysOf(entries)])
+      for (const { table, rows } of runs) {
+        const text = strictOrder && alone ? statements.strict(table, rows.length) : statements.plain(table, rows.length)
         await via(tx, text, rows.flatMap(table === 'outbox_delayed' ? delayedValues : values))
       }
     } catch (error) {
@@ -52,6 +56,11 @@ function runsOf(entries: readonly OutboxEntry[]): readonly Run[] {
   return runs
 }
 
+/** As JSON: no client has to know how to send an array. */
+function keysOf(entries: readonly OutboxEntry[]): string {
+  return JSON.stringify([...new Set(entries.map(({ key }) => key))])
+}
+
 function values({ destination, key, type, id, headers, body }: OutboxEntry): OutboxValue[] {
   return [destination, key, type, id, headers, body]
 }
@@ -61,6 +70,7 @@ function delayedValues(entry: OutboxEntry): OutboxValue[] {
 }
 
 interface InsertStatements {
+  readonly lock: string
   plain(table: Table, rows: number): string
   strict(table: Table, rows: number): string
 }
@@ -83,17 +93,20 @@ function insertStatements(schema: string): InsertStatements {
     return `insert into ${schema}.${table} (${columnsOf[table]}) values ${tuples.join(', ')}`
   }
 
+  /** Locks the keys of a table `v` in the order of their numbers, so that two transactions do not wait for each other. */
+  const locks = `l as materialized (select pg_advisory_xact_lock(k) from (
+  select distinct hashtextextended(key, ${lockSeed}) as k from v where key is not null order by 1) o)`
+
   return {
+    lock: `with v as materialized (select key from jsonb_array_elements_text($1::text::jsonb) t (key)),
+${locks}
+select count(*)::int as held from l`,
     plain: (table, rows) => (rows === 1 ? single[table] : plain(table, rows)),
-    /**
-     * The ids are drawn once every lock is held: the count needs all of them, and the rows need the count. Locks are
-     * taken in the order of their numbers, so that two transactions do not wait for each other.
-     */
+    /** The ids are drawn once every lock is held: the count needs all of them, and the rows need the count. */
     strict(table, rows) {
       const tuples = Array.from({ length: rows }, (_, row) => `(${row}, ${tuple(table, row)})`)
       return `with v (n, ${columnsOf[table]}) as materialized (values ${tuples.join(', ')}),
-l as materialized (select pg_advisory_xact_lock(k) from (
-  select distinct hashtextextended(key, ${lockSeed}) as k from v where key is not null order by 1) o)
+${locks}
 insert into ${schema}.${table} (${columnsOf[table]})
 select ${columnsOf[table]} from v, (select count(*) as held from l) c where c.held >= 0 order by v.n`
     },
