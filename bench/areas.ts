@@ -7,6 +7,7 @@ import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
 import { observabilityArea } from './areas/observability.ts'
 import { outboxArea } from './areas/outbox.ts'
+import { redisArea } from './areas/redis.ts'
 import { stackArea } from './areas/stack.ts'
 
 export interface Area {
@@ -48,6 +49,10 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['pg', 'pg-transactional-outbox', 'graphile-worker', 'pg-boss', 'kafkajs'],
     servers: ['postgres', 'kafka'],
     run: outboxArea,
+  },
+  redis: {
+    says: 'claims and completions in Redis',
+    run: redisArea,
   },
   memory: {
     says: 'what is held for a message, a key',

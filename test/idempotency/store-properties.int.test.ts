@@ -4,6 +4,7 @@ import { expect, it } from 'vitest'
 import { migrate, postgresIdempotencyStore } from '../../src/stores/postgres/index.ts'
 import { redisIdempotencyStore } from '../../src/stores/redis/index.ts'
 import { describeWith, redisUrl, uniqueName } from '../support/services.ts'
+import { ageLease } from '../support/redis-lease.ts'
 import { createTestPool } from '../support/test-pool.ts'
 import { firstBreach, operations, perform, performInMemory, retainMs } from './store-properties.ts'
 
@@ -44,8 +45,7 @@ describeWith(['redis'], 'the Redis store, whatever is asked of it', () => {
     let names: readonly string[] = []
     const wait = async (ms: number) => {
       for (const name of names) {
-        const end = await redis.hget(name, 'l')
-        if (end !== null) await redis.hset(name, 'l', String(BigInt(end) - BigInt(ms) * 1000n))
+        await ageLease(redis, name, ms)
         await redis.pexpire(name, (await redis.pttl(name)) - ms)
       }
     }

@@ -5,6 +5,7 @@ import type { IdempotencyStore } from '../../src/idempotency/store.ts'
 import { migrate, postgresIdempotencyStore } from '../../src/stores/postgres/index.ts'
 import { redisIdempotencyStore } from '../../src/stores/redis/index.ts'
 import { describeWith, redisUrl, uniqueName } from '../support/services.ts'
+import { ageLease } from '../support/redis-lease.ts'
 import { createTestPool } from '../support/test-pool.ts'
 import { breach, interleavings, play, type Answered, type Turn } from './interleavings.ts'
 
@@ -52,10 +53,7 @@ describeWith(['redis'], 'every interleaving of two owners, four calls deep, on R
     const prefix = uniqueName('interleaved')
     const names = () => redis.keys(`${prefix}:*`)
     const age = async () => {
-      for (const name of await names()) {
-        const end = await redis.hget(name, 'l')
-        if (end !== null) await redis.hset(name, 'l', String(BigInt(end) - BigInt(olderMs) * 1000n))
-      }
+      for (const name of await names()) await ageLease(redis, name, olderMs)
     }
     // `KEYS` looks at every key there is.
     const forget = async () => redis.del('none', ...(await names()))

@@ -81,14 +81,14 @@ export function redisIdempotencyStore(
     checked = true
   }
 
-  async function run({ sha, text }: Script, names: readonly string[], values: readonly (string | number)[]) {
+  async function run({ sha, text }: Script, names: readonly string[], values: readonly string[]): Promise<string> {
     const answers = redis.evalsha(sha, names.length, ...names, forget, ...values).catch((error: unknown) => {
       if (!isReply(error, 'NOSCRIPT')) throw error
       return redis.eval(text, names.length, ...names, forget, ...values)
     })
     if (waitReplicas > 0) await confirmed(answers)
-    const list: unknown = await answers
-    return Array.isArray(list) ? (list as readonly unknown[]) : []
+    const answer = await answers
+    return typeof answer === 'string' ? answer : ''
   }
 
   async function confirmed(answers: Promise<unknown>): Promise<void> {
@@ -101,18 +101,24 @@ export function redisIdempotencyStore(
 
   async function sendClaims(requests: readonly ClaimRequest[]): Promise<readonly (ClaimResult | undefined)[]> {
     if (!checked) await check()
-    const values: (string | number)[] = []
+    const values: string[] = []
     for (const { owner, leaseMs, fingerprint } of requests)
-      values.push(owner, Math.ceil(leaseMs), fingerprint === null ? '' : `=${fingerprint}`)
-    return (await run(claimScript, requests.map(nameOf), values)).map(claimResult)
+      values.push(`${Math.ceil(leaseMs)} ${fingerprint === null ? '' : withLength(fingerprint)}`, owner)
+    const [token = '', ...answers] = (await run(claimScript, requests.map(nameOf), values)).split('\n')
+    const fresh: ClaimResult = { state: 'claimed', token: BigInt(token), attempts: 1 }
+    return answers.map((answer) => (answer === 'c' ? fresh : claimResult(answer)))
   }
 
   async function sendSettlements(settlements: readonly Settlement[]): Promise<readonly Held[]> {
-    const values: (string | number)[] = []
-    for (const { held, state, forMs, attempts, failure } of settlements)
-      values.push(String(held.token), state, Math.ceil(forMs), attempts, failure)
-    const names = settlements.map(({ held }) => nameOf(held))
-    return (await run(settleScript, names, values)).map((answer) => (answer === 1 ? 'ok' : 'lost'))
+    const values: string[] = []
+    for (const { held, state, rest, forMs } of settlements)
+      values.push(state + String(held.token).padStart(16, '0') + rest, String(Math.ceil(forMs)))
+    const answers = await run(
+      settleScript,
+      settlements.map(({ held }) => nameOf(held)),
+      values,
+    )
+    return Array.from(answers, (answer) => (answer === '1' ? 'ok' : 'lost'))
   }
 
   // The keys of one call to a cluster must share a slot, which keys hardly ever do: each travels alone there.
@@ -128,29 +134,26 @@ export function redisIdempotencyStore(
       requireStorable('key', request.key)
       return claim(request)
     },
-    renew: (held, leaseMs) => settle({ held, state: 'p', forMs: leaseMs, attempts: 0, failure: '' }),
-    complete: (held, retainMs) => settle({ held, state: 'c', forMs: retainMs, attempts: 0, failure: '' }),
-    release: (held, attempts) => settle({ held, state: 'r', forMs: 0, attempts, failure: '' }),
-    fail: (held, failure, retainMs) =>
-      settle({ held, state: 'f', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
+    renew: (held, leaseMs) => settle({ held, state: 'p', rest: '', forMs: leaseMs }),
+    complete: (held, retainMs) => settle({ held, state: 'c', rest: '', forMs: retainMs }),
+    release: (held, attempts) => settle({ held, state: 'r', rest: String(attempts), forMs: forget }),
+    fail: (held, failure, retainMs) => settle({ held, state: 'f', rest: failureToJson(failure), forMs: retainMs }),
   }
 }
 
 interface Settlement {
   readonly held: HeldClaim
   readonly state: 'p' | 'c' | 'r' | 'f'
+  readonly rest: string
   readonly forMs: number
-  readonly attempts: number
-  readonly failure: string
 }
 
-function claimResult(answer: unknown): ClaimResult | undefined {
-  if (typeof answer !== 'string') return undefined
+function claimResult(answer: string): ClaimResult | undefined {
   const rest = answer.slice(1)
   switch (answer.charAt(0)) {
     case 'c': {
-      const colon = rest.indexOf(':')
-      return { state: 'claimed', token: BigInt(rest.slice(0, colon)), attempts: Number(rest.slice(colon + 1)) }
+      const [token = '', attempts] = rest.split(':')
+      return { state: 'claimed', token: BigInt(token), attempts: Number(attempts) }
     }
     case 'p':
       return { state: 'in-progress', retryAfterMs: Number(rest) }
@@ -163,6 +166,11 @@ function claimResult(answer: unknown): ClaimResult | undefined {
     default:
       return undefined
   }
+}
+
+// Lua counts bytes.
+function withLength(text: string): string {
+  return `${Buffer.byteLength(text)}:${text}`
 }
 
 /** The policy of a server that evicts, as `INFO memory` tells it. Without a limit nothing is ever evicted. */

@@ -5,89 +5,116 @@ export interface Script {
   readonly sha: string
 }
 
-// One hash for each key:
-//   s  state: p in progress, c completed, f failed, r released     t  token            n  attempts
-//   o  owner, l  end of the lease in µs (while in progress)        f  fingerprint      e  failure (when failed)
-// Retention is the expiry of the hash, the lease is a field of it: the two are never one.
-// Time is the server's own, in µs: 16 digits, which a double holds exactly and only `%.0f` prints in full.
+// One text for each key, since every command that a script calls costs as much as all the rest of it: the claim of a new
+// key is one SET, a settlement a GET and a SET.
+//   letter       p in progress, c completed, f failed, r released; a capital where a fingerprint is kept
+//   token        16 digits: the server's time in µs, or one more than the token before
+//   fingerprint  where one is kept, with its length and a colon in front
+//   p: end of the lease in µs (16 digits), attempts, colon, owner     r: attempts     f: the failure     c: nothing
+// Retention is the expiry of the key, the lease stands in the text: the two are never one.
+// A double holds 16 digits exactly, and only `%.0f` prints them in full.
+const head = `
+local function digits(number) return string.format('%016.0f', number) end
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+local function parts(text)
+  local letter, token, rest = string.match(text, '^([pcfrPCFR])(${'%d'.repeat(16)})(.*)$')
+  if not letter then error('the key holds what is not a claim') end
+  local state = string.lower(letter)
+  if state == letter then return state, token, '', rest end
+  local colon = string.find(rest, ':', 1, true)
+  local last = colon + tonumber(string.sub(rest, 1, colon - 1))
+  return state, token, string.sub(rest, 1, last), string.sub(rest, last + 1)
+end
+local function put(key, state, token, fingerprint, rest, ms)
+  local letter = fingerprint == '' and state or string.upper(state)
+  redis.call('SET', key, letter .. token .. fingerprint .. rest, 'PX', ms)
+end
+`
 
 /**
- * Claims each of KEYS. ARGV: for how many ms an unsettled key is remembered, then owner, lease in ms and fingerprint
- * (`=` in front; empty: none) for each. Answers one text for each: `c<token>:<attempts>`, `p<ms left>`, `d`, `f<failure>`
- * or `x` for a key that is known with another fingerprint.
+ * Claims each of KEYS. ARGV: for how many ms an unsettled key is remembered, then lease in ms with the fingerprint (its
+ * length and a colon in front; empty: none) behind a space, and owner for each. Answers one text, a line for each:
+ * `c` for a new key, whose token is the first line, `c<token>:<attempts>`, `p<ms left>`, `d`, `f<failure>`, or `x` for a
+ * key that is known with another fingerprint.
  */
-export const claimScript: Script = script(`
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local forget = tonumber(ARGV[1])
-local answers = {}
+export const claimScript: Script = script(`${head}
+local now, forget = now(), ARGV[1]
+local fresh = digits(now)
+local answers = { fresh }
+local terms, lease, fingerprint, ms, start
 for i = 1, #KEYS do
-  local key, at = KEYS[i], i * 3 - 1
-  local owner, lease, fingerprint = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-  local known = redis.call('HMGET', key, 's', 't', 'o', 'l', 'n', 'f')
-  local state, token, attempts = known[1], tonumber(known[2] or 0), tonumber(known[5] or 0)
-  local resent = state == 'p' and known[3] == owner
-  if state and fingerprint ~= '' and known[6] and known[6] ~= fingerprint then
-    answers[i] = 'x'
-  elseif state == 'c' then
-    answers[i] = 'd'
-  elseif state == 'f' then
-    answers[i] = 'f' .. redis.call('HGET', key, 'e')
-  elseif state == 'p' and not resent and tonumber(known[4]) > now then
-    answers[i] = 'p' .. math.ceil((tonumber(known[4]) - now) / 1000)
+  local key, owner = KEYS[i], ARGV[i * 2 + 1]
+  -- Nearly always those of the key before.
+  if ARGV[i * 2] ~= terms then
+    terms = ARGV[i * 2]
+    lease, fingerprint = string.match(terms, '^(%d+) (.*)$')
+    ms = string.format('%.0f', lease + forget)
+    lease = digits(now + lease * 1000)
+    start = (fingerprint == '' and 'p' or 'P') .. fresh .. fingerprint .. lease .. '1:'
+  end
+  if redis.call('SET', key, start .. owner, 'NX', 'PX', ms) then
+    answers[i + 1] = 'c'
   else
-    if not resent then
-      -- A clock that was set back must not make a later token the lower one.
-      token = math.max(token + 1, now)
-      attempts = attempts + 1
+    local state, token, kept, rest = parts(redis.call('GET', key))
+    local till, attempts, holder
+    if state == 'p' then
+      till, attempts, holder = string.match(rest, '^(${'%d'.repeat(16)})(%d+):(.*)$')
+    else
+      attempts = rest
     end
-    local text = string.format('%.0f', token)
-    redis.call('HSET', key, 's', 'p', 't', text, 'o', owner, 'n', attempts,
-      'l', string.format('%.0f', now + lease * 1000))
-    if fingerprint ~= '' and not known[6] then redis.call('HSET', key, 'f', fingerprint) end
-    redis.call('PEXPIRE', key, lease + forget)
-    answers[i] = 'c' .. text .. ':' .. attempts
+    local resent = holder == owner
+    if fingerprint ~= '' and kept ~= '' and kept ~= fingerprint then
+      answers[i + 1] = 'x'
+    elseif state == 'c' then
+      answers[i + 1] = 'd'
+    elseif state == 'f' then
+      answers[i + 1] = 'f' .. rest
+    elseif state == 'p' and not resent and tonumber(till) > now then
+      answers[i + 1] = 'p' .. math.ceil((till - now) / 1000)
+    else
+      if not resent then
+        -- A clock that was set back must not make a later token the lower one.
+        token = digits(math.max(token + 1, now))
+        attempts = string.format('%.0f', attempts + 1)
+      end
+      if kept == '' then kept = fingerprint end
+      put(key, 'p', token, kept, lease .. attempts .. ':' .. owner, ms)
+      answers[i + 1] = 'c' .. token .. ':' .. attempts
+    end
   end
 end
-return answers`)
+return table.concat(answers, '\\n')`)
 
 /**
  * Renews (`p`), completes (`c`), releases (`r`) or fails (`f`) each of KEYS. ARGV: for how many ms an unsettled key is
- * remembered, then token, letter, ms, attempts and failure for each. Answers 1 where the token holds the key, or has put
- * it into that state before; else 0.
+ * remembered, then letter, token and what follows as one text, and ms for each. Answers one text, a character for each:
+ * 1 where the token holds the key, or has put it into that state before; else 0.
  */
-export const settleScript: Script = script(`
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local forget = tonumber(ARGV[1])
+export const settleScript: Script = script(`${head}
 local answers = {}
 for i = 1, #KEYS do
-  local key, at = KEYS[i], i * 5 - 3
-  local token, state, ms = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local known = redis.call('HMGET', key, 's', 't')
-  if known[2] == token and (known[1] == 'p' or known[1] == state) then
-    if state == 'p' then
-      redis.call('HSET', key, 'l', string.format('%.0f', now + ms * 1000))
-      redis.call('PEXPIRE', key, ms + forget)
-    elseif state == 'c' then
-      redis.call('HSET', key, 's', 'c')
-      redis.call('HDEL', key, 'o', 'l', 'n')
-      redis.call('PEXPIRE', key, ms)
-    elseif state == 'f' then
-      redis.call('HSET', key, 's', 'f', 'e', ARGV[at + 4])
-      redis.call('HDEL', key, 'o', 'l', 'n')
-      redis.call('PEXPIRE', key, ms)
-    else
-      redis.call('HSET', key, 's', 'r', 'n', ARGV[at + 3])
-      redis.call('HDEL', key, 'o', 'l')
-      redis.call('PEXPIRE', key, forget)
+  local key, new, ms = KEYS[i], ARGV[i * 2], ARGV[i * 2 + 1]
+  local old = redis.call('GET', key)
+  answers[i] = '0'
+  if old and string.sub(old, 2, 17) == string.sub(new, 2, 17) then
+    local state, token, fingerprint, rest = parts(old)
+    local wanted = string.sub(new, 1, 1)
+    if state == 'p' or state == wanted then
+      if wanted == 'p' then
+        rest = digits(now() + ms * 1000) .. string.sub(rest, 17)
+        ms = string.format('%.0f', ms + ARGV[1])
+      else
+        rest = string.sub(new, 18)
+      end
+      put(key, wanted, token, fingerprint, rest, ms)
+      answers[i] = '1'
     end
-    answers[i] = 1
-  else
-    answers[i] = 0
   end
 end
-return answers`)
+return table.concat(answers)`)
 
 function script(text: string): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') }
