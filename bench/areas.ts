@@ -52,6 +52,8 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   redis: {
     says: 'claims and completions in Redis',
+    peers: ['@node-idempotency/core', '@node-idempotency/storage-adapter-redis', 'redis', 'ioredis'],
+    servers: ['redis'],
     run: redisArea,
   },
   memory: {
