@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { committedHash } from '../testing/fixtures/fingerprint.ts'
 import { entries, packed, projectDir, run } from './support.ts'
 
 /** What `engines` names as the oldest Node. */
@@ -41,5 +42,15 @@ describe.skipIf(process.platform === 'win32')('under the oldest Node that is sup
       const orders = pipeline('orders').handle(({ message }) => { seen.push(message.id) })
       console.log(await orders.dispatch({ message: { id: 'a', body: new Uint8Array() } }), seen.join())`
     expect(await runThere(code)).toBe('handled a\n')
+  })
+
+  it('the chaos kit runs the schedules that it runs here', async () => {
+    const flags = ['--experimental-strip-types', '--disable-warning=ExperimentalWarning']
+    const fingerprints = (executable: string) =>
+      run(executable, [...flags, join(projectDir, 'test/testing/fixtures/fingerprint.ts')])
+    const [there, here] = [await fingerprints(node), await fingerprints(process.execPath)]
+    const hashes = `${committedHash} ${here.trim().split(' ')[2]}`
+    expect(there.trim()).toBe(`v${VERSION} ${hashes}`)
+    expect(here.trim()).toBe(`${process.version} ${hashes}`)
   })
 })
