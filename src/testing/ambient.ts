@@ -1,6 +1,6 @@
 import { createRequire, syncBuiltinESMExports } from 'node:module'
 import { scopes, type Scope } from './scope.ts'
-import { startedAtMs } from './simulated-consumer.ts'
+import { startedAtMs } from './simulated-clock.ts'
 
 // The very objects that everybody shares: an `import` would give copies of their properties.
 const require = createRequire(import.meta.url)

@@ -34,3 +34,8 @@ export function simulatedProcess(name: string): SimulatedProcess {
 export function nameOf({ name, incarnation }: SimulatedProcess): string {
   return name + '′'.repeat(incarnation - 1)
 }
+
+/** Whether it still is the same incarnation, and not over. */
+export function isAlive(process: SimulatedProcess, incarnation: number): boolean {
+  return process.incarnation === incarnation && process.state !== 'over'
+}

@@ -19,7 +19,7 @@ export function simulate<Client extends object>(client: Client): Client {
         if (collectors.has(name)) return collecting(scope, Reflect.apply(member, target, args))
         const call = async (): Promise<unknown> => (await Reflect.apply(member, target, args)) as unknown
         if (name === 'connect' && 'query' in target) return lend(scope, call)
-        return really(scope, labelOf(name, args, scope), call)
+        return really(scope, labelOf(name, args, scope), call, 'query' in target ? lockPatienceMs : answerPatienceMs)
       }
     },
   })
@@ -49,7 +49,7 @@ function collecting(scope: Scope, chain: unknown): unknown {
       if (typeof member !== 'function') return member
       return (...args: unknown[]): unknown => {
         const call = (): unknown => Reflect.apply(member, target, args)
-        if (name === 'exec') return really(scope, labelOf(name, args, scope), async () => call())
+        if (name === 'exec') return really(scope, labelOf(name, args, scope), async () => call(), answerPatienceMs)
         const answer = call()
         return answer === target ? proxy : answer
       }
@@ -58,8 +58,18 @@ function collecting(scope: Scope, chain: unknown): unknown {
   return proxy
 }
 
-function really<T>({ simulation, process }: Scope, name: string, call: () => Promise<T>): Promise<T> {
-  return simulation.op(process, name, call, { real: true })
+/** A statement that takes longer waits for somebody's lock. */
+const lockPatienceMs = 40
+/** Redis knows no locks: a call that takes long is on a slow machine, and letting others go first would be another schedule. */
+const answerPatienceMs = 5_000
+
+function really<T>(
+  { simulation, process }: Scope,
+  name: string,
+  call: () => Promise<T>,
+  patienceMs = lockPatienceMs,
+): Promise<T> {
+  return simulation.op(process, name, call, { patienceMs })
 }
 
 /** A client of a pool, which goes with its process when that dies: the server then rolls back. */

@@ -5,6 +5,7 @@ import { headersFrom } from '../message.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { LogRecord, Member, SimulatedBroker } from './simulated-broker.ts'
+import { startedAtMs } from './simulated-clock.ts'
 import type { Simulation } from './task.ts'
 
 export interface ConsumerParts {
@@ -164,6 +165,3 @@ export function deliveryOf(
     raw: null,
   }
 }
-
-/** The wall clock at the beginning of every run. */
-export const startedAtMs: number = Date.UTC(2025, 0, 1)

@@ -1,20 +1,12 @@
+import { calls } from './calls.ts'
 import type { Fault } from './faults.ts'
-import { nameOf, simulatedProcess, type SimulatedProcess } from './process.ts'
+import { journal } from './journal.ts'
+import { nameOf, type SimulatedProcess } from './process.ts'
+import { reality } from './reality.ts'
 import { dice, type Deviation } from './schedule.ts'
 import { scopes, type Scope } from './scope.ts'
-import {
-  callFaults,
-  ConnectionLostError,
-  onlyOnSending,
-  timerFaults,
-  type Chooser,
-  type Line,
-  type OpOptions,
-  type Simulation,
-  type Task,
-  type TimerOptions,
-  type Violation,
-} from './task.ts'
+import { timerFaults, type Chooser, type Simulation, type Task, type TimerOptions } from './task.ts'
+import { timerList, type Timer } from './timers.ts'
 
 export interface SimulationOptions {
   readonly chooser: Chooser
@@ -27,17 +19,6 @@ export interface SimulationOptions {
   readonly onCommit?: Simulation['committed']
 }
 
-interface Timer {
-  readonly dueMs: number
-  readonly idle: boolean
-  readonly task: Task
-  cancelled: boolean
-}
-
-/** How long a call that really goes out may hold everything up: longer means that it waits for somebody's lock. */
-const patienceMs = 40
-const longestStuckTries = 40
-
 /** A world with a clock and an order of its own: the same choices give the same run, on every machine. */
 export function simulation({
   chooser,
@@ -49,37 +30,18 @@ export function simulation({
   let nowMs = 0
   let steps = 0
   let choices = 0
-  let hash = 2_166_136_261
-  let violation: Violation | undefined
   let finish: (() => void) | undefined
   let queue: Task[] = []
-  let timers: Timer[] = []
-  let tries = 0
-  let realCalls = 0
-  let parked = false
-  const lines: Line[] = []
   const deviations: Deviation[] = []
   const names = new Map<string, number>()
   const sleepers = new Map<SimulatedProcess, number>()
   const active = new Set<Scope>()
   const left = new Set<string>()
-  const servers = simulatedProcess('server')
-
-  function say(who: string, text: string): void {
-    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 16_777_619) >>> 0
-    if (record) lines.push({ atMs: nowMs, who, text })
-  }
-
-  function violate(invariant: string, text: string): void {
-    if (violation !== undefined) return
-    violation = { invariant, text }
-    // While it runs, what broke it is told first.
-    if (finish === undefined) sayViolation()
-  }
-
-  function sayViolation(): void {
-    if (violation !== undefined) say('', `✗ ${violation.invariant}: ${violation.text}`)
-  }
+  const timers = timerList()
+  const book = journal({ record, nowMs: () => nowMs })
+  const { say, violate } = book
+  const world = reality({ goOn: pump, goOnWhenQuiet: pumpWhenQuiet, onLeft: (messageId) => left.add(messageId) })
+  const op = calls({ simulation: () => self, unique, at, active, standStill: world.standStill })
 
   function unique(label: string): string {
     const count = (names.get(label) ?? 0) + 1
@@ -92,11 +54,7 @@ export function simulation({
   }
 
   function at(ms: number, task: Omit<Task, 'passedOver'>, idle = false): Timer {
-    const timer = { dueMs: nowMs + Math.max(0, ms), idle, task: { ...task, passedOver: 0 }, cancelled: false }
-    let place = timers.length
-    while (place > 0 && (timers[place - 1]?.dueMs ?? 0) > timer.dueMs) place--
-    timers.splice(place, 0, timer)
-    return timer
+    return timers.add(nowMs + Math.max(0, ms), { ...task, passedOver: 0 }, idle)
   }
 
   function later(ms: number, label: string, act: () => void): void {
@@ -145,127 +103,6 @@ export function simulation({
     }
   }
 
-  function op<T>(
-    process: SimulatedProcess,
-    name: string,
-    apply: () => T | Promise<T>,
-    { faults = callFaults, quiet = false, refuses, strike: strikeCall, real = false }: OpOptions = {},
-  ): Promise<T> {
-    const scope = scopes.getStore()
-    const { incarnation } = process
-    const who = nameOf(process)
-    const label = unique(`${who}.${name}`)
-    if (scope !== undefined) scope.pending++
-
-    return new Promise<T>((resolve, reject) => {
-      const lost = (): void => reject(new ConnectionLostError(`${name}: the connection was lost`))
-
-      function reply(settle: () => void, ms = 0): void {
-        const task: Omit<Task, 'passedOver'> = {
-          label: `${label}⏎`,
-          process,
-          phase: 'reply',
-          faults: faultsOfReply(faults),
-          run() {
-            // The one who asked is gone: nobody is there to go on.
-            if (process.incarnation !== incarnation || process.state === 'over') return false
-            if (scope !== undefined) scope.pending--
-            settle()
-            return true
-          },
-        }
-        if (ms > 0) at(ms, task)
-        else ready(task)
-      }
-
-      function answered(value: T, deviation: Deviation | undefined): void {
-        const isLost = deviation?.do === 'lose-reply'
-        const shown = typeof value === 'object' || value === undefined ? '' : ` → ${String(value)}`
-        if (!quiet) say(who, name + shown + (isLost ? ', its reply is lost' : ''))
-        reply(isLost ? lost : () => resolve(value), deviation?.do === 'confirms-late' ? deviation.ms : 0)
-      }
-
-      function failed(error: unknown): void {
-        if (!quiet) say(who, `${name} → ${error instanceof Error ? error.message : String(error)}`)
-        reply(() => reject(error))
-      }
-
-      ready({
-        label,
-        process,
-        phase: 'send',
-        faults,
-        run(deviation) {
-          const refusal = deviation?.do === 'fail' ? 'fails before it is carried out' : refuses?.()
-          if (refusal !== undefined) {
-            say(who, `${name} ${refusal}`)
-            reply(lost)
-            return false
-          }
-          const error = deviation === undefined ? undefined : strikeCall?.(deviation)
-          if (error !== undefined) {
-            failed(error)
-            return false
-          }
-          let value: T | Promise<T>
-          const server = serverScope(scope?.messageId ?? '')
-          try {
-            value = real ? apply() : scopes.run(server, apply)
-          } catch (thrown) {
-            failed(thrown)
-            return false
-          }
-          if (!(value instanceof Promise)) {
-            answered(value, deviation)
-            return false
-          }
-          if (real) standStill(value, name, who)
-          else active.add(server)
-          void value
-            .then(
-              (done) => answered(done, deviation),
-              (thrown: unknown) => failed(thrown),
-            )
-            .finally(() => active.delete(server))
-          return true
-        },
-      })
-    })
-  }
-
-  /** What a server does takes virtual time too, and belongs to no process that can crash. */
-  function serverScope(messageId: string): Scope {
-    return { simulation: self, process: servers, messageId, pending: 0, watched: true, stuck: false }
-  }
-
-  /** Until the call is over, or for as long as our patience: then it waits for a lock, and the others go on. */
-  function standStill(call: Promise<unknown>, name: string, who: string): void {
-    realCalls++
-    let waiting = true
-    const goOn = (): void => {
-      if (waiting || parked) {
-        waiting = false
-        parked = false
-        pumpWhenQuiet()
-      }
-    }
-    held = true
-    const patience = setTimeout(() => {
-      say(who, `${name} blocks`)
-      held = false
-      goOn()
-    }, patienceMs)
-    const over = (): void => {
-      clearTimeout(patience)
-      realCalls--
-      if (waiting) held = false
-      // After the answer was queued.
-      queueMicrotask(() => queueMicrotask(goOn))
-    }
-    call.then(over, over)
-  }
-  let held = false
-
   async function within<T>(
     process: SimulatedProcess,
     messageId: string,
@@ -292,7 +129,7 @@ export function simulation({
     queue = queue
       .filter((task) => task.process !== process || (keepsRequests && task.phase === 'send'))
       .map((task) => (task.process === process ? { ...task, process: null, faults: [] } : task))
-    timers = timers.filter(({ task }) => task.process !== process)
+    timers.forget(process)
     for (const scope of active) if (scope.process === process) active.delete(scope)
   }
 
@@ -332,69 +169,33 @@ export function simulation({
   function end(): void {
     const resolve = finish
     finish = undefined
-    sayViolation()
+    book.close()
     queue = []
-    timers = []
+    timers.clear()
     resolve?.()
   }
 
   function pump(): void {
     while (finish !== undefined) {
-      if (held) return
-      if (violation === undefined && steps >= maxSteps) violate('drained', `still busy after ${maxSteps} steps`)
-      if (violation !== undefined) return end()
+      if (world.holds) return
+      if (book.violation === undefined && steps >= maxSteps) violate('drained', `still busy after ${maxSteps} steps`)
+      if (book.violation !== undefined) return end()
       if (sleepers.size > 0) wake(false)
-      queueWhatIsDue()
+      queue.push(...timers.takeDue(nowMs))
       // The queue itself nearly always: somebody stands still only now and then.
       const runnable = queue.every(canRun) ? queue : queue.filter(canRun)
       const [first] = runnable
       if (first === undefined) {
         if (wake(true)) continue
-        if (waitsForReality()) return
-        const timer = timers.find(({ cancelled }) => !cancelled)
-        if (timer === undefined || !timersKeepAlive()) return end()
+        if (world.waits(active, !timers.isEmpty)) return
+        const timer = timers.next()
+        if (timer === undefined || (active.size === 0 && !timers.keepAlive())) return end()
         nowMs = timer.dueMs
         continue
       }
-      tries = 0
+      world.moved()
       if (step(runnable, first)) return pumpWhenQuiet()
     }
-  }
-
-  function queueWhatIsDue(): void {
-    for (let [timer] = timers; timer !== undefined && (timer.cancelled || timer.dueMs <= nowMs); [timer] = timers) {
-      timers.shift()
-      if (!timer.cancelled) queue.push(timer.task)
-    }
-  }
-
-  function timersKeepAlive(): boolean {
-    return active.size > 0 || timers.some(({ idle, cancelled }) => !idle && !cancelled)
-  }
-
-  /** Something that waits for none of our answers waits for the real world: it gets real time before virtual time moves. */
-  function waitsForReality(): boolean {
-    if (realCalls > 0) {
-      if (tries++ < 2) {
-        setTimeout(pump, 5)
-        return true
-      }
-      if (timers.length === 0) {
-        parked = true
-        return true
-      }
-    }
-    let waits = false
-    for (const scope of active) {
-      if (!scope.watched || scope.pending > 0 || scope.stuck || scope.process.state !== 'up') continue
-      left.add(scope.messageId)
-      if (tries >= longestStuckTries) scope.stuck = true
-      else waits = true
-    }
-    if (!waits) return false
-    if (tries++ < 5) setImmediate(pump)
-    else setTimeout(pump, 1)
-    return true
   }
 
   function step(runnable: readonly Task[], first: Task): boolean {
@@ -458,12 +259,12 @@ export function simulation({
       return choices
     },
     get hash() {
-      return hash.toString(16).padStart(8, '0')
+      return book.hash
     },
     get violation() {
-      return violation
+      return book.violation
     },
-    lines,
+    lines: book.lines,
     deviations,
     left,
     random: dice(0x5eed),
@@ -481,6 +282,7 @@ export function simulation({
     run() {
       return new Promise((resolve) => {
         finish = resolve
+        book.open()
         pumpWhenQuiet()
       })
     },
@@ -490,15 +292,4 @@ export function simulation({
 
 function canRun({ process }: Task): boolean {
   return process === null || process.state === 'up'
-}
-
-const ofReplies = new WeakMap<readonly Fault[], readonly Fault[]>()
-
-/** There are a few lists, and thousands of calls. */
-function faultsOfReply(faults: readonly Fault[]): readonly Fault[] {
-  const known = ofReplies.get(faults)
-  if (known !== undefined) return known
-  const found = faults.filter((fault) => !onlyOnSending.has(fault))
-  ofReplies.set(faults, found)
-  return found
 }

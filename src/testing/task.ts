@@ -44,8 +44,8 @@ export interface OpOptions {
   readonly refuses?: (() => string | undefined) | undefined
   /** What to do with a fault that only this call knows. Returns the error that it fails with, if it does. */
   readonly strike?: (deviation: Deviation) => Error | undefined
-  /** `apply` leaves the simulation: everybody and virtual time wait for it. */
-  readonly real?: boolean
+  /** `apply` leaves the simulation: everybody and virtual time wait for it, but no longer than this. */
+  readonly patienceMs?: number | undefined
 }
 
 export interface Simulation {

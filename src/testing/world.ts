@@ -1,22 +1,26 @@
 import { setImmediate } from 'node:timers'
 import type { Clock } from '../clock.ts'
 import type { Claimed, Delivery, Middleware } from '../delivery.ts'
-import { PermanentError, PublishError } from '../errors.ts'
 import type { TransactionalIdempotencyStore } from '../idempotency/store.ts'
 import type { Pipeline } from '../pipeline.ts'
-import type { Outgoing, Publisher } from '../publisher.ts'
+import type { Publisher } from '../publisher.ts'
+import { audit } from './audit.ts'
 import { travelling, type Effects, type Travelling } from './effects.ts'
 import type { Fault } from './faults.ts'
 import type { Invariant } from './invariants.ts'
-import { ledger, type Ledger, type LedgerEntry, type Noted } from './ledger.ts'
-import { nameOf, simulatedProcess, type SimulatedProcess } from './process.ts'
+import { ledger, type Ledger } from './ledger.ts'
+import { isAlive, nameOf, simulatedProcess, type SimulatedProcess } from './process.ts'
 import type { Size } from './schedule.ts'
 import { simulatedBroker, type LogRecord } from './simulated-broker.ts'
-import { simulatedConsumer, startedAtMs, type ConsumerFactory } from './simulated-consumer.ts'
+import { simulatedClock } from './simulated-clock.ts'
+import { simulatedConsumer, type ConsumerFactory } from './simulated-consumer.ts'
 import { simulatedDatabase, type Committed, type SimulatedClient, type SimulatedPool } from './simulated-database.ts'
+import { simulatedHandlers, type WrapHandler } from './simulated-handler.ts'
+import { simulatedProducer } from './simulated-producer.ts'
+import { simulatedPublishing } from './simulated-publisher.ts'
 import { simulatedTransaction } from './simulated-transaction.ts'
 import { simulation } from './simulation.ts'
-import { callFaults, type Chooser, type Simulation } from './task.ts'
+import type { Chooser, Simulation } from './task.ts'
 
 /** What one simulated process is given. Made anew after every crash: what was in memory is gone. */
 export interface Kit<E extends Effects> {
@@ -36,7 +40,7 @@ export interface Kit<E extends Effects> {
   readonly transaction: Middleware<{ readonly tx: SimulatedClient }, Delivery & Partial<Claimed>>
   readonly effects: Travelling<E>
   /** Wraps the handler, so that its beginning and end are seen. */
-  handler<D extends Delivery>(handle: (delivery: D) => Promise<unknown> | void): (delivery: D) => Promise<void>
+  readonly handler: WrapHandler
 }
 
 export interface Scenario<E extends Effects = Effects> {
@@ -66,16 +70,6 @@ export interface Run {
   readonly ledger: Ledger
 }
 
-/** A handler that was started and has not ended. */
-interface Running {
-  readonly process: SimulatedProcess
-  readonly incarnation: number
-  readonly by: string
-  readonly signal: AbortSignal
-}
-
-const sendFaults: readonly Fault[] = ['duplicate', 'redelivery', 'reorder', 'poison']
-const publishFaults: readonly Fault[] = [...callFaults, 'publisher-down', 'confirms-late', 'partial-batch']
 const restartAfterMs = 5_000
 
 // The test runner's own timers, and unhandled rejections, need a turn of the event loop now and then.
@@ -109,8 +103,6 @@ async function runConsumers<E extends Effects>(
   const poisoned = new Set<string>()
   const answers = new Map<string, unknown>()
   const effects = scenario.effects()
-  const running = new Map<string, Running>()
-  let publisherDownUntilMs = 0
 
   const broker = simulatedBroker({ simulation: sim, partitions: size.partitions, onCommit: acked })
   const database = simulatedDatabase({
@@ -125,17 +117,14 @@ async function runConsumers<E extends Effects>(
     remaining: (group) =>
       broker.logs.reduce((left, log, partition) => left + log.length - broker.committed(group, partition), 0),
   })
-
-  function note(entry: Noted): void {
-    check(book.note(entry))
-  }
-
-  function check(entry: LedgerEntry): void {
-    for (const { name, onEntry } of invariants) {
-      const wrong = onEntry?.(entry, book)
-      if (wrong !== undefined) sim.violate(name, wrong)
-    }
-  }
+  const { note, conclude } = audit(book, invariants, sim)
+  const publishing = simulatedPublishing(sim)
+  const isPoison = (messageId: string): boolean => poisoned.has(messageId)
+  const handlers = simulatedHandlers({ simulation: sim, note, claims: database.claims, isPoison })
+  const produce = simulatedProducer({
+    ...{ simulation: sim, broker, ledger: book, note, keys: scenario.keys, body: scenario.body },
+    onPoison: (id) => poisoned.add(id),
+  })
 
   function acked(group: string, records: readonly LogRecord[], by: SimulatedProcess): void {
     for (const { id } of records) note({ kind: 'acked', by: nameOf(by), group, messageId: id })
@@ -179,110 +168,15 @@ async function runConsumers<E extends Effects>(
     } else if (fault === 'store-down') {
       database.downUntilMs = sim.nowMs + ms
       sim.say('store', `is down for ${ms / 1000} s`)
-    } else if (fault === 'publisher-down') {
-      publisherDownUntilMs = sim.nowMs + ms
-      sim.say('broker', `takes no messages for ${ms / 1000} s`)
-    } else return false
+    } else if (fault === 'publisher-down') publishing.goDown(ms)
+    else return false
     return true
-  }
-
-  function produce(number: number): void {
-    const id = `m${number + 1}`
-    const lane = number % scenario.keys
-    const partition = lane % size.partitions
-    const key = `k${lane + 1}`
-    const body = scenario.body(number + 1)
-    const append = (): void => {
-      if (book.sent.every((message) => message.id !== id)) {
-        book.send(id, key)
-        note({ kind: 'sent', by: 'producer', group: groups[0] ?? '', messageId: id })
-      }
-      broker.append(partition, id, key, body)
-      sim.say('producer', `sends ${id} (${key}) to p${partition}`)
-    }
-    sim.ready({
-      label: `send ${id}`,
-      process: null,
-      phase: 'send',
-      faults: sendFaults,
-      run(deviation) {
-        const { do: what, ms = 0 } = deviation ?? {}
-        if (what === 'poison') {
-          sim.say('producer', `${id} can never be handled`)
-          poisoned.add(id)
-        }
-        if (what === 'reorder') sim.later(ms, `send ${id} late`, append)
-        else append()
-        if (what === 'duplicate' && ms === 0) append()
-        else if (what === 'duplicate' || what === 'redelivery') sim.later(ms, `send ${id} again`, append)
-        return true
-      },
-    })
-  }
-
-  function publisherOf(
-    process: SimulatedProcess,
-    verb: string,
-    onPublished: (message: Outgoing<unknown>) => void,
-  ): Publisher {
-    return {
-      async publish(messages) {
-        const name = `${verb} ${messages.map(({ id }) => id).join(', ')}`
-        const publish = (some: typeof messages): void => some.forEach(onPublished)
-        await sim.op(process, name, () => publish(messages), {
-          faults: publishFaults,
-          refuses: () => (sim.nowMs < publisherDownUntilMs ? 'fails: the broker takes no messages' : undefined),
-          strike(deviation) {
-            if (deviation.do !== 'partial-batch' || messages.length < 2) return undefined
-            publish(messages.slice(0, 1))
-            const failures = messages
-              .slice(1)
-              .map((_, i) => ({ index: i + 1, error: new Error('not taken'), permanent: false }))
-            return new PublishError('only the first message was taken', failures)
-          },
-        })
-      },
-    }
   }
 
   function start(process: SimulatedProcess, group: string): void {
     const { incarnation } = process
     const who = nameOf(process)
-    const isAlive = (): boolean => process.incarnation === incarnation && process.state !== 'over'
-    const clock: Clock = {
-      now: () => sim.nowMs,
-      wall: () => startedAtMs + sim.nowMs + process.skewMs,
-      after: (ms, callback, idle = false) => sim.after(process, ms, callback, { idle }),
-    }
-
-    async function handle<D extends Delivery>(
-      handler: (delivery: D) => Promise<unknown> | void,
-      delivery: D,
-    ): Promise<void> {
-      const { message, signal } = delivery
-      const about = { by: who, group, messageId: message.id }
-      const other = running.get(`${group}/${message.id}`)
-      const besides = other !== undefined && !isExcused(other) ? other.by : null
-      const token = 'fence' in delivery && typeof delivery.fence === 'bigint' ? delivery.fence : undefined
-      sim.say(who, `handler starts ${message.id}${token === undefined ? '' : ` (fence ${token})`}`)
-      note({ ...about, kind: 'started', aborted: signal.aborted, besides })
-      if (poisoned.has(message.id)) throw new PermanentError(`${message.id} can never be handled`)
-      const mine = { process, incarnation, by: who, signal }
-      running.set(`${group}/${message.id}`, mine)
-      try {
-        await sim.within(process, message.id, async () => handler(delivery), true)
-        if (!('tx' in delivery) && isAlive()) note({ ...about, kind: 'completed' })
-      } finally {
-        if (running.get(`${group}/${message.id}`) === mine) running.delete(`${group}/${message.id}`)
-        note({ ...about, kind: 'ended', aborted: signal.aborted, pastLeaseMs: pastLease(token, signal) })
-      }
-    }
-
-    function pastLease(token: bigint | undefined, signal: AbortSignal): number {
-      if (token === undefined || signal.aborted || process.wasPaused) return 0
-      const row = database.claims.byToken(token)
-      return row?.state === 'in-progress' ? Math.max(0, sim.nowMs - row.untilMs) : 0
-    }
+    const clock = simulatedClock(sim, process)
 
     const pool = database.poolFor(process)
     const kit: Kit<E> = {
@@ -293,10 +187,10 @@ async function runConsumers<E extends Effects>(
       pool,
       store: database.storeFor(process),
       transaction: simulatedTransaction(pool),
-      deadLetters: publisherOf(process, 'dead-letter', ({ id }) =>
+      deadLetters: publishing.publisherFor(process, 'dead-letter', ({ id }) =>
         note({ kind: 'dead-lettered', by: who, group, messageId: id }),
       ),
-      publisher: publisherOf(process, 'publish', ({ id, destination }) =>
+      publisher: publishing.publisherFor(process, 'publish', ({ id, destination }) =>
         note({ kind: 'effect', by: who, group, messageId: id, what: `publish to ${destination}` }),
       ),
       effects: travelling({
@@ -306,7 +200,7 @@ async function runConsumers<E extends Effects>(
         answers,
         onEffect: (messageId, what) => note({ kind: 'effect', by: who, group, messageId, what }),
       }),
-      handler: (handler) => (delivery) => handle(handler, delivery),
+      handler: handlers(process, group),
     }
 
     const consumer = (scenario.consumer ?? simulatedConsumer)({
@@ -317,7 +211,7 @@ async function runConsumers<E extends Effects>(
       clock,
       pipeline: scenario.build(kit),
       onSettled({ id }, outcome) {
-        if (!isAlive()) return
+        if (!isAlive(process, incarnation)) return
         sim.say(who, `${id} is ${outcome}`)
         book.settle(id, group, outcome)
         if (outcome === 'handled' && book.fate(id, group)?.starts === 0)
@@ -346,14 +240,14 @@ async function runConsumers<E extends Effects>(
     }
     void consumer.run().then(
       () => {
-        if (!isAlive()) return
+        if (!isAlive(process, incarnation)) return
         sim.say(who, 'has ended')
         sim.retire(process)
         database.disconnect(process)
         startAgain()
       },
       (error: unknown) => {
-        if (isAlive()) sim.violate('no-crash', `the consumer of ${who} failed: ${String(error)}`)
+        if (isAlive(process, incarnation)) sim.violate('no-crash', `the consumer of ${who} failed: ${String(error)}`)
       },
     )
   }
@@ -369,14 +263,6 @@ async function runConsumers<E extends Effects>(
 
   await sim.run()
   for (const { resources } of groupOf.keys()) for (const tearDown of resources) tearDown()
-  for (const { name, atEnd } of invariants) {
-    const wrong = sim.violation === undefined ? atEnd?.(book) : undefined
-    if (wrong !== undefined) sim.violate(name, wrong)
-  }
+  conclude()
   return { simulation: sim, ledger: book }
-}
-
-/** What was told to stop, stood still or is dead may be overtaken. */
-function isExcused({ process, incarnation, signal }: Running): boolean {
-  return signal.aborted || process.wasPaused || process.state !== 'up' || process.incarnation !== incarnation
 }

