@@ -65,7 +65,7 @@ export interface Events {
     readonly lagMs: number
     readonly publishMs: number
   }
-  /** There is more to publish than fits in a page: so many messages, of one shard, page after page. */
+  /** There is more to publish than fits in a page: so many messages, of one shard, page after page; 0 once that is over. */
   'outbox-window': { readonly shard: number; readonly messages: number }
   /** The broker did not take a page of the outbox; it is tried again. */
   'outbox-outage': {
@@ -82,7 +82,7 @@ export interface Events {
     readonly destination: string
     readonly error: unknown
   }
-  /** Nothing is published or cleaned up until an operator has looked. */
+  /** From here on nothing is published or cleaned up until an operator has looked. Told once by each relay. */
   'outbox-refused': { readonly relay: string; readonly reason: string }
   /** One partition of the outbox was looked at: what is `busy` or `locked` for long deserves a look. */
   'outbox-rotated': {

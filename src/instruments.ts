@@ -47,6 +47,8 @@ export type InstrumentId =
   | 'outboxUnheld'
   | 'outboxStatusTime'
   | 'outboxRefused'
+  | 'outboxWindow'
+  | 'outboxShardChanges'
 
 /** Everything that is measured. Label values come from code and configuration, never from messages. */
 export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
@@ -132,6 +134,18 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     'max',
   ),
   outboxRefused: counter('outbox.refusals', 'Times that a relay refused to work until an operator has looked'),
+  outboxWindow: gauge(
+    'outbox.window',
+    'Messages that a shard publishes page after page, counted when it began; 0 where one page suffices',
+    '{message}',
+    'sum',
+    'shard',
+  ),
+  outboxShardChanges: counter(
+    'outbox.shard.changes',
+    'Shards that the relays of this process took and let go',
+    'change',
+  ),
 }
 
 export const instrumentIds: readonly InstrumentId[] = Object.keys(instruments).filter(

@@ -12,6 +12,7 @@ export interface Counted {
 }
 
 const circuitStates: readonly CircuitState[] = ['closed', 'open', 'half-open']
+const shardChanges: readonly Events['outbox-shard-changed']['change'][] = ['claimed', 'released', 'lost', 'failed']
 const rotationResults: readonly Events['outbox-rotated']['result'][] = ['cleaned', 'empty', 'busy', 'locked']
 
 /** Counts what stages, stores, relays and consumers report, for as long as the process lives. */
@@ -64,6 +65,16 @@ function countOutbox({ series, distribution }: Counted): void {
     // The rate of a series that appears late misses its first.
     for (const each of rotationResults) series('outboxRotations').of(String(slot), each)
     series('outboxRotations').of(String(slot), result).value++
+  })
+
+  subscribe('outbox-window', ({ shard, messages }) => {
+    series('outboxWindow').of(String(shard)).value = messages
+  })
+  subscribe('outbox-shard-changed', ({ shard, change }) => {
+    for (const each of shardChanges) series('outboxShardChanges').of(each)
+    series('outboxShardChanges').of(change).value++
+    // A window goes on with whoever takes the shard, who has not counted it.
+    series('outboxWindow').of(String(shard)).value = 0
   })
 
   // Whoever told last stands last.

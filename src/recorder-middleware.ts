@@ -65,15 +65,24 @@ export function recorderMiddleware(counted: Counted, { stride, now, began }: Mid
   return staged(middleware, { name: 'metrics', excludes: { metrics: 'each message would count twice' } })
 }
 
+const countedByPipelineAlone = [
+  'retries',
+  'retriesRefused',
+  'abandoned',
+  'conflicts',
+  'leaseRenewals',
+  'leasesLost',
+  'deadLetterFailures',
+] as const
+
 /** The series of how deliveries end, and all others of the pipeline: the rate of one that appears late misses its first. */
 function endings({ series, distribution }: Counted, pipeline: string): Readonly<Record<Outcome | 'nacked', Series>> {
-  const only = ['retries', 'retriesRefused', 'abandoned', 'conflicts', 'leasesLost', 'deadLetterFailures'] as const
-  for (const id of only) series(id).of(pipeline)
+  for (const id of countedByPipelineAlone) series(id).of(pipeline)
   for (const holds of ['message', 'lane', 'pipeline', 'nothing']) series('nacks').of(pipeline, holds)
   distribution('retryDelay').of(pipeline)
   for (const reason of failureReasons) series('deadLetters').of(pipeline, reason)
   series('attempts').of(pipeline, 'failed')
-  series('duplicates').of(pipeline, 'true')
+  for (const suppressed of ['true', 'false']) series('duplicates').of(pipeline, suppressed)
   const of = (ending: Outcome | 'nacked'): Series => series('deliveries').of(pipeline, ending)
   return {
     handled: of('handled'),

@@ -124,10 +124,13 @@ export function outboxRelay({
   async function balance(stop: AbortSignal, drained: AbortSignal): Promise<void> {
     const now = await attempted('attend', () => store.attend(name, leaseMs))
     if (now === undefined) return
+    const refusedBefore = attendance?.refused ?? null
     attendance = now
     attendedAtMs = clock.now()
     if (now.refused !== null) {
-      if (refusedEvent.active()) refusedEvent.publish({ relay: name, reason: now.refused })
+      // Once, and not at every look.
+      if (now.refused !== refusedBefore && refusedEvent.active())
+        refusedEvent.publish({ relay: name, reason: now.refused })
       for (const shard of owned.values()) shard.stop()
       return
     }

@@ -4,7 +4,9 @@ import { PermanentError, pipeline, retry, RetryLater, type Delivery, type HasHea
 import { retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { emitter, type EventName, type Events } from '../../src/events.ts'
-import { instruments } from '../../src/instruments.ts'
+import { failureReasons } from '../../src/errors.ts'
+import { instrumentIds, instruments, type Instrument, type InstrumentId } from '../../src/instruments.ts'
+import { promName } from '../../src/metrics/metrics.ts'
 import { scrape } from './support.ts'
 
 const incoming: Incoming = { message: { id: 'm', body: null }, origin: { system: 'kafka', destination: 'orders' } }
@@ -159,9 +161,17 @@ describe('metrics()', () => {
     pipeline('new')
       .use(metrics({ registry }))
       .handle(async () => {})
-    const seen = Object.keys(await scrape(registry))
-    for (const name of ['holdfast_retries_total', 'holdfast_leases_lost_total', 'holdfast_conflicts_total'])
-      expect(seen).toContain(`${name}{pipeline="new"}`)
+    const seen = Object.entries(await scrape(registry)).filter(([name]) => name.includes('pipeline="new"'))
+    expect(seen.filter(([, value]) => value !== 0)).toEqual([])
+    const shown = (instrument: Instrument) =>
+      seen.filter(([name]) => new RegExp(`^${promName(instrument)}(_count)?{`).test(name)).length
+    const expected: Partial<Record<InstrumentId, number>> = { attempts: 2, deliveries: 7, duplicates: 2, nacks: 4 }
+    for (const id of instrumentIds.filter((each) => instruments[each].labels.includes('pipeline'))) {
+      // Its series have the origin's name, which comes with a delivery.
+      if (id === 'duration') expect(shown(instruments[id])).toBe(0)
+      else if (id === 'deadLetters') expect(shown(instruments[id])).toBe(failureReasons.length)
+      else expect([id, shown(instruments[id])]).toEqual([id, expected[id] ?? 1])
+    }
   })
 
   it('lets pipelines share a registry', async () => {
@@ -261,6 +271,10 @@ describe('processMetrics()', () => {
     publish('outbox-published', { relay: 'a', shard: 0, messages: 9, dead: 1, lagMs: 30, publishMs: 5 })
     publish('outbox-rotated', { relay: 'a', slot: 1, result: 'busy' })
     publish('outbox-outage', { relay: 'a', shard: 0, error: null, nextInMs: 100 })
+    publish('outbox-shard-changed', { relay: 'a', shard: 0, epoch: 1n, change: 'claimed' })
+    publish('outbox-shard-changed', { relay: 'a', shard: 1, epoch: 1n, change: 'claimed' })
+    for (const shard of [0, 1]) publish('outbox-window', { shard, messages: 9000 })
+    publish('outbox-window', { shard: 0, messages: 0 })
     const seen = await scrape(registry)
     expect(seen).toMatchObject({
       holdfast_outbox_pending: 5,
@@ -276,10 +290,19 @@ describe('processMetrics()', () => {
       'holdfast_outbox_rotations_total{slot="1",result="busy"}': 1,
       'holdfast_outbox_rotations_total{slot="1",result="cleaned"}': 0,
       holdfast_outbox_outages_total: 1,
+      'holdfast_outbox_window{shard="0"}': 0,
+      'holdfast_outbox_window{shard="1"}': 9000,
+      'holdfast_outbox_shard_changes_total{change="claimed"}': 2,
+      'holdfast_outbox_shard_changes_total{change="lost"}': 0,
     })
     expect(seen['holdfast_outbox_status_timestamp_seconds']).toBeGreaterThan(1.6e9)
     publish('outbox-status', { relay: 'a', owned: [0, 1], ...status, pending: 6 })
     expect(await scrape(registry)).toMatchObject({ holdfast_outbox_pending: 6, holdfast_outbox_shards_owned: 3 })
+    publish('outbox-shard-changed', { relay: 'a', shard: 1, epoch: 1n, change: 'lost' })
+    expect(await scrape(registry)).toMatchObject({
+      'holdfast_outbox_window{shard="1"}': 0,
+      'holdfast_outbox_shard_changes_total{change="lost"}': 1,
+    })
     publish('outbox-relay-ended', { relay: 'b' })
     expect(await scrape(registry)).toMatchObject({ holdfast_outbox_pending: 6, holdfast_outbox_shards_owned: 2 })
   })

@@ -13,9 +13,9 @@ import { retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { prometheusProgram } from '../../scripts/services/prometheus.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
-import { emitter, type EventName, type Events } from '../../src/events.ts'
 import { privatePrometheus, type PrivateServer } from '../../scripts/chaos/support/private-servers.ts'
 import { alerts, alertsFile, alertTestsFile, panelQueries } from './shipped.ts'
+import { tellOfEverything } from './support.ts'
 
 const execute = promisify(execFile)
 const promtool = await prometheusProgram('promtool', console.error).catch(unlessUnavailable)
@@ -138,32 +138,15 @@ async function busyService() {
   const consumer = { health: () => ({ name: 'c', live: true, ready: true, details: { inFlight: 0, held: 0 } }) }
   processMetrics({ registry, parts: { consumer, payments }, budgets: [budget] })
   await dispatch('first')
-  tellOfTheRest(delivery)
+  tellOfEverything(delivery)
   return {
     registry,
     async act() {
       for (const id of ['one', 'retried', 'waits']) await dispatch(id)
       await payments.run(() => Promise.reject(new Error('down'))).catch(() => {})
-      tellOfTheRest(delivery)
+      tellOfEverything(delivery)
     },
   }
-}
-
-/** What happens in stages that this service does not have. */
-function tellOfTheRest(delivery: Delivery | undefined): void {
-  if (delivery === undefined) throw new Error('nothing was handled')
-  const error = new Error('x')
-  const tell = <Name extends EventName>(name: Name, event: Events[Name]): void => emitter(name).publish(event)
-  tell('dead-lettered', { delivery, error, reason: 'attempts' })
-  tell('duplicate-seen', { delivery, suppressed: true })
-  tell('conflict-seen', { delivery })
-  tell('abandoned', { delivery, afterMs: 1 })
-  tell('lease-renewed', { delivery })
-  tell('store-failed', { store: 'redis', operation: 'claim', error })
-  tell('consumer-changed', { system: 'kafka', group: 'billing', change: 'joined' })
-  tell('outbox-published', { relay: 'r', shard: 0, messages: 2, dead: 0, lagMs: 12, publishMs: 3 })
-  tell('outbox-rotated', { relay: 'r', slot: 0, result: 'cleaned' })
-  tell('outbox-status', { relay: 'r', owned: [0], pending: 1, oldestAgeMs: 20, delayed: 0, dead: 0, unheld: 0 })
 }
 
 async function until(holds: () => Promise<boolean>): Promise<void> {

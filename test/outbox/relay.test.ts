@@ -318,16 +318,19 @@ describe('outboxRelay()', () => {
     }
     await add({ id: 'a' })
     const to = target()
-    const relay = start(to, { store: watched })
+    const relay = start(to, { store: watched, name: 'r' })
     await clock.advance(30_000)
     expect(to.ids()).toEqual([])
     expect(rotated).toBe(0)
-    expect(told[0]).toMatchObject({ reason: 'a restored dump' })
+    expect(told).toEqual([{ relay: 'r', reason: 'a restored dump' }])
     expect(relay.health()).toMatchObject({ ready: false, details: { refused: 'a restored dump' } })
     reason = null
     await clock.advance(10_000)
     expect(to.ids()).toEqual(['a'])
     expect(rotated).toBeGreaterThan(0)
+    reason = 'a copied database'
+    await clock.advance(10_000)
+    expect(told.map(({ reason: why }) => why)).toEqual(['a restored dump', 'a copied database'])
     relay.stop()
     await clock.advance(1)
     await relay.done

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { subscribe, type Events } from '../../src/events.ts'
 import type { OutboxLease, OutboxRow, OutboxStore } from '../../src/outbox/store.ts'
 import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
 import { parseSnapshot } from '../../src/stores/postgres/outbox-snapshot.ts'
@@ -247,6 +248,24 @@ describeOnBoth('the windows of one shard', (url) => {
     }
     expect(seen).toEqual(range(1, 6))
     expect(Math.max(...sizes)).toBeLessThanOrEqual(3)
+  })
+
+  it('O-19: tells how much there is that takes more than one page, and when that is over', async () => {
+    const told: Events['outbox-window'][] = []
+    const end = subscribe('outbox-window', (event) => told.push(event))
+    const held = await lease()
+    await insert(db.pool, ...range(1, 3))
+    await next(held, 3)
+    expect(told).toEqual([])
+    await insert(db.pool, ...range(4, 10))
+    await next(held, 3)
+    expect(told).toEqual([{ shard: 0, messages: 7 }])
+    for (let rest = 0; rest < 3; rest++) await next(held, 3)
+    end()
+    expect(told).toEqual([
+      { shard: 0, messages: 7 },
+      { shard: 0, messages: 0 },
+    ])
   })
 
   it('O-14: draws ids one by one and orders by nothing else', async () => {

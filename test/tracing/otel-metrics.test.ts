@@ -7,11 +7,13 @@ import {
 } from '@opentelemetry/sdk-metrics'
 import { Registry } from 'prom-client'
 import { afterEach, describe, expect, it } from 'vitest'
-import { pipeline, retry, type Incoming } from 'holdfast'
+import { pipeline, retry, type Delivery, type Incoming } from 'holdfast'
 import { retryBudget } from 'holdfast/policies'
 import { metrics } from 'holdfast/metrics'
 import { otelMetrics, otelProcessMetrics } from 'holdfast/tracing'
 import { instruments } from '../../src/instruments.ts'
+import { promName } from '../../src/metrics/metrics.ts'
+import { tellOfEverything } from '../metrics/support.ts'
 
 const incoming: Incoming = { message: { id: 'm', body: null }, origin: { system: 'kafka', destination: 'orders' } }
 
@@ -74,24 +76,28 @@ describe('otelMetrics()', () => {
 
   it('has the instruments of metrics(), all of them', async () => {
     const { meterProvider, read } = sdk()
-    const registry = new Registry()
+    let delivery: Delivery | undefined
     const handled = pipeline('both')
       .use(otelMetrics({ meterProvider }))
-      .use(retry({ maxAttempts: 1 }))
-      .handle(async () => {})
+      .handle(async (given) => {
+        delivery = given
+      })
     await handled.dispatch(incoming)
     otelProcessMetrics({
       meterProvider,
       budgets: [retryBudget()],
       parts: { part: { health: () => ({ name: 'x', live: true, ready: false, details: { held: 2 } }) } },
     })
-    metrics({ registry })
+    tellOfEverything(delivery)
     const seen = await read()
     expect(seen.get('holdfast.part.ready')).toEqual([[{ 'holdfast.part': 'part' }, 0]])
     expect(seen.get('holdfast.lanes')).toEqual([[{ 'holdfast.part': 'part', 'holdfast.state': 'held' }, 2]])
-    const names = Object.values(instruments).map(({ name }) => name)
-    expect([...seen.keys()].filter((name) => !names.includes(name))).toEqual([])
-    expect(registry.getMetricsAsArray()).toHaveLength(names.length)
+    const registry = new Registry()
+    metrics({ registry })
+    const names = Object.values(instruments)
+    expect([...seen.keys()].sort()).toEqual(names.map(({ name }) => name).sort())
+    const printed = registry.getMetricsAsArray().map(({ name }) => name)
+    expect(printed.sort()).toEqual(names.map(promName).sort())
   })
 
   it('uses the registered provider, one recorder for all pipelines', async () => {

@@ -38,7 +38,7 @@ interface Page {
   readonly next: Position
 }
 
-const opened = emitter('outbox-window')
+const windowEvent = emitter('outbox-window')
 
 /** One leased shard: the windows of it, one after the other. */
 export function postgresOutboxLease({
@@ -105,7 +105,7 @@ export function postgresOutboxLease({
     const { rows } = await run(statements.span, [shard, xmax, running])
     const [bounds] = rows
     if (flushedOnly) await flushed(text(bounds, 'lsn'))
-    if (opened.active()) opened.publish({ shard, messages: numberField(bounds, 'messages') })
+    if (windowEvent.active()) windowEvent.publish({ shard, messages: numberField(bounds, 'messages') })
     const window = { to: text(bounds, 'sn'), pos: text(bounds, 'pos'), end: text(bounds, 'last') }
     // Before any page of it: a successor that opened another window would go on at a position of this one.
     at = { snapshot: at.snapshot, window }
@@ -165,6 +165,11 @@ export function postgresOutboxLease({
     }
   }
 
+  function moveTo(next: Position): void {
+    if (at.window !== null && next.window === null && windowEvent.active()) windowEvent.publish({ shard, messages: 0 })
+    at = next
+  }
+
   function lose(): 'lost' {
     lost = true
     return 'lost'
@@ -186,7 +191,7 @@ export function postgresOutboxLease({
           return found.rows
         }
         // Nothing to publish: the position moves in memory, and a window that is over may be followed by another.
-        at = found.next
+        moveTo(found.next)
         if (window !== null) {
           dirty = true
           continue
@@ -199,7 +204,7 @@ export function postgresOutboxLease({
     async settle(dead) {
       if (lost) return 'lost'
       const paged = at.window !== null
-      if (pending !== null) at = pending
+      if (pending !== null) moveTo(pending)
       pending = null
       dirty = true
       // A small window costs no write of its own: a crash repeats what was published since the last one.
