@@ -64,6 +64,8 @@ export function postgresOutboxLease({
   // The page after the one at hand, on its way while that is being published.
   let ahead: { readonly window: StoredWindow; readonly page: Promise<Page> } | null = null
   let storedAtMs = clock.now()
+  // The server's clock ahead of ours: how old a message is, is a matter of the one that stamped it.
+  let skewMs = numberField(claimed, 'now_ms') - clock.wall()
   let lost = false
 
   async function persist(position: Position, dead: readonly DeadRow[] = []): Promise<boolean> {
@@ -97,7 +99,8 @@ export function postgresOutboxLease({
     const found = rows.filter((row) => field(row, 'branch') !== 0)
     if (found.length > maxRows || found.some((row) => field(row, 'cut') === true)) return span(xmax, running)
     if (flushedOnly && found.length > 0) await flushed(text(head, 'lsn'))
-    const page = found.map((row) => rowFrom(row, numberField(head, 'now_ms'))).sort(byPosition)
+    skewMs = numberField(head, 'now_ms') - clock.wall()
+    const page = found.map(rowFrom).sort(byPosition)
     return { rows: page, next: { snapshot: text(head, 'sn'), window: null } }
   }
 
@@ -134,7 +137,7 @@ export function postgresOutboxLease({
     const last = rows.length === 0 ? null : text(rows.at(-1), 'id')
     const over = last === null || BigInt(last) >= end
     return {
-      rows: rows.filter((row) => field(row, 'ok') === true).map((row) => rowFrom(row, numberField(row, 'now_ms'))),
+      rows: rows.filter((row) => field(row, 'ok') === true).map(rowFrom),
       next: over ? { snapshot: window.to, window: null } : { snapshot, window: { ...window, pos: last } },
     }
   }
@@ -148,10 +151,10 @@ export function postgresOutboxLease({
     }
   }
 
-  function rowFrom(row: unknown, nowMs: number): OutboxRow {
+  function rowFrom(row: unknown): OutboxRow {
     const position = text(row, 'id')
     const timeMs = numberField(row, 'time_ms')
-    const payload = field(row, 'payload')
+    const payload = textField(row, 'payload')
     return {
       position,
       destination: text(row, 'topic'),
@@ -159,9 +162,9 @@ export function postgresOutboxLease({
       type: text(row, 'type'),
       id: text(row, 'message_id'),
       headers: withHeaders(headersFromJson(textField(row, 'headers')), { [outboxIdHeader]: prefix + position }),
-      body: payload instanceof Uint8Array ? payload : null,
+      body: payload === null ? null : Buffer.from(payload, 'base64'),
       timeMs,
-      ageMs: Math.max(0, nowMs - timeMs),
+      ageMs: Math.max(0, clock.wall() + skewMs - timeMs),
     }
   }
 

@@ -24,6 +24,11 @@ export interface OutboxStatements {
 // Casts keep the answer the same whatever type parsers the driver was given.
 const columns = 'id, topic, key, type, message_id, headers, payload, created_at'
 const none = 'null::text as id, null::text as topic, null::text as key, null::text as type, null::text as message_id'
+// As text, bytea is hex: half as much again on the wire, and slower to read. The line breaks are skipped by the reader.
+const base64 = "encode(payload, 'base64')"
+// Not `extract`, which goes through numeric.
+const timeMs = "date_part('epoch', created_at) * 1000"
+const now = "date_part('epoch', clock_timestamp()) * 1000 as now_ms"
 
 /** For one schema, which is given quoted. */
 export function outboxStatements(schema: string): OutboxStatements {
@@ -61,7 +66,7 @@ update ${shard} set owner = null, lease_until = '-infinity' where owner = $1`,
 where cluster = ${cluster} and shard = (
   select shard from ${shard} where (lease_until < clock_timestamp() or owner = $1) and shard <> all($3::smallint[])
   order by random() limit 1 for update skip locked)
-returning shard::int, epoch::text, source, ${schema}.outbox_timeline() as timeline, ${position}`,
+returning shard::int, epoch::text, source, ${schema}.outbox_timeline() as timeline, ${now}, ${position}`,
 
     /**
      * What is visible now and was not in the snapshot held ($2 its xmax, $3 its running transactions), and the snapshot
@@ -71,8 +76,8 @@ returning shard::int, epoch::text, source, ${schema}.outbox_timeline() as timeli
      */
     open: `with s as materialized (select pg_current_snapshot() as sn)
 select 0 as branch, sn::text, ${schema}.outbox_timeline() as timeline, pg_current_wal_insert_lsn()::text as lsn,
-  extract(epoch from clock_timestamp())::float8 * 1000 as now_ms,
-  ${none}, null::text as headers, null::bytea as payload, null::float8 as time_ms, false as cut from s
+  ${now},
+  ${none}, null::text as headers, null::text as payload, null::float8 as time_ms, false as cut from s
 union all (select 1, null, null, null, null, ${cutPayload} from (
   select ${columns}, sum(octet_length(payload)) over (rows unbounded preceding) > $5 as cut
   from ${outbox} where shard = $1 and txid >= $2::xid8 limit $4) r)
@@ -94,8 +99,8 @@ select (select sn::text from s) as sn, pg_current_wal_insert_lsn()::text as lsn,
      * to go by, expects few rows, and reads and sorts the whole window for each page. It takes the comparison of rows
      * for a third of the table, and so the index in its order.
      */
-    page: `select id::text, ok, topic, key, type, message_id, headers::text, case when ok then payload end as payload,
-  extract(epoch from created_at)::float8 * 1000 as time_ms, extract(epoch from clock_timestamp())::float8 * 1000 as now_ms
+    page: `select id::text, ok, topic, key, type, message_id, headers::text, case when ok then ${base64} end as payload,
+  ${timeMs} as time_ms
 from (
   select *, coalesce(sum(case when ok then octet_length(payload) end)
       over (order by id rows between unbounded preceding and 1 preceding), 0) as before
@@ -172,5 +177,5 @@ order by s.shard`,
   }
 }
 
-const cutPayload = `id::text, topic, key, type, message_id, headers::text, case when not cut then payload end,
-  extract(epoch from created_at)::float8 * 1000, coalesce(cut, false)`
+const cutPayload = `id::text, topic, key, type, message_id, headers::text, case when not cut then ${base64} end,
+  ${timeMs}, coalesce(cut, false)`
