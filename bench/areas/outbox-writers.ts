@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { outboxRelay } from 'holdfast/outbox'
-import { postgresOutbox } from 'holdfast/postgres'
+import { postgresOutbox, postgresOutboxNotifier } from 'holdfast/postgres'
 import type pg from 'pg'
 import type { Row } from '../measure.ts'
 import { perSecond, type OutboxServer } from './outbox-server.ts'
@@ -30,7 +30,7 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
       [n % 4, 'orders', `k${n % 1000}`, 't', `m${n++}`, null, body],
     )
 
-  async function transactions(write: Insert): Promise<number> {
+  async function transactions(write: Insert, committed = (): void => {}): Promise<number> {
     await pool.query('truncate raw, work, holdfast.outbox')
     await pool.query('checkpoint')
     let done = 0
@@ -42,6 +42,7 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
         await client.query('insert into work (n) values (1)')
         await write(client)
         await client.query('commit')
+        committed()
         done++
       }
       client.release()
@@ -53,6 +54,21 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
   const alone: Side = { name: 'outbox.add', measure: () => transactions(add) }
   const raw: Side = { name: 'the same with a raw INSERT', measure: () => transactions(insert) }
   yield await duel({ name: '8 writers, outbox.add', ours: alone, beside: raw, target: { speed: 0.95 } }, rounds)
+
+  const notifier = postgresOutboxNotifier(pool)
+  const notifying: Side = {
+    name: 'with NOTIFY',
+    measure: () => transactions(add, () => notifier.notify()),
+  }
+  yield await duel(
+    {
+      name: '8 writers, with NOTIFY after the commit',
+      ours: notifying,
+      beside: { ...alone, name: 'without it' },
+      target: null,
+    },
+    Math.ceil(rounds / 2),
+  )
 
   let backlog = 0
   const beside: Side = {

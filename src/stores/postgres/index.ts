@@ -27,6 +27,15 @@ export {
 export { outboxGrants, type OutboxGrants, type OutboxLayout } from './outbox-schema.ts'
 export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox-store.ts'
 export {
+  postgresOutboxListener,
+  postgresOutboxNotifier,
+  type ListeningClientSlice,
+  type PostgresOutboxListener,
+  type PostgresOutboxListenerOptions,
+  type PostgresOutboxNotifier,
+  type PostgresOutboxNotifierOptions,
+} from './outbox-wake-up.ts'
+export {
   viaDrizzle,
   viaKnex,
   viaKysely,
