@@ -1,16 +1,43 @@
 import { brokerDown } from './reliability/broker-down.ts'
+import { commitRefused } from './reliability/commit-refused.ts'
+import { deadlockStorm } from './reliability/deadlock-storm.ts'
+import { eventLoopBlock } from './reliability/event-loop-block.ts'
 import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
+import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
 import { lateCompletion } from './reliability/late-completion.ts'
-import { outbox } from './reliability/outbox.ts'
+import { leaseExpiry } from './reliability/lease-expiry.ts'
+import { outboxBrokerDown } from './reliability/outbox-broker-down.ts'
+import { outbox, relayStopped, relaysKilled, rotationRepeatableRead } from './reliability/outbox-runs.ts'
+import { pooled, pooledRelays } from './reliability/pgbouncer.ts'
+import { postgresNetwork } from './reliability/postgres-network.ts'
+import { postgresRestart } from './reliability/postgres-restart.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
+import { redisFailover } from './reliability/redis-failover.ts'
+import { redisReplyLost } from './reliability/redis-reply-lost.ts'
+import { redisRestart } from './reliability/redis-restart.ts'
 import { simulated } from './reliability/simulated.ts'
 import type { Scenario } from './scenario.ts'
 
 /** The table of reliability, in the order of `docs/proof.md`. */
 export const groups: readonly { readonly title: string; readonly scenarios: readonly Scenario[] }[] = [
-  { title: 'Claims and transactions in PostgreSQL', scenarios: [] },
-  { title: 'Claims in Redis', scenarios: [] },
-  { title: 'Outbox', scenarios: [outbox] },
+  {
+    title: 'Claims and transactions in PostgreSQL',
+    scenarios: [
+      killedAtEachStep,
+      leaseExpiry,
+      eventLoopBlock,
+      postgresRestart,
+      commitRefused,
+      deadlockStorm,
+      postgresNetwork,
+      pooled,
+    ],
+  },
+  { title: 'Claims in Redis', scenarios: [redisReplyLost, redisRestart, redisFailover] },
+  {
+    title: 'Outbox',
+    scenarios: [outbox, relayStopped, relaysKilled, rotationRepeatableRead, outboxBrokerDown, pooledRelays],
+  },
   { title: 'Kafka', scenarios: [kafkaCrashes, kafkaOrdered, brokerDown, rebalanceStorm, lateCompletion] },
   { title: 'Pipeline', scenarios: [] },
   { title: 'In the simulated world', scenarios: [simulated] },

@@ -42,11 +42,18 @@ if (!Number.isSafeInteger(seed)) fail(`--seed must be a whole number`)
 const kafka = flags.kafka ? await up(serviceNamed('kafka'), (line) => console.error(line)) : null
 console.log(`${messages} messages, seed ${seed}${planted === undefined ? '' : `, planted: ${breaks[planted]}`}`)
 const started = Date.now()
-const { counts, ...ledger } = await chaos({
+const { counts, dead, recoveryMs, ...ledger } = await chaos({
   ...{ messages, seed, planted, flavour, brokers: kafka?.url.split(',') ?? null },
   say: (line) => console.error(line),
 })
-const table = { ...ledger, ...counts, seed, seconds: Math.round((Date.now() - started) / 1000) }
+const table = {
+  ...ledger,
+  ...counts,
+  dead,
+  'recovery ms': Math.round(recoveryMs),
+  seed,
+  seconds: Math.round((Date.now() - started) / 1000),
+}
 for (const [what, count] of Object.entries(table)) console.log(`  ${what.padEnd(16)} ${count}`)
 const broken = ledger.lost > 0 || ledger.phantom > 0 || ledger.outOfOrder > 0
 console.log(broken ? 'BROKEN: see above' : 'kept: nothing lost, nothing invented, every key in order')

@@ -26,9 +26,21 @@ export interface ChaosOptions {
   readonly writers?: number
   readonly killEveryMs?: number
   readonly restarts?: boolean
+  /** Only these faults, by the dice; without it a mix of kills, pauses and, where `restarts`, restarts. */
+  readonly only?: readonly ChaosFault[]
+  /** What `outage` does: the broker is away until it resolves. */
+  readonly outage?: () => Promise<void>
+  /** How many of the transactions are repeatable read. @defaultValue 0.2 */
+  readonly repeatableShare?: number
+  /** The address that relays are given, where it is not the server's own. */
+  readonly via?: (url: string) => Promise<string>
   readonly flavour?: Flavour | undefined
   readonly say: (line: string) => void
+  /** Ends it early. */
+  readonly signal?: AbortSignal
 }
+
+export type ChaosFault = 'kill' | 'kill-all' | 'pause' | 'restart' | 'outage'
 
 export interface ChaosLedger {
   readonly committed: number
@@ -41,6 +53,10 @@ export interface ChaosLedger {
   /** Repeats that came after a later message of their key: what `sequence()` is for. */
   readonly stale: number
   readonly counts: Readonly<Record<string, number>>
+  /** The longest time from the end of a fault to the next arrival. */
+  readonly recoveryMs: number
+  /** Messages that were given up as poison. */
+  readonly dead: number
 }
 
 const leaseMs = 1500
@@ -55,8 +71,13 @@ export async function chaos({
   writers = 16,
   killEveryMs = 5000,
   restarts = true,
+  only,
+  outage = () => Promise.resolve(),
+  repeatableShare = 0.2,
+  via = (url) => Promise.resolve(url),
   flavour,
   say,
+  signal,
 }: ChaosOptions): Promise<ChaosLedger> {
   const random = seeded(seed)
   const schema = `chaos_${randomBytes(4).toString('hex')}`
@@ -73,6 +94,7 @@ export async function chaos({
     kills: 0,
     pauses: 0,
     restarts: 0,
+    outages: 0,
     claims: 0,
     leasesLost: 0,
     storeFailures: 0,
@@ -82,6 +104,7 @@ export async function chaos({
   const written: WriterCounts = { transactions: 0, rolledBack: 0, prepared: 0, repeatable: 0, long: 0, failed: 0 }
   const children: { readonly process: ChildProcess; last: Record<string, number> }[] = []
   const over = new AbortController()
+  let recoveryMs = 0
 
   try {
     await migrate(pool, { schema })
@@ -96,7 +119,7 @@ export async function chaos({
         'select (date_part(''epoch'', now())::bigint % 3)::smallint'`)
 
     const relaySettings: RelaySettings = {
-      ...{ postgresUrl: server.url, schema, brokers: target.brokers, port: target.port, planted },
+      ...{ postgresUrl: await via(server.url), schema, brokers: target.brokers, port: target.port, planted },
       ...{ leaseMs, batchRows: 50, slowMs: 8 },
     }
     const start = (): void => {
@@ -121,6 +144,7 @@ export async function chaos({
     const writing = Array.from({ length: writers }, () =>
       writer({
         url: server.url,
+        repeatableShare,
         schema,
         topic: schema,
         keys,
@@ -130,29 +154,58 @@ export async function chaos({
       }),
     )
 
+    const pick = () => {
+      const victims = alive()
+      return victims[Math.floor(random() * victims.length)]
+    }
+    async function kill(victims: readonly (typeof children)[number][]): Promise<void> {
+      for (const { process: victim } of victims) {
+        counts.kills++
+        victim.kill('SIGKILL')
+      }
+      await sleep(random() * 1000)
+      for (const _ of victims) start()
+    }
+    const faults: Readonly<Record<ChaosFault, () => Promise<void>>> = {
+      kill: () => kill([pick()].filter((victim) => victim !== undefined)),
+      'kill-all': () => kill(alive()),
+      async pause() {
+        const victim = pick()
+        if (victim === undefined) return
+        counts.pauses++
+        victim.process.kill('SIGSTOP')
+        await sleep(leaseMs * (1.2 + random()))
+        victim.process.kill('SIGCONT')
+      },
+      async restart() {
+        counts.restarts++
+        const hard = random() < 0.5
+        await Promise.all(server.processes.map((each) => stop(each, hard ? 'SIGQUIT' : 'SIGINT')))
+        server = await startPostgres(place)
+        await endPrepared(pool, schema).catch(() => {})
+      },
+      async outage() {
+        counts.outages++
+        await outage()
+      },
+    }
+    function choose(round: number): ChaosFault {
+      if (only !== undefined) return only[Math.floor(random() * only.length)] ?? 'kill'
+      if (restarts && round % 5 === 0) return 'restart'
+      return random() < 0.4 ? 'pause' : 'kill'
+    }
     async function hurt(): Promise<void> {
+      if (only?.length === 0) return
       for (let round = 1; ; round++) {
         await sleep(killEveryMs * (0.5 + random()), undefined, { signal: over.signal }).catch(() => {})
         if (over.signal.aborted) return
-        const victims = alive()
-        const victim = victims[Math.floor(random() * victims.length)]
-        if (restarts && round % 5 === 0) {
-          counts.restarts++
-          const hard = random() < 0.5
-          await Promise.all(server.processes.map((each) => stop(each, hard ? 'SIGQUIT' : 'SIGINT')))
-          server = await startPostgres(place)
-          await endPrepared(pool, schema).catch(() => {})
-        } else if (random() < 0.4 && victim !== undefined) {
-          counts.pauses++
-          victim.process.kill('SIGSTOP')
-          await sleep(leaseMs * (1.2 + random()))
-          victim.process.kill('SIGCONT')
-        } else if (victim !== undefined) {
-          counts.kills++
-          victim.process.kill('SIGKILL')
-          await sleep(random() * 1000)
-          start()
-        }
+        const fault = choose(round)
+        say(fault)
+        await faults[fault]()
+        const before = target.arrived().length
+        const endedMs = performance.now()
+        while (target.arrived().length === before && performance.now() - endedMs < 60_000) await sleep(2)
+        recoveryMs = Math.max(recoveryMs, performance.now() - endedMs)
       }
     }
     const hurting = hurt()
@@ -161,7 +214,7 @@ export async function chaos({
       await sleep(500)
       const n = await committed().catch(() => last)
       if (n >= last + 10_000) say(`${(last = n)} committed, ${new Set(target.arrived()).size} arrived`)
-      if (n >= messages) break
+      if (n >= messages || signal?.aborted === true) break
     }
     over.abort()
     await Promise.all([...writing, hurting])
@@ -187,7 +240,9 @@ export async function chaos({
       counts.cleaned += last['cleaned'] ?? 0
       counts.blocked += last['blocked'] ?? 0
     }
-    return { ...judged(truth, target.arrived()), counts: { ...written, ...counts } }
+    const { rows: given } = await pool.query<{ n: string }>(`select count(*) n from ${schema}.outbox_dead`)
+    const dead = Number(given[0]?.n)
+    return { ...judged(truth, target.arrived()), counts: { ...written, ...counts }, recoveryMs, dead }
   } finally {
     over.abort()
     for (const { process: child } of children) child.kill('SIGKILL')
@@ -200,7 +255,10 @@ export async function chaos({
 }
 
 /** Compares what arrived with what was committed. */
-export function judged(truth: ReadonlySet<string>, arrived: readonly string[]): Omit<ChaosLedger, 'counts'> {
+export function judged(
+  truth: ReadonlySet<string>,
+  arrived: readonly string[],
+): Omit<ChaosLedger, 'counts' | 'recoveryMs' | 'dead'> {
   const first = new Set<string>()
   const highest = new Map<string, number>()
   let outOfOrder = 0

@@ -16,6 +16,8 @@ export interface WriterOptions {
   readonly schema: string
   readonly topic: string
   readonly keys: number
+  /** How many of the transactions are repeatable read. @defaultValue 0.2 */
+  readonly repeatableShare?: number
   readonly random: () => number
   readonly until: () => boolean
   readonly counts: WriterCounts
@@ -25,7 +27,8 @@ export interface WriterOptions {
  * Transactions of every kind until enough is committed. A message's number is its key's counter, drawn under the lock
  * of that row; `truth` is written in the same transaction, so that it says what was really committed.
  */
-export async function writer({ url, schema, topic, keys, random, until, counts }: WriterOptions): Promise<void> {
+export async function writer(options: WriterOptions): Promise<void> {
+  const { url, schema, topic, keys, repeatableShare = 0.2, random, until, counts } = options
   const outbox = postgresOutbox({ schema })
   const held: { client: pg.Client | null } = { client: null }
 
@@ -51,7 +54,7 @@ export async function writer({ url, schema, topic, keys, random, until, counts }
 
   async function transaction(): Promise<void> {
     const tx = await connected()
-    const repeatable = random() < 0.2
+    const repeatable = random() < repeatableShare
     if (repeatable) counts.repeatable++
     await tx.query(repeatable ? 'begin isolation level repeatable read' : 'begin')
     if (random() < 0.6) await tx.query('insert into elsewhere values (1)')

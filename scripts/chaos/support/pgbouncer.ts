@@ -1,18 +1,35 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
+import { canInstall, install, isRoot } from '../../services/commands.ts'
 import { freePorts } from '../../services/ports.ts'
+import { Unavailable } from '../../services/service.ts'
 
-export const pgbouncerProgram = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer'].find(
-  existsSync,
-)
+const programs = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer']
+
+export const pgbouncerProgram = programs.find(existsSync)
+
+export interface Pgbouncer {
+  readonly url: string
+  /** Kills it with -9, and starts it again. */
+  restart(): Promise<void>
+  dispose(): Promise<void>
+}
+
+async function found(): Promise<string> {
+  if (pgbouncerProgram === undefined && canInstall()) await install(['pgbouncer'], (line) => console.error(line))
+  const program = programs.find(existsSync)
+  if (program === undefined) throw new Unavailable('install pgbouncer (Debian: apt-get install pgbouncer)')
+  return program
+}
 
 /** A pgbouncer in transaction mode in front of a server. */
-export async function pgbouncer(serverUrl: string): Promise<{ url: string; dispose(): Promise<void> }> {
-  if (pgbouncerProgram === undefined) throw new Error('install pgbouncer (Debian: apt-get install pgbouncer)')
+export async function pgbouncer(serverUrl: string): Promise<Pgbouncer> {
+  const program = await found()
   const dir = await mkdtemp(join(tmpdir(), 'holdfast-pgbouncer-'))
   await chmod(dir, 0o755)
   const port = await freePorts(1)
@@ -33,26 +50,35 @@ default_pool_size = 4
 server_reset_query =
 `,
   )
-  const isRoot = process.getuid?.() === 0
-  const child = spawn(pgbouncerProgram, [...(isRoot ? ['-u', 'postgres'] : []), '-q', join(dir, 'ini')], {
-    stdio: 'ignore',
-  })
   const url = `postgres://postgres@127.0.0.1:${port}${server.pathname}`
-  for (let tries = 0; ; tries++) {
-    const client = new pg.Client({ connectionString: url })
-    try {
-      await client.connect()
-      await client.end()
-      break
-    } catch (error) {
-      if (tries > 100 || child.exitCode !== null) throw error
-      await new Promise((resolve) => setTimeout(resolve, 50))
+  async function begin(): Promise<ChildProcess> {
+    const child = spawn(program, [...(isRoot ? ['-u', 'postgres'] : []), '-q', join(dir, 'ini')], { stdio: 'ignore' })
+    for (let tries = 0; ; tries++) {
+      const client = new pg.Client({ connectionString: url })
+      try {
+        await client.connect()
+        await client.end()
+        return child
+      } catch (error) {
+        if (tries > 100 || child.exitCode !== null) throw error
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
     }
+  }
+  let child = await begin()
+  async function kill(): Promise<void> {
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
   }
   return {
     url,
+    async restart() {
+      await kill()
+      child = await begin()
+    },
     async dispose() {
-      child.kill('SIGKILL')
+      await kill()
       await rm(dir, { recursive: true, force: true })
     },
   }

@@ -1,0 +1,46 @@
+import { Redis } from 'ioredis'
+import { idempotency } from '../../../src/idempotency/idempotency.ts'
+import { pipeline } from '../../../src/pipeline.ts'
+import { redisIdempotencyStore } from '../../../src/stores/redis/index.ts'
+import type { Ledger } from './ledger.ts'
+import { uniqueName } from './unique-name.ts'
+
+export interface RedisWorkloadOptions {
+  readonly url: string
+  readonly ledger: Ledger
+  /** @defaultValue 10_000 */
+  readonly leaseMs?: number
+}
+
+export interface RedisWorkload {
+  /** How many of these keys the server remembers as completed. */
+  remembered(ids: readonly string[], url: string): Promise<number>
+  deliver(id: string): Promise<unknown>
+  dispose(): Promise<void>
+}
+
+/** Claims in Redis, and effects that are in no transaction with them. */
+export function redisWorkload({ url, ledger, leaseMs = 10_000 }: RedisWorkloadOptions): RedisWorkload {
+  const redis = new Redis(url, { maxRetriesPerRequest: 1, retryStrategy: (times) => Math.min(times * 20, 200) })
+  redis.on('error', () => {})
+  const prefix = uniqueName('chaos')
+  const orders = pipeline('orders')
+    .use(idempotency({ store: redisIdempotencyStore(redis, { prefix }), leaseMs }))
+    .handle(async ({ message }) => {
+      await ledger.effect(ledger.pool, message.id)
+    })
+  return {
+    async remembered(ids, at) {
+      const direct = new Redis(at)
+      const states = await Promise.all(ids.map((id) => direct.hget(`${prefix}:6:orders:${id}`, 's')))
+      direct.disconnect()
+      return states.filter((state) => state === 'c').length
+    },
+    deliver: (id) => orders.dispatch({ message: { id, body: Buffer.from(id) } }),
+    dispose: async () => {
+      const keys = redis.scanStream({ match: `${prefix}:*`, count: 1000 })
+      for await (const found of keys as AsyncIterable<string[]>) if (found.length > 0) await redis.unlink(found)
+      redis.disconnect()
+    },
+  }
+}
