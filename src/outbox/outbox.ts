@@ -106,13 +106,27 @@ interface Scheduled<Body> extends Outgoing<Body> {
   readonly dueMs: number | null
 }
 
-function completed<Body>({ headers = {}, delayUntil, ...message }: OutboxMessage<Body>): Scheduled<Body> {
+function completed<Body>(given: OutboxMessage<Body>): Scheduled<Body> {
+  if (!isObject(given)) throw new PermanentError(`outbox: a message must be an object`)
+  const { headers = {}, delayUntil, ...message } = given
   if (typeof message.destination !== 'string' || message.destination === '')
     throw new PermanentError('outbox: a message has no destination')
-  const dueMs = delayUntil === undefined ? null : Number(delayUntil)
-  const whole = outgoing({ ...message, headers: headersFrom(Object.entries(headers)) })
-  if (dueMs !== null && !Number.isFinite(dueMs)) throw refused(whole, 'has a delayUntil that is not a date')
-  return { ...whole, dueMs }
+  const named = outgoing(message)
+  if (!isObject(headers)) throw refused(named, 'has headers that are not an object')
+  const dueMs = delayUntil === undefined ? null : msOf(delayUntil)
+  // The last instant that a Date can hold; PostgreSQL goes on for a little longer.
+  if (dueMs !== null && !(dueMs >= 0 && dueMs <= 8.64e15))
+    throw refused(named, 'has a delayUntil that is neither a date nor ms since 1970')
+  return { ...named, headers: headersFrom(Object.entries(headers)), dueMs }
+}
+
+function msOf(time: unknown): number {
+  if (time instanceof Date) return time.getTime()
+  return typeof time === 'number' ? time : NaN
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
 }
 
 function entryOf(message: Outgoing): OutboxEntry {

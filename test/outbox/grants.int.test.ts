@@ -4,7 +4,7 @@ import { PublishError } from '../../src/errors.ts'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import { migrate, migrationPlan } from '../../src/stores/postgres/migrate.ts'
 import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { outboxGrants } from '../../src/stores/postgres/outbox-schema.ts'
+import { outboxGrants } from '../../src/stores/postgres/outbox-grants.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
 import { uniqueName } from '../support/services.ts'
@@ -50,7 +50,7 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     const owner = await owned()
     const writer = await role('writer')
     const relay = await role('relay')
-    await owner.pool.query(outboxGrants(schema, { writer: writer.name, relay: relay.name, gate: writer.name }))
+    await owner.pool.query(outboxGrants({ schema, writer: writer.name, relay: relay.name, gate: writer.name }))
     await fastSlots({ pool: owner.pool, schema })
 
     const outbox = postgresOutbox({ schema })
@@ -100,15 +100,26 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     await done
   })
 
+  it('grants to a role of any name, and to nothing else', async () => {
+    const owner = await owned()
+    const name = `${uniqueName('w')}"; drop schema ${schema} cascade; --`
+    const quoted = `"${name.replaceAll('"', '""')}"`
+    await admin.query(`create role ${quoted}`)
+    roles.push(quoted)
+    await owner.pool.query(outboxGrants({ schema, writer: name }))
+    const { rows } = await admin.query(`select has_schema_privilege($1, $2, 'usage') as may`, [name, schema])
+    expect(rows).toEqual([{ may: true }])
+  })
+
   it('a relay names the rights that are missing', async () => {
     const owner = await owned()
     const relay = await role('relay')
-    await owner.pool.query(outboxGrants(schema, { relay: relay.name }))
+    await owner.pool.query(outboxGrants({ schema, relay: relay.name }))
     await owner.pool.query(`revoke truncate on ${schema}.outbox_1 from ${relay.name}`)
     const store = postgresOutboxStore(relay.pool, { schema })
     await expect(outboxRelay({ store, publisher: target() }).run(new AbortController().signal)).rejects.toMatchObject({
       code: 'bad-schema',
-      message: "outbox: the relay's role lacks rights: outbox_1 (truncate). Run what outboxGrants({ relay }) prints",
+      message: `outbox: the relay's role lacks rights: outbox_1 (truncate). Run what outboxGrants({ schema: '${schema}', relay }) prints`,
     })
     const stranger = await role('stranger')
     await expect(
@@ -149,7 +160,9 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     for (const bad of ['a"b', 'A', '1a', 'a-b', '', 'a'.repeat(64)]) {
       expect(() => postgresOutbox({ schema: bad })).toThrow(/postgresOutbox: schema must be a name of a-z/)
       expect(() => postgresOutboxStore(admin, { schema: bad })).toThrow(/postgresOutboxStore: schema must be/)
+      expect(() => outboxGrants({ schema: bad, writer: 'w' })).toThrow(/outboxGrants: schema must be/)
     }
+    expect(() => outboxGrants({ schema, relay: '' })).toThrow("outboxGrants: relay must be the name of a role, got ''")
   })
 
   it('a read-only connection is named as such, and nothing is half-written', async () => {
@@ -163,6 +176,36 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     })
     await client.query('rollback')
     await db.dispose()
+  })
+
+  it('migrate() and migrationPlan() make as many shards, and slots as long, as they are told', async () => {
+    const layout = async (): Promise<unknown> => {
+      const { rows } = await admin.query<{ slots: string }>(
+        `select (select count(*)::int from ${schema}.outbox_shard) shards, ${schema}.outbox_shards() wanted,
+           pg_get_functiondef('${schema}.outbox_slot'::regproc) slots`,
+      )
+      const [{ slots, ...shards } = { slots: '' }] = rows
+      return { ...shards, slotSeconds: /bigint \/ (\d+)/.exec(slots)?.[1] }
+    }
+    await migrate(admin, { schema, outbox: { shards: 2, slotSeconds: 3600 } })
+    expect(await layout()).toEqual({ shards: 2, wanted: 2, slotSeconds: '3600' })
+    await migrate(admin, { schema, outbox: { shards: 7 } })
+    expect(await layout()).toEqual({ shards: 2, wanted: 2, slotSeconds: '3600' })
+    await admin.query(`drop schema ${schema} cascade`)
+    await admin.query(migrationPlan({ schema, outbox: { shards: 3 } }))
+    expect(await layout()).toEqual({ shards: 3, wanted: 3, slotSeconds: '60' })
+  })
+
+  it('refuses numbers of shards and seconds that make no sense, before anything is changed', async () => {
+    for (const shards of [0, 1.5, 40_000, '8' as unknown as number]) {
+      const error = /: shards must be an integer from 1 to 32767, got /
+      await expect(migrate(admin, { schema, outbox: { shards } })).rejects.toThrow(error)
+      await expect(changeOutboxShards(admin, { schema, shards })).rejects.toThrow(error)
+      expect(() => migrationPlan({ schema, outbox: { shards } })).toThrow(error)
+    }
+    await expect(migrate(admin, { schema, outbox: { slotSeconds: 0 } })).rejects.toThrow(
+      'migrate: slotSeconds must be an integer of at least 1, got 0',
+    )
   })
 
   it('migrationPlan() prints the same tables', async () => {

@@ -88,9 +88,16 @@ describe('outbox()', () => {
     await expect(refused({ destination: 'orders', key: '\ud800', body: null })).rejects.toThrow(
       /has a key that is not plain/,
     )
-    await expect(refused({ id: 'm', destination: 'orders', body: null, delayUntil: new Date(NaN) })).rejects.toThrow(
-      'outbox: the message m to orders has a delayUntil that is not a date',
-    )
+    for (const delayUntil of [new Date(NaN), 1e20, -1, null, '2040-01-01'] as (Date | number)[])
+      await expect(refused({ id: 'm', destination: 'orders', body: null, delayUntil })).rejects.toThrow(
+        'outbox: the message m to orders has a delayUntil that is neither a date nor ms since 1970',
+      )
+    for (const headers of [null, 'a: b'] as unknown as Record<string, string>[])
+      await expect(refused({ id: 'm', destination: 'orders', body: null, headers })).rejects.toThrow(
+        'outbox: the message m to orders has headers that are not an object',
+      )
+    for (const nothing of [null, undefined, 'orders'] as unknown as OutboxMessage[])
+      await expect(refused(nothing)).rejects.toThrow('outbox: a message must be an object')
     const number = { a: 1 } as unknown as Record<string, string>
     await expect(refused({ id: 'm', destination: 'orders', body: null, headers: number })).rejects.toThrow(
       'outbox: the message m has a header a that is neither text nor bytes',

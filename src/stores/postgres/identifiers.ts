@@ -12,3 +12,10 @@ export function quotedSchema(where: string, schema: string): string {
     )
   return `"${schema}"`
 }
+
+/** A role's name, quoted for SQL. Any name will do: it is not ours to choose. */
+export function quotedRole(where: string, option: string, role: string): string {
+  if (typeof role !== 'string' || role === '' || role.includes('\0'))
+    throw badOption(where, option, 'the name of a role', role)
+  return `"${role.replaceAll('"', '""')}"`
+}

@@ -24,7 +24,8 @@ export {
   type AdoptOptions,
   type ChangeShardsOptions,
 } from './outbox-operations.ts'
-export { outboxGrants, type OutboxGrants, type OutboxLayout } from './outbox-schema.ts'
+export { outboxGrants, type OutboxGrants } from './outbox-grants.ts'
+export { type OutboxLayout } from './outbox-schema.ts'
 export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox-store.ts'
 export {
   postgresOutboxListener,

@@ -1,12 +1,16 @@
 import { HoldfastError } from '../../errors.ts'
 import { quotedSchema } from './identifiers.ts'
+import type { Layout } from './migration.ts'
 import { migrations } from './migrations.ts'
+import { requireLayout, type OutboxLayout } from './outbox-schema.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
 import { field } from './rows.ts'
 
 export interface MigrateOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
+  /** How the outbox is laid out where it is made; it is left as it is where it is there. */
+  readonly outbox?: OutboxLayout
 }
 
 /**
@@ -16,9 +20,10 @@ export interface MigrateOptions {
  */
 export async function migrate<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
-  { schema = 'holdfast' }: MigrateOptions = {},
+  { schema = 'holdfast', outbox = {} }: MigrateOptions = {},
 ): Promise<readonly string[]> {
   const quoted = quotedSchema('migrate', schema)
+  requireLayout('migrate', outbox)
   const client = await pool.connect().catch((cause: unknown) => {
     throw new HoldfastError('unavailable', 'migrate: PostgreSQL cannot be reached', { cause })
   })
@@ -28,7 +33,7 @@ export async function migrate<Client extends PoolClientSlice>(
   try {
     // Read committed, whatever the default: what is looked up after the wait must be what is there after the wait.
     await client.query('begin isolation level read committed', [])
-    const applied = await migrateIn(client, schema, quoted)
+    const applied = await migrateIn(client, schema, quoted, { outbox })
     const { command } = await client.query('commit', [])
     if (command !== undefined && command !== 'COMMIT')
       throw new HoldfastError('commit-refused', `migrate: the database answered ${command} to COMMIT`)
@@ -45,8 +50,10 @@ export async function migrate<Client extends PoolClientSlice>(
 export function migrationPlan({
   schema = 'holdfast',
   from = 0,
+  outbox = {},
 }: MigrateOptions & { readonly from?: number } = {}): string {
   const quoted = quotedSchema('migrationPlan', schema)
+  requireLayout('migrationPlan', outbox)
   const wanted = migrations.filter(({ version }) => version > from)
   return [
     'begin;',
@@ -54,13 +61,18 @@ export function migrationPlan({
     `${createVersions(quoted)};`,
     ...wanted.map(
       ({ version, name, sql }) =>
-        `-- ${version}: ${name}${sql(quoted)}\n\ninsert into ${quoted}.migration (version, name) values (${version}, '${name}');`,
+        `-- ${version}: ${name}${sql(quoted, { outbox })}\n\ninsert into ${quoted}.migration (version, name) values (${version}, '${name}');`,
     ),
     'commit;\n',
   ].join('\n\n')
 }
 
-async function migrateIn(client: Queryable, schema: string, quoted: string): Promise<readonly string[]> {
+async function migrateIn(
+  client: Queryable,
+  schema: string,
+  quoted: string,
+  layout: Layout,
+): Promise<readonly string[]> {
   await client.query(LOCK, [`holdfast migrate ${schema}`])
   // `create schema if not exists` asks for the right to create it even where it exists: an owner without that right
   // can still migrate a schema that was made for it.
@@ -72,7 +84,7 @@ async function migrateIn(client: Queryable, schema: string, quoted: string): Pro
   const applied = new Set(rows.map((row) => Number(field(row, 'version'))))
   const missing = migrations.filter(({ version }) => !applied.has(version))
   for (const { version, name, sql } of missing) {
-    await client.query(sql(quoted), [])
+    await client.query(sql(quoted, layout), [])
     await client.query(`insert into ${quoted}.migration (version, name) values ($1, $2)`, [version, name])
   }
   return missing.map(({ name }) => name)

@@ -32,7 +32,7 @@ export async function checkOutbox(run: Run, schema: string, quoted: string): Pro
     )
   const changed = shardsChanged(schema, numberField(found.rows[0], 'shards'), numberField(found.rows[0], 'wanted'))
   if (changed !== null) throw badSchema(changed)
-  await checkRights(run, quoted)
+  await checkRights(run, schema, quoted)
 }
 
 /** Why the number of shards is not to be trusted; `null` where it is. */
@@ -44,7 +44,7 @@ export function shardsChanged(schema: string, shards: number, wanted: number): s
   )
 }
 
-async function checkRights(run: Run, quoted: string): Promise<void> {
+async function checkRights(run: Run, schema: string, quoted: string): Promise<void> {
   const wanted: readonly (readonly [string, string])[] = [
     ['outbox', 'select'],
     ['outbox', 'insert'],
@@ -65,7 +65,9 @@ where not has_table_privilege('${quoted}.' || t.name, t.wanted)`,
   )
   const missing = rows.map((row) => String(field(row, 'missing')))
   if (missing.length > 0)
-    throw badSchema(`the relay's role lacks rights: ${missing.join(', ')}. Run what outboxGrants({ relay }) prints`)
+    throw badSchema(
+      `the relay's role lacks rights: ${missing.join(', ')}. Run what outboxGrants({ schema: '${schema}', relay }) prints`,
+    )
 }
 
 function badSchema(what: string): HoldfastError {

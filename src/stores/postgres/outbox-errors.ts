@@ -12,7 +12,10 @@ export function explained(error: unknown, schema: string): unknown {
     case '3F000':
       return say('bad-schema', `the schema ${schema} has no outbox, or an older one: run migrate(pool, { schema })`)
     case '42501':
-      return say('bad-schema', `this role lacks a right (${messageOf(error)}): run what outboxGrants() prints`)
+      return say(
+        'bad-schema',
+        `this role lacks a right (${messageOf(error)}): run what outboxGrants({ schema: '${schema}', writer, relay, gate }) prints`,
+      )
     case '25006':
       return say('unavailable', 'this connection is read-only (a replica, or a read-only transaction): use the primary')
     case '55000':

@@ -1,10 +1,10 @@
 import { systemClock, type Clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import { requireCount, requireMs } from '../../options.ts'
+import { requireMs } from '../../options.ts'
 import { quotedSchema } from './identifiers.ts'
 import { explained, sqlState } from './outbox-errors.ts'
 import { lockNotAvailable } from './outbox-lock.ts'
-import { shardFunctions } from './outbox-schema.ts'
+import { requireShards, shardFunctions } from './outbox-schema.ts'
 import { outboxStatements } from './outbox-statements.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
 import { field, numberField, textField } from './rows.ts'
@@ -78,7 +78,7 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
   { schema = 'holdfast', shards, drainMs = 10_000, clock = systemClock }: ChangeShardsOptions,
 ): Promise<void> {
-  requireCount('changeOutboxShards', { shards })
+  requireShards('changeOutboxShards', shards)
   requireMs('changeOutboxShards', { drainMs }, 0)
   const quoted = quotedSchema('changeOutboxShards', schema)
   const { unread } = outboxStatements(quoted)

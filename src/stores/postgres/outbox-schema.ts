@@ -1,9 +1,23 @@
+import { badOption, requireCount } from '../../options.ts'
+
 /** What the tables of the outbox look like; fixed when they are made. */
 export interface OutboxLayout {
   /** How many relays can work side by side; the keys are spread over them. @defaultValue 4 */
   readonly shards?: number
   /** How long one of the three partitions takes new rows before the next one does. @defaultValue 60 */
   readonly slotSeconds?: number
+}
+
+/** Refuses numbers of shards that the tables cannot hold. */
+export function requireShards(where: string, shards: number): void {
+  if (!Number.isSafeInteger(shards) || shards < 1 || shards > 32_767)
+    throw badOption(where, 'shards', 'an integer from 1 to 32767', shards)
+}
+
+/** Refuses layouts that make no sense, naming option and value. */
+export function requireLayout(where: string, { shards, slotSeconds }: OutboxLayout): void {
+  if (shards !== undefined) requireShards(where, shards)
+  requireCount(where, { slotSeconds })
 }
 
 /** What `outbox_version()` answers for the tables below. */
@@ -94,38 +108,4 @@ create or replace function ${schema}.outbox_shard_of(key text, message_id text) 
 function partition(schema: string, slot: number): string {
   return `create table ${schema}.outbox_${slot} partition of ${schema}.outbox for values in (${slot})
   with (autovacuum_enabled = off, toast.autovacuum_enabled = off);`
-}
-
-export interface OutboxGrants {
-  readonly writer?: string
-  readonly relay?: string
-  /** For consumers that use `sequence()` with this database. */
-  readonly gate?: string
-}
-
-/** What each role needs and no more. The roles are given quoted, as is the schema. */
-export function outboxGrants(schema: string, { writer, relay, gate }: OutboxGrants): string {
-  const written = 'topic, key, type, message_id, headers, payload'
-  const each = (role: string | undefined, grants: readonly string[]) =>
-    role === undefined ? [] : grants.map((grant) => `grant ${grant} to ${role};`)
-  return [
-    ...each(writer, [
-      `usage on schema ${schema}`,
-      `usage on sequence ${schema}.outbox_id`,
-      // Without slot, txid and id: those are never a writer's to choose.
-      `insert (${written}) on ${schema}.outbox`,
-      `insert (due_at, ${written}) on ${schema}.outbox_delayed`,
-    ]),
-    ...each(relay, [
-      `usage on schema ${schema}`,
-      `usage on sequence ${schema}.outbox_id`,
-      `select, insert on ${schema}.outbox`,
-      `truncate, select on ${[0, 1, 2].map((slot) => `${schema}.outbox_${slot}`).join(', ')}`,
-      `select, update on ${schema}.outbox_shard`,
-      `select, insert, update, delete on ${schema}.outbox_relay`,
-      `select, insert, delete on ${schema}.outbox_dead`,
-      `select, delete on ${schema}.outbox_delayed`,
-    ]),
-    ...each(gate, [`usage on schema ${schema}`, `select, insert, update, delete on ${schema}.outbox_mark`]),
-  ].join('\n')
 }
