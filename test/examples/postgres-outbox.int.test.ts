@@ -22,6 +22,18 @@ it('postgres-outbox: embedded, every order is charged once and in order', { time
   expect(ended.code).toBe(0)
 })
 
+it.each([
+  [['--orders', 'abc'], "--orders must be a whole number above 0, got 'abc'\n"],
+  [['--order', '1'], /^Unknown option '--order'[^\n]*\n$/],
+  [['--postgres', 'nonsense'], '--postgres must be an address like postgres://user@host:5432/database\n'],
+  [['--postgres', 'postgres://u:secret@127.0.0.1:1/db'], 'PostgreSQL cannot be reached at 127.0.0.1:1: ECONNREFUSED\n'],
+])('postgres-outbox: says in one line what is wrong with %j', async (flags, line) => {
+  const ended = await runExample(file, flags)
+  expect(ended).toMatchObject({ code: 1, stdout: '' })
+  if (typeof line === 'string') expect(ended.stderr).toBe(line)
+  else expect(ended.stderr).toMatch(line)
+})
+
 describeWith(['postgres', 'kafka'], 'postgres-outbox', () => {
   it('does the same on real servers', { timeout: 120_000 }, async () => {
     const flags = ['--postgres', postgresUrl(), '--kafka', kafkaBrokers().join(',')]
