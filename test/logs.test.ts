@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import { pino } from 'pino'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { headersFrom, pipeline, PermanentError, RetryLater } from 'holdfast'
 import { consoleLogger, logEvents, type Logger } from 'holdfast/logs'
@@ -100,6 +101,33 @@ describe('logEvents()', () => {
     expect(printed).toHaveLength(everything.length)
     expect(JSON.stringify([lines, printed])).not.toContain('secret')
     for (const text of printed) expect(text).toMatch(/^holdfast [^\n]+$/)
+  })
+
+  it('X: writes to a real pino, each event at its level, with the same fields and nothing secret', () => {
+    const { lines, logger } = recording()
+    const written: string[] = []
+    const stops = [logEvents(logger), logEvents(pino({ base: null }, { write: (text) => void written.push(text) }))]
+    for (const each of everything) each()
+    for (const each of stops) each()
+    const levels: Readonly<Record<string, number>> = pino.levels.values
+    expect(written.map((text): unknown => JSON.parse(text))).toEqual(
+      lines.map(({ level, message, fields }) => ({
+        ...fields,
+        level: levels[level],
+        time: expect.any(Number) as number,
+        msg: message,
+      })),
+    )
+    const at = (level: string) => lines.filter((line) => line.level === level).map(({ fields }) => fields['event'])
+    expect(at('info')).toEqual(['discarded', 'consumer-changed'])
+    expect(at('warn')).toEqual([
+      ...['nacked', 'conflict-seen', 'lease-lost', 'circuit-changed', 'outbox-shard-changed', 'outbox-outage'],
+    ])
+    expect(at('error')).toEqual([
+      ...['dead-lettered', 'dead-letter-failed', 'abandoned', 'store-failed', 'outbox-dead', 'outbox-refused'],
+    ])
+    expect(written.join('')).not.toContain('secret')
+    expect(written.every((text) => text.indexOf('\n') === text.length - 1)).toBe(true)
   })
 
   it('takes waiting behind another process for everyday life, and other waits for a warning', () => {

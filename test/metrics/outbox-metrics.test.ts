@@ -62,7 +62,9 @@ describe('the metrics of real relays', () => {
   it('show nothing before a relay has told, all that run, and nothing once the last has ended', async () => {
     const gauges = async () => {
       const all = Object.entries(await scrape(registry))
-      return Object.fromEntries(all.filter(([name]) => /^holdfast_outbox_(?!.*_total)(?!publish_lag|window)/.test(name)))
+      return Object.fromEntries(
+        all.filter(([name]) => /^holdfast_outbox_(?!.*_total)(?!publish_lag|window)/.test(name)),
+      )
     }
     expect(await gauges()).toEqual({})
     const [first, second] = [start(), start()]
