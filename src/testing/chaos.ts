@@ -1,23 +1,26 @@
-import { sleep, systemClock, type Clock } from '../clock.ts'
-import { PublishError, RetryLater } from '../errors.ts'
+import { systemClock, type Clock } from '../clock.ts'
+import { PublishError } from '../errors.ts'
 import type { IdempotencyStore } from '../idempotency/store.ts'
 import { badOption, requireMs } from '../options.ts'
+import type { OutboxStore } from '../outbox/store.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { Publisher } from '../publisher.ts'
-import { isFault, type Fault } from './faults.ts'
+import { allFaults, isFault, type Fault } from './faults.ts'
 import { dice } from './schedule.ts'
-import { ConnectionLostError } from './task.ts'
+import { isPipeline, kindOf, lost } from './troubles.ts'
+
+type Call = (...args: unknown[]) => unknown
 
 /** A transport: what makes a consumer for a pipeline, such as `kafkajsConsumer` or `memoryConsumer`. */
 export type MakesConsumer = (options: never) => unknown
 
 /** What can be troubled. */
-export type ChaosTarget = IdempotencyStore | Publisher | Pipeline | MakesConsumer
+export type ChaosTarget = IdempotencyStore | OutboxStore | Publisher | Pipeline | MakesConsumer
 
 export interface ChaosOptions {
   /** The same seed troubles the same calls, as long as they come in the same order. */
   readonly seed: number
-  /** Those that the target knows are used. @defaultValue all of them */
+  /** Those that the target knows are used; it must know one of them. @defaultValue all that it knows */
   readonly faults?: readonly Fault[]
   /** Which share of the calls is troubled. @defaultValue 0.1 */
   readonly rate?: number
@@ -26,77 +29,6 @@ export interface ChaosOptions {
   /** Hears of every fault. @defaultValue nobody does */
   readonly onFault?: (struck: { readonly fault: Fault; readonly call: string }) => void
   readonly clock?: Clock
-}
-
-type Call = (...args: unknown[]) => unknown
-
-/** What a fault does to one call. */
-type Trouble = (call: () => unknown, args: readonly unknown[], stage: Stage) => Promise<unknown>
-
-interface Stage {
-  readonly clock: Clock
-  readonly slowMs: number
-  readonly name: string
-  /** Until when the target is down. */
-  downUntilMs: number
-}
-
-const lost = (name: string): Error => new ConnectionLostError(`${name}: the connection was lost`)
-
-const ofCalls: Readonly<Partial<Record<Fault, Trouble>>> = {
-  fail: async (_, __, { name }) => {
-    throw lost(name)
-  },
-  async 'lose-reply'(call, _, { name }) {
-    await call()
-    throw lost(name)
-  },
-  async slow(call, _, { clock, slowMs }) {
-    await sleep(clock, slowMs)
-    return call()
-  },
-}
-
-const ofStores = { ...ofCalls, 'store-down': goesDown }
-
-const ofPublishers: typeof ofCalls = {
-  ...ofCalls,
-  'publisher-down': goesDown,
-  async 'confirms-late'(call, _, { clock, slowMs }) {
-    const answer = await call()
-    await sleep(clock, slowMs)
-    return answer
-  },
-  async duplicate(call) {
-    await call()
-    return call()
-  },
-}
-
-const ofPipelines: typeof ofCalls = {
-  slow: ofCalls.slow ?? goesDown,
-  async fail() {
-    throw new RetryLater(0, { because: 'chaos: handed back before it was handled' })
-  },
-  // Handled, and the ack never reaches the broker: it comes again.
-  async 'lose-reply'(call) {
-    await call()
-    throw new RetryLater(0, { because: 'chaos: its ack was lost' })
-  },
-  async duplicate(call) {
-    await call()
-    return call()
-  },
-  async redelivery(call, _, { clock, slowMs }) {
-    const outcome = await call()
-    const again = async (): Promise<void> => {
-      await sleep(clock, slowMs)
-      await call()
-    }
-    // Nobody waits for it; what it throws would be a nack of a message that is acked already.
-    void again().catch(() => undefined)
-    return outcome
-  },
 }
 
 /**
@@ -108,25 +40,39 @@ export function chaos<T extends ChaosTarget>(target: T, options: ChaosOptions): 
   if (!Number.isSafeInteger(seed)) throw badOption('chaos', 'seed', 'an integer', seed)
   if (!(rate >= 0 && rate <= 1)) throw badOption('chaos', 'rate', 'between 0 and 1', rate)
   requireMs('chaos', { slowMs }, 0)
+  for (const fault of faults ?? [])
+    if (!isFault(fault)) throw badOption('chaos', 'faults', `made of ${allFaults.join(', ')}`, fault)
   if (typeof target === 'function') return troubledTransport<T>(target, options)
 
+  return troubledObject(target, { ...options, rate, slowMs, onFault, clock })
+}
+
+type Settled = Required<Omit<ChaosOptions, 'faults'>> & Pick<ChaosOptions, 'faults'>
+
+function troubledObject<T extends object>(target: T, options: Settled): T {
+  const { seed, faults, rate, slowMs, onFault, clock } = options
   const kind = kindOf(target)
   const random = dice(seed)
   const stage = { clock, slowMs, downUntilMs: -Infinity }
-  const kinds = Object.keys(kind.troubles)
+  const known = Object.keys(kind.troubles)
     .filter(isFault)
     .filter((fault) => faults === undefined || faults.includes(fault))
+  const takesPart = kind.partial && (faults?.includes('partial-batch') ?? true)
+  if (known.length === 0 && !takesPart) {
+    const knows = [...Object.keys(kind.troubles), ...(kind.partial ? ['partial-batch'] : [])]
+    throw badOption('chaos', 'faults', `some of those that ${kind.what} knows (${knows.join(', ')})`, faults)
+  }
 
   function troubled(name: string, real: Call, args: unknown[]): unknown {
     const call = (): unknown => Reflect.apply(real, target, args)
     if (clock.now() < stage.downUntilMs) return Promise.reject(lost(name))
     if (random() >= rate) return call()
-    if (kind.partial && random() < 1 / (kinds.length + 1) && isPartial(faults, args)) return partly(real, args)
-    const fault = kinds[Math.floor(random() * kinds.length)]
+    if (takesPart && random() < 1 / (known.length + 1) && isBatch(args)) return partly(real, args)
+    const fault = known[Math.floor(random() * known.length)]
     const trouble = fault === undefined ? undefined : kind.troubles[fault]
     if (fault === undefined || trouble === undefined) return call()
     onFault({ fault, call: name })
-    return trouble(call, args, Object.assign(stage, { name }))
+    return trouble(call, args, Object.assign(stage, { name, callWith: (...other: unknown[]) => real(...other) }))
   }
 
   /** Only the first message is taken. */
@@ -138,11 +84,21 @@ export function chaos<T extends ChaosTarget>(target: T, options: ChaosOptions): 
     throw new PublishError('chaos: only the first message was taken', failures)
   }
 
+  /** A lease that a store gives is troubled like its store, by dice of its own. */
+  async function lent(answer: unknown): Promise<unknown> {
+    const lease = await answer
+    const isLease = typeof lease === 'object' && lease !== null && kind.lends?.(lease) === true
+    return isLease ? troubledObject(lease, { ...options, seed: Math.floor(random() * 2 ** 31) }) : lease
+  }
+
   return new Proxy(target, {
     get(object, name) {
       const member: unknown = Reflect.get(object, name)
       if (typeof name !== 'string' || !kind.methods.includes(name) || typeof member !== 'function') return member
-      return (...args: unknown[]) => troubled(name, (...all) => Reflect.apply(member, object, all), args)
+      return (...args: unknown[]) => {
+        const real: Call = (...all) => Reflect.apply(member, object, all)
+        return troubled(name, kind.lends === undefined ? real : (...all) => lent(real(...all)), args)
+      }
     },
   })
 }
@@ -160,27 +116,6 @@ function troubledTransport<T extends ChaosTarget>(target: T, options: ChaosOptio
   })
 }
 
-function kindOf(target: object) {
-  if ('claim' in target)
-    return {
-      troubles: ofStores,
-      methods: ['claim', 'renew', 'complete', 'release', 'fail', 'completeIn'],
-      partial: false,
-    }
-  if ('publish' in target) return { troubles: ofPublishers, methods: ['publish'], partial: true }
-  if (isPipeline(target)) return { troubles: ofPipelines, methods: ['step', 'dispatch'], partial: false }
-  throw badOption('chaos', 'target', 'a transport, a pipeline, a store or a publisher', target)
-}
-
-function isPipeline(value: unknown): value is Pipeline {
-  return typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'function'
-}
-
-async function goesDown(_: () => unknown, __: readonly unknown[], stage: Stage): Promise<never> {
-  stage.downUntilMs = stage.clock.now() + stage.slowMs
-  throw lost(stage.name)
-}
-
-function isPartial(faults: readonly Fault[] | undefined, [messages]: readonly unknown[]): boolean {
-  return (faults === undefined || faults.includes('partial-batch')) && Array.isArray(messages) && messages.length > 1
+function isBatch([messages]: readonly unknown[]): boolean {
+  return Array.isArray(messages) && messages.length > 1
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { headersFrom, idempotency, outgoing, pipeline, type Outgoing, type Publisher } from 'holdfast'
-import { memoryBroker, memoryConsumer, memoryIdempotencyStore } from 'holdfast/memory'
+import { memoryBroker, memoryConsumer, memoryIdempotencyStore, memoryOutbox, memoryOutboxStore } from 'holdfast/memory'
+import { outboxRelay } from 'holdfast/outbox'
 import { chaos, fakeClock, type Fault } from 'holdfast/testing'
 
 const message = { id: 'm1', body: null }
@@ -72,7 +73,8 @@ describe('chaos', () => {
     const broker = memoryBroker()
     const stopping = new AbortController()
     const done = Promise.withResolvers<void>()
-    const consumer = chaos(memoryConsumer, { seed: 5, rate: 0.6, slowMs: 1, onFault })({
+    const faults = ['slow', 'fail', 'lose-reply', 'duplicate', 'redelivery'] as const
+    const consumer = chaos(memoryConsumer, { seed: 5, rate: 0.6, slowMs: 1, faults, onFault })({
       broker,
       groupId: 'billing',
       topics: ['orders'],
@@ -93,10 +95,56 @@ describe('chaos', () => {
     await running
     expect(new Set(handled).size).toBe(60)
     expect(handled).toHaveLength(60)
-    expect(new Set(struck.map((one) => one.split(' ')[0]))).toEqual(
-      new Set(['slow', 'fail', 'lose-reply', 'duplicate', 'redelivery']),
-    )
+    expect(new Set(struck.map((one) => one.split(' ')[0]))).toEqual(new Set(faults))
   })
+
+  it('moves the partition while a handler works: its signal aborts, and the message comes again', async () => {
+    const signals: AbortSignal[] = []
+    const clock = fakeClock()
+    const orders = chaos(
+      pipeline('orders').handle(async ({ signal }) => {
+        signals.push(signal)
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      }),
+      { seed: 1, rate: 1, faults: ['rebalance'], slowMs: 100, clock },
+    )
+    const outcome = orders.dispatch({ message }).catch((error: unknown) => error)
+    await clock.advance(100)
+    expect(await outcome).toMatchObject({ code: 'retry-later', afterMs: 0 })
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true])
+  })
+
+  it(
+    'troubles an outbox store and the leases that it gives, and a relay loses nothing',
+    { timeout: 60_000 },
+    async () => {
+      const { struck, onFault } = listed()
+      const clock = fakeClock()
+      const store = memoryOutboxStore({ clock, shards: 2 })
+      const published = new Set<string>()
+      const relay = outboxRelay({
+        store: chaos(store, { seed: 2, rate: 0.3, slowMs: 50, onFault, clock }),
+        publisher: { publish: async (messages) => messages.forEach(({ id }) => published.add(id)) },
+        clock,
+      })
+      const stopping = new AbortController()
+      const running = relay.run(stopping.signal)
+      for (let i = 0; i < 40; i++) {
+        const tx = store.begin()
+        await memoryOutbox().add(tx, { id: `m${i}`, destination: 'orders', key: `k${i % 5}`, body: null })
+        tx.commit()
+        await clock.advance(1_000)
+      }
+      await clock.advance(120_000)
+      stopping.abort()
+      await clock.advance(120_000)
+      await running
+      expect(published.size).toBe(40)
+      expect(struck.map((one) => one.split(' ')[1])).toEqual(
+        expect.arrayContaining(['attend', 'claim', 'read', 'settle']),
+      )
+    },
+  )
 
   it('refuses what it cannot trouble, and options that make no sense', () => {
     const wrong = chaos as (target: unknown, options: unknown) => unknown
@@ -105,6 +153,12 @@ describe('chaos', () => {
     )
     expect(() => wrong({ publish() {} }, {})).toThrow('chaos: seed must be an integer, got undefined')
     expect(() => wrong({ publish() {} }, { seed: 1, rate: 2 })).toThrow('chaos: rate must be between 0 and 1, got 2')
+    expect(() => wrong({ publish() {} }, { seed: 1, faults: ['meteor'] })).toThrow(
+      /^chaos: faults must be made of crash, .*, got 'meteor'$/,
+    )
+    expect(() => wrong({ claim() {} }, { seed: 1, faults: ['poison'] })).toThrow(
+      /^chaos: faults must be some of those that a store knows \(fail, lose-reply, slow, store-down\), got/,
+    )
     expect(() => (wrong(() => {}, { seed: 1 }) as (options: object) => void)({})).toThrow(
       'chaos: pipeline must be among the options of the consumer',
     )
