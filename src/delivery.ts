@@ -115,6 +115,12 @@ export interface StatementRunner {
   ): Promise<{ readonly rows: readonly unknown[]; readonly rowCount: number | null }>
 }
 
+/** What a transaction stage adds: `tx` as its client calls it, and the same for the stages inside, whatever client it is. */
+export interface Transactional<Tx> {
+  readonly tx: Tx
+  readonly runner: StatementRunner
+}
+
 /** What a caller outside any transport must know about a message. */
 export interface Incoming<Body = Bytes> {
   readonly message: Pick<Message<Body>, 'id' | 'body'> & Partial<Message<Body>>

@@ -16,6 +16,7 @@ export {
   type Stage,
   type StatementRunner,
   type Step,
+  type Transactional,
 } from './delivery.ts'
 export { type Description } from './describe.ts'
 export {

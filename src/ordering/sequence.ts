@@ -1,12 +1,15 @@
-import { staged, type Delivery, type Middleware, type StatementRunner } from '../delivery.ts'
+import { staged, type Delivery, type Middleware, type StatementRunner, type Transactional } from '../delivery.ts'
 import { emitter } from '../events.ts'
 import { headerText, outboxIdHeader } from '../message.ts'
-import { requireMethods } from '../options.ts'
+import { requireFunctions, requireMethods } from '../options.ts'
 import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './store.ts'
 
 export interface SequenceOptions<Tx> {
   readonly store: SequenceStore | TransactionalSequenceStore
-  /** How to run a statement in the transaction of a `transaction()` outside. @defaultValue the transaction's own `query` */
+  /**
+   * How to run a statement in the `tx` of a middleware of your own; the transaction stages of this library say it themselves.
+   * @defaultValue the transaction's own `query`
+   */
   readonly runnerOf?: (tx: Tx) => StatementRunner
 }
 
@@ -19,17 +22,20 @@ const stale = emitter('stale-seen')
  */
 export function sequence<Tx = unknown>({
   store,
-  runnerOf = ownRunner,
-}: SequenceOptions<Tx>): Middleware<unknown, Delivery & { readonly tx?: Tx }> {
+  runnerOf,
+}: SequenceOptions<Tx>): Middleware<unknown, Delivery & Partial<Transactional<Tx>>> {
   requireMethods('sequence', 'store', store, ['look', 'advance'])
-  const middleware: Middleware<unknown, Delivery & { readonly tx?: Tx }> = (next) =>
+  if (runnerOf !== undefined) requireFunctions('sequence', { runnerOf })
+  const middleware: Middleware<unknown, Delivery & Partial<Transactional<Tx>>> = (next) =>
     async function sequence(delivery) {
       const mark = markOf(delivery)
       if (mark === null) return next(delivery)
-      const { tx } = delivery
+      const { tx, runner } = delivery
       const inside = tx !== undefined && 'advanceIn' in store
       // In a transaction the mark moves first: the lock on it makes the messages of a key wait for each other.
-      const age = inside ? await store.advanceIn(runnerOf(tx), mark) : await store.look(mark)
+      const age = inside
+        ? await store.advanceIn(runnerOf?.(tx) ?? runner ?? ownRunner(tx), mark)
+        : await store.look(mark)
       if (age !== 'newer') return seen(delivery, age)
       const outcome = await next(delivery)
       if (!inside) await store.advance(mark)

@@ -1,4 +1,10 @@
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { drizzle as drizzleOnPostgresjs } from 'drizzle-orm/postgres-js'
+import { Kysely, PostgresDialect } from 'kysely'
+import type pg from 'pg'
+import postgres from 'postgres'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Middleware, StatementRunner } from '../../src/delivery.ts'
 import { memorySequenceStore } from '../../src/ordering/memory-sequence-store.ts'
 import { sequence } from '../../src/ordering/sequence.ts'
 import type { SequenceStore } from '../../src/ordering/store.ts'
@@ -6,7 +12,12 @@ import { retry } from '../../src/retry/retry.ts'
 import { pipeline } from '../../src/pipeline.ts'
 import { headersFrom } from '../../src/message.ts'
 import { postgresSequenceStore } from '../../src/stores/postgres/outbox-marks.ts'
-import { transaction } from '../../src/stores/postgres/transaction.ts'
+import {
+  drizzleTransaction,
+  kyselyTransaction,
+  postgresjsTransaction,
+  transaction,
+} from '../../src/stores/postgres/transaction.ts'
 import { describeOnBoth, outboxDatabase, type OutboxDatabase } from '../outbox/support.ts'
 
 const message = (
@@ -89,6 +100,73 @@ describeOnBoth('sequence()', (url) => {
   const store = () => postgresSequenceStore(db.pool, { schema: db.schema })
 
   common('by itself', store)
+
+  const stages: Record<string, () => { stage: Middleware; end(): Promise<unknown> }> = {
+    'node-postgres': () => ({ stage: transaction(db.pool), end: () => Promise.resolve() }),
+    'postgres.js': () => {
+      const sql = postgres(db.url, { max: 2 })
+      return { stage: postgresjsTransaction(sql), end: () => sql.end() }
+    },
+    'Drizzle on node-postgres': () => ({
+      stage: drizzleTransaction(drizzle(db.pool)),
+      end: () => Promise.resolve(),
+    }),
+    'Drizzle on postgres.js': () => {
+      const sql = postgres(db.url, { max: 2 })
+      return { stage: drizzleTransaction(drizzleOnPostgresjs(sql)), end: () => sql.end() }
+    },
+    Kysely: () => ({
+      stage: kyselyTransaction(new Kysely<object>({ dialect: new PostgresDialect({ pool: db.pool }) })),
+      end: () => Promise.resolve(),
+    }),
+  }
+  it.each(Object.entries(stages))('moves the mark in a transaction of %s', async (_, open) => {
+    const { stage, end } = open()
+    let fail = false
+    const orders = pipeline('a')
+      .use(stage)
+      .use(sequence({ store: store() }))
+      .handle(() => (fail ? Promise.reject(new Error('later')) : undefined))
+    const outcome = (id: number) => orders.dispatch({ message: message(id) })
+    expect(await outcome(5)).toBe('handled')
+    expect(await outcome(4)).toBe('stale')
+    expect(await outcome(5)).toBe('duplicate')
+    fail = true
+    await expect(outcome(9)).rejects.toThrow('later')
+    fail = false
+    expect(await outcome(6)).toBe('handled')
+    await end()
+  })
+
+  it('runs its statements in the transaction of any middleware as runnerOf says', async () => {
+    const own: Middleware<{ readonly tx: { readonly client: pg.PoolClient } }> = (next) =>
+      async function own(delivery) {
+        const client = await db.pool.connect()
+        try {
+          await client.query('begin')
+          const outcome = await next({ ...delivery, tx: { client } })
+          await client.query('rollback')
+          return outcome
+        } finally {
+          client.release()
+        }
+      }
+    const make = (runnerOf?: (tx: { readonly client: pg.PoolClient }) => StatementRunner) =>
+      pipeline('a')
+        .use(own)
+        .use(sequence({ store: store(), ...(runnerOf !== undefined && { runnerOf }) }))
+        .handle(() => {})
+    const orders = make(({ client }) => client)
+    expect(await orders.dispatch({ message: message(5) })).toBe('handled')
+    // Rolled back with the transaction that it was in.
+    expect(await orders.dispatch({ message: message(4) })).toBe('handled')
+    await expect(make().dispatch({ message: message(6) })).rejects.toThrow(
+      'sequence: the transaction has no query(); say how to run a statement with the option runnerOf',
+    )
+    expect(() => sequence({ store: store(), runnerOf: {} as () => StatementRunner })).toThrow(
+      'sequence: runnerOf must be a function, got an object',
+    )
+  })
 
   it('moves the mark in the transaction of the handler, and lets no two messages of a key run at once', async () => {
     await db.pool.query('create table effect (id text)')

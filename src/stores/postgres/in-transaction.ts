@@ -6,6 +6,7 @@ import {
   type Middleware,
   type Outcome,
   type StatementRunner,
+  type Transactional,
 } from '../../delivery.ts'
 import { HoldfastError, isHoldfastError, RetryLater } from '../../errors.ts'
 import { looksDisconnected, saysServerIsDown, sqlState } from './failures.ts'
@@ -35,8 +36,8 @@ export function inTransaction<Tx>({
   checksCommit = false,
   closesEarly = false,
   poolSize,
-}: InTransactionOptions<Tx>): Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>> {
-  const middleware: Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>> = (next) =>
+}: InTransactionOptions<Tx>): Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> {
+  const middleware: Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> = (next) =>
     async function transaction(delivery) {
       delivery.signal.throwIfAborted()
       const run: Run = { outcome: 'handled', over: false }
@@ -45,7 +46,7 @@ export function inTransaction<Tx>({
         const runner = runnerOf(tx)
         try {
           delivery.signal.throwIfAborted()
-          run.outcome = await next({ ...delivery, tx })
+          run.outcome = await next({ ...delivery, tx, runner })
           if (run.over) throw new Error('the connection of the transaction was lost')
           // What outlived its signal may have lost its key: nothing of it is to be seen.
           delivery.signal.throwIfAborted()

@@ -1,5 +1,5 @@
 import type { StatementRunner } from '../../delivery.ts'
-import { numberField } from './rows.ts'
+import { field, numberField } from './rows.ts'
 
 /** What a postgres.js `sql`, or a transaction of it, is asked for. */
 export interface PostgresjsSlice {
@@ -52,7 +52,7 @@ export function drizzleRunner(tx: DrizzleSlice): StatementRunner {
   return {
     async query(text, values) {
       const result = await tx.execute(withLiterals(text, values))
-      return { rows: [], rowCount: countIn(result, 'rowCount') ?? countIn(result, 'count') }
+      return { rows: rowsIn(result), rowCount: countIn(result, 'rowCount') ?? countIn(result, 'count') }
     },
   }
 }
@@ -70,6 +70,12 @@ function literal(value: unknown): string {
   if (typeof value === 'bigint' || (typeof value === 'number' && Number.isFinite(value))) return `(${value})`
   if (typeof value !== 'string') throw new TypeError(`a value of type ${typeof value} has no literal`)
   return `pg_catalog.convert_from(pg_catalog.decode('${Buffer.from(value).toString('hex')}', 'hex'), 'UTF8')`
+}
+
+/** postgres.js answers with the rows themselves. */
+function rowsIn(result: unknown): readonly unknown[] {
+  const rows = Array.isArray(result) ? result : field(result, 'rows')
+  return Array.isArray(rows) ? (rows as readonly unknown[]) : []
 }
 
 function countIn(result: unknown, name: string): number | null {

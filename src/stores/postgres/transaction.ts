@@ -1,4 +1,4 @@
-import type { Claimed, Delivery, Middleware } from '../../delivery.ts'
+import type { Claimed, Delivery, Middleware, Transactional } from '../../delivery.ts'
 import { HoldfastError, isAbandoned } from '../../errors.ts'
 import { requireMethods } from '../../options.ts'
 import { saysServerIsDown, sqlState } from './failures.ts'
@@ -14,7 +14,7 @@ import {
 } from './runners.ts'
 
 /** What a transaction stage adds and needs. */
-export type TransactionMiddleware<Tx> = Middleware<{ readonly tx: Tx }, Delivery & Partial<Claimed>>
+export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery & Partial<Claimed>>
 
 /**
  * Runs the handler in a transaction of node-postgres and gives it `tx`, the client. The effects commit together with the
