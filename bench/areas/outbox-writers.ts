@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { outboxRelay } from 'holdfast/outbox'
-import { postgresOutbox, postgresOutboxNotifier } from 'holdfast/postgres'
+import { postgresOutbox, postgresOutboxNotifier, viaPrepared } from 'holdfast/postgres'
 import type pg from 'pg'
 import type { Row } from '../measure.ts'
 import { perSecond, type OutboxServer } from './outbox-server.ts'
@@ -20,15 +20,14 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
     create index on raw (shard, txid); create index on raw (shard, id);
     create table work (id bigserial primary key, n int)`)
   let n = 0
+  const message = () => ({ id: `m${n}`, destination: 'orders', key: `k${n++ % 1000}`, type: 't', body })
   const outbox = postgresOutbox()
-  const add: Insert = (client) =>
-    outbox.add(client, { id: `m${n}`, destination: 'orders', key: `k${n++ % 1000}`, type: 't', body })
-  const insert: Insert = (client) =>
-    client.query(
-      `insert into raw (slot, shard, topic, key, type, message_id, headers, payload)
-       values (0, $1, $2, $3, $4, $5, $6, $7)`,
-      [n % 4, 'orders', `k${n % 1000}`, 't', `m${n++}`, null, body],
-    )
+  const prepared = postgresOutbox({ via: viaPrepared })
+  const add: Insert = (client) => outbox.add(client, message())
+  const text = `insert into raw (slot, shard, topic, key, type, message_id, headers, payload)
+    values (0, $1, $2, $3, $4, $5, $6, $7)`
+  const values = (): unknown[] => [n % 4, 'orders', `k${n % 1000}`, 't', `m${n++}`, null, body]
+  const insert: Insert = (client) => client.query(text, values())
 
   async function transactions(write: Insert, committed = (): void => {}): Promise<number> {
     await pool.query('truncate raw, work, holdfast.outbox')
@@ -54,6 +53,19 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
   const alone: Side = { name: 'outbox.add', measure: () => transactions(add) }
   const raw: Side = { name: 'the same with a raw INSERT', measure: () => transactions(insert) }
   yield await duel({ name: '8 writers, outbox.add', ours: alone, beside: raw, target: { speed: 0.95 } }, rounds)
+
+  const preparedSide: Side = {
+    name: 'outbox.add, prepared',
+    measure: () => transactions((client) => prepared.add(client, message())),
+  }
+  const preparedRaw: Side = {
+    name: 'a raw INSERT, prepared too',
+    measure: () => transactions((client) => client.query({ name: 'raw', text, values: values() })),
+  }
+  yield await duel(
+    { name: '8 writers, outbox.add via viaPrepared', ours: preparedSide, beside: preparedRaw, target: null },
+    Math.ceil(rounds / 2),
+  )
 
   const notifier = postgresOutboxNotifier(pool)
   const notifying: Side = {

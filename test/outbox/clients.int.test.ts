@@ -14,6 +14,7 @@ import {
   viaKnex,
   viaKysely,
   viaPostgresJs,
+  viaPrepared,
   viaPrisma,
   viaQuery,
   type Via,
@@ -48,27 +49,29 @@ function bound<Tx>(schema: string, via: Via<Tx>): (tx: Tx) => Bound {
 
 type Open = (url: string, schema: string) => Promise<Client> | Client
 
+function pgClient(url: string, bind: (tx: pg.PoolClient) => Bound): Client {
+  const pool = new pg.Pool({ connectionString: url, max: 2 })
+  return {
+    async inTransaction(work) {
+      const client = await pool.connect()
+      try {
+        await client.query('begin')
+        await work(bind(client))
+        await client.query('commit')
+      } catch (error) {
+        await client.query('rollback')
+        throw error
+      } finally {
+        client.release()
+      }
+    },
+    close: () => pool.end(),
+  }
+}
+
 const clients: Record<string, Open> = {
-  pg: (url, schema) => {
-    const pool = new pg.Pool({ connectionString: url, max: 2 })
-    const bind = bound(schema, viaQuery)
-    return {
-      async inTransaction(work) {
-        const client = await pool.connect()
-        try {
-          await client.query('begin')
-          await work(bind(client))
-          await client.query('commit')
-        } catch (error) {
-          await client.query('rollback')
-          throw error
-        } finally {
-          client.release()
-        }
-      },
-      close: () => pool.end(),
-    }
-  },
+  pg: (url, schema) => pgClient(url, bound(schema, viaQuery)),
+  'pg, prepared': (url, schema) => pgClient(url, bound(schema, viaPrepared)),
   'postgres.js': (url, schema) => {
     const sql = postgres(url, { max: 2, onnotice: () => {} })
     const bind = bound(schema, viaPostgresJs)

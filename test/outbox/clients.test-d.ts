@@ -11,7 +11,14 @@ import { json, type Outgoing, type Publisher } from '../../src/index.ts'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
-import { viaDrizzle, viaKnex, viaKysely, viaPostgresJs, viaPrisma } from '../../src/stores/postgres/outbox-via.ts'
+import {
+  viaDrizzle,
+  viaKnex,
+  viaKysely,
+  viaPostgresJs,
+  viaPrepared,
+  viaPrisma,
+} from '../../src/stores/postgres/outbox-via.ts'
 import { z } from 'zod'
 import type { PrismaSlice } from './fixtures/prisma.ts'
 
@@ -31,6 +38,7 @@ const message = { destination: 'orders', body: null }
 
 const outbox = postgresOutbox()
 void outbox.add(client, message)
+void postgresOutbox({ via: viaPrepared }).add(client, message)
 void outbox.add(manager, message)
 void outbox.add(runner, message)
 void source.transaction((tx) => outbox.add(tx, [message], { strictOrder: true }))

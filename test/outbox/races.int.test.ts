@@ -5,7 +5,7 @@ import { systemClock } from '../../src/clock.ts'
 import { changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
 import { rotateOutbox } from '../../src/stores/postgres/outbox-rotation.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase } from './support.ts'
+import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase, slotsByFunction } from './support.ts'
 
 // Each race runs in a tight loop until the broken way has failed; ours runs at the same time or for as long.
 const longestMs = 20_000
@@ -136,6 +136,7 @@ describeOnBoth('races of the outbox', (url) => {
 
   /** Bursts into one partition, read as they come, while it is cleaned as often as can be. */
   async function cleaning(clean: (client: pg.Client) => Promise<string>, enough: (lost: number) => boolean) {
+    await slotsByFunction(db)
     await db.pool.query(
       `create or replace function outbox_slot() returns smallint language sql stable as 'select 1::smallint'`,
     )

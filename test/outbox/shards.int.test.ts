@@ -130,6 +130,22 @@ describeOnBoth('another number of shards, while messages are delayed and written
     expect(await drained(4)).toEqual(['another', 'open'])
   })
 
+  it('gives up, and changes nothing, where somebody reads for long, as a backup does', async () => {
+    const reader = await db.connect()
+    await reader.query('begin')
+    await reader.query('select from outbox_0')
+    await expect(change(1, 100)).rejects.toMatchObject({
+      code: 'unavailable',
+      message: /^changeOutboxShards: somebody reads the outbox for longer than 100 ms/,
+    })
+    await outbox().add(db.pool, { id: 'm1', destination: 'orders', body: null })
+    await reader.query('commit')
+    expect(await drained(4)).toEqual(['m1'])
+    await change(1)
+    await outbox().add(db.pool, [{ id: 'm2', destination: 'orders', body: null }, ...delayed(['d1'], Date.now())])
+    expect(await drained(1)).toEqual(['d1', 'm2'])
+  })
+
   it('a delayed message that falls due meanwhile does not hold up the shard that it waits for', async () => {
     await change(1)
     await outbox().add(db.pool, [{ id: 'm1', destination: 'orders', body: null }, ...delayed(['due'], Date.now())])

@@ -5,7 +5,7 @@ import type { OutboxLease, OutboxRow, OutboxStore } from '../../src/outbox/store
 import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
 import { parseSnapshot } from '../../src/stores/postgres/outbox-snapshot.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase } from './support.ts'
+import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase, slotsByFunction } from './support.ts'
 
 // One shard, so that a test can say in which order everything comes.
 describeOnBoth('the windows of one shard', (url) => {
@@ -328,6 +328,7 @@ describeOnBoth('the windows of one shard', (url) => {
       db.pool.query(
         `create or replace function outbox_slot() returns smallint language sql stable as 'select ${n}::smallint'`,
       )
+    await slotsByFunction(db)
     await slot(0)
     const open = await writer()
     await insert(open, 'open')

@@ -115,6 +115,7 @@ export async function chaos({
       create table ${schema}.truth (id text not null);
       create table ${schema}.cursor (shard int primary key, at bigint not null);
       insert into ${schema}.cursor select shard, 0 from ${schema}.outbox_shard;
+      alter table ${schema}.outbox alter column slot set default ${schema}.outbox_slot();
       create or replace function ${schema}.outbox_slot() returns smallint language sql stable as
         'select (date_part(''epoch'', now())::bigint % 3)::smallint'`)
 

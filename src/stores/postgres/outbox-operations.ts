@@ -4,7 +4,7 @@ import { requireMs } from '../../options.ts'
 import { quotedSchema } from './identifiers.ts'
 import { explained, sqlState } from './outbox-errors.ts'
 import { lockNotAvailable } from './outbox-lock.ts'
-import { requireShards, shardFunctions } from './outbox-schema.ts'
+import { requireShards, shardChange } from './outbox-schema.ts'
 import { outboxStatements } from './outbox-statements.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
 import { field, numberField, textField } from './rows.ts'
@@ -84,7 +84,7 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   const { unread } = outboxStatements(quoted)
   await withClient(pool, schema, async (client) => {
     const endMs = clock.now() + drainMs
-    if (!(await lockWriters(client, quoted, clock, endMs)))
+    if (!(await lock(client, quoted, 'writers', clock, endMs)))
       throw new HoldfastError(
         'unavailable',
         `changeOutboxShards: transactions that write to the outbox did not end within ${drainMs} ms; nothing was changed`,
@@ -97,7 +97,12 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
         )
       await pause(clock)
     }
-    await client.query(shardFunctions(quoted, shards), [])
+    if (!(await lock(client, quoted, 'readers', clock, endMs)))
+      throw new HoldfastError(
+        'unavailable',
+        `changeOutboxShards: somebody reads the outbox for longer than ${drainMs} ms, a backup maybe; nothing was changed`,
+      )
+    await client.query(shardChange(quoted, shards), [])
     await client.query(`delete from ${quoted}.outbox_shard where shard >= $1`, [shards])
     await client.query(
       `insert into ${quoted}.outbox_shard as s (shard, cluster, snapshot)
@@ -106,29 +111,41 @@ on conflict (shard) do update set snapshot = excluded.snapshot, win_to = null, w
   epoch = s.epoch + 1, owner = null, lease_until = '-infinity'`,
       [shards],
     )
-    // Naming a column that the shard is generated from generates it again.
-    await client.query(`update ${quoted}.outbox_delayed set message_id = message_id`, [])
     await client.query('commit', [])
   })
 }
 
+const locks = {
+  /** Begins a transaction in which nobody else can write, and no other change of the kind can run. */
+  writers: { begin: 'begin isolation level read committed', undo: 'rollback', mode: 'share row exclusive' },
+  /** Within it: nobody reads either. */
+  readers: { begin: 'savepoint readers', undo: 'rollback to savepoint readers', mode: 'access exclusive' },
+}
+
 /**
- * Begins a transaction in which nobody else can write, and no other change of the kind can run. A writer may hold one of
- * the tables and want the other: so no wait is longer than it takes PostgreSQL to look for a deadlock.
+ * Keeps others out of what is added and delayed. A writer may hold one of the tables and want the other: so no wait is
+ * longer than it takes PostgreSQL to look for a deadlock.
  */
-async function lockWriters(client: Queryable, quoted: string, clock: Clock, endMs: number): Promise<boolean> {
+async function lock(
+  client: Queryable,
+  quoted: string,
+  out: keyof typeof locks,
+  clock: Clock,
+  endMs: number,
+): Promise<boolean> {
+  const { begin, undo, mode } = locks[out]
   const tables = [`${quoted}.outbox`, `${quoted}.outbox_delayed`]
   for (;;) {
-    await client.query('begin isolation level read committed', [])
+    await client.query(begin, [])
     await client.query(shortWait, [])
     try {
-      await client.query(`lock table ${tables.join(', ')} in share row exclusive mode`, [])
+      await client.query(`lock table ${tables.join(', ')} in ${mode} mode`, [])
       await client.query('set local lock_timeout = 0', [])
       return true
     } catch (error) {
       if (sqlState(error) !== lockNotAvailable) throw error
     }
-    await client.query('rollback', [])
+    await client.query(undo, [])
     if (clock.now() >= endMs) return false
     // Writers that take them in one order never stand in the way of the same order.
     tables.reverse()

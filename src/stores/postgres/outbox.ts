@@ -81,10 +81,14 @@ function insertStatements(schema: string): InsertStatements {
   const width = { outbox: 6, outbox_delayed: 7 }
   const single = { outbox: plain('outbox', 1), outbox_delayed: plain('outbox_delayed', 1) }
 
-  // The casts tell every client the same: without them some would send the headers as JSON within JSON.
-  function tuple(table: Table, row: number): string {
+  /**
+   * The casts tell every client the same: without them some would send the headers as JSON within JSON. Where the table
+   * says the type, none is written: each is looked up anew for every INSERT.
+   */
+  function tuple(table: Table, row: number, text = '', bytes = ''): string {
     const at = (place: number): string => `$${row * width[table] + place}`
-    const cells = `${at(1)}::text, ${at(2)}::text, ${at(3)}::text, ${at(4)}::text, ${at(5)}::text::jsonb, ${at(6)}::bytea`
+    const texts = [1, 2, 3, 4].map((place) => at(place) + text).join(', ')
+    const cells = `${texts}, ${at(5)}::text::jsonb, ${at(6)}${bytes}`
     return table === 'outbox' ? cells : `${cells}, to_timestamp(${at(7)}::text::float8 / 1000)`
   }
 
@@ -104,7 +108,7 @@ select count(*)::int as held from l`,
     plain: (table, rows) => (rows === 1 ? single[table] : plain(table, rows)),
     /** The ids are drawn once every lock is held: the count needs all of them, and the rows need the count. */
     strict(table, rows) {
-      const tuples = Array.from({ length: rows }, (_, row) => `(${row}, ${tuple(table, row)})`)
+      const tuples = Array.from({ length: rows }, (_, row) => `(${row}, ${tuple(table, row, '::text', '::bytea')})`)
       return `with v (n, ${columnsOf[table]}) as materialized (values ${tuples.join(', ')}),
 ${locks}
 insert into ${schema}.${table} (${columnsOf[table]})
