@@ -1,12 +1,9 @@
 export { type ContractCase } from './contract.ts'
 export { fakeClock, type FakeClock, type FakeClockOptions } from './fake-clock.ts'
-export { idempotencyStoreContract, type IdempotencyStoreHarness } from './idempotency-store-contract.ts'
-export {
-  outboxStoreContract,
-  type OutboxStoreHarness,
-  type OutboxTestMessage,
-  type OutboxTestTransaction,
-} from './outbox-store-contract.ts'
+export { type IdempotencyStoreHarness } from './idempotency-store-bench.ts'
+export { idempotencyStoreContract } from './idempotency-store-contract.ts'
+export type { OutboxStoreHarness, OutboxTestMessage, OutboxTestTransaction } from './outbox-store-bench.ts'
+export { outboxStoreContract } from './outbox-store-contract.ts'
 export { publisherContract, type Outage, type PublisherHarness } from './publisher-contract.ts'
 export { transportContract } from './transport-contract.ts'
 export type {

@@ -1,32 +1,20 @@
 import assert from 'node:assert/strict'
-import { headersFrom, outboxIdHeader, type Headers } from '../message.ts'
-import type { OutboxLease, OutboxRow, OutboxStore } from '../outbox/store.ts'
+import { headersFrom, outboxIdHeader } from '../message.ts'
 import { contractOf, type ContractCase } from './contract.ts'
-
-/** One outbox to be tested, empty, and a way to write to it. */
-export interface OutboxStoreHarness {
-  readonly store: OutboxStore
-  readonly begin: () => Promise<OutboxTestTransaction> | OutboxTestTransaction
-  /** Lets that much time pass for the store: a fake clock moves, a real server is waited for. */
-  readonly advance: (ms: number) => Promise<void>
-  readonly dispose?: () => Promise<void>
-}
-
-/** An open transaction: what it adds draws its place at once, and is seen by nobody before the commit. */
-export interface OutboxTestTransaction {
-  add(...messages: readonly OutboxTestMessage[]): Promise<void>
-  commit(): Promise<void>
-  rollback(): Promise<void>
-}
-
-export interface OutboxTestMessage {
-  readonly id: string
-  readonly key: string | null
-  readonly body?: Uint8Array | null
-  readonly headers?: Headers
-  /** Not before this much time has passed. */
-  readonly delayMs?: number
-}
+import {
+  claimAll,
+  commit,
+  drain,
+  ids,
+  longMs,
+  pastShortMs,
+  plain,
+  read,
+  readFirst,
+  shortMs,
+  sum,
+  type OutboxStoreHarness,
+} from './outbox-store-bench.ts'
 
 /**
  * What every outbox store must promise, as data for any test runner:
@@ -38,11 +26,6 @@ export function outboxStoreContract(
 ): readonly ContractCase[] {
   return contractOf(create, cases)
 }
-
-const longMs = 60_000
-const shortMs = 60
-// Real servers and timers are not exact.
-const pastShortMs = 150
 
 const cases: Readonly<Record<string, (harness: OutboxStoreHarness) => Promise<void>>> = {
   'gives every shard to one owner at a time, and says how many there are': async ({ store }) => {
@@ -152,7 +135,7 @@ const cases: Readonly<Record<string, (harness: OutboxStoreHarness) => Promise<vo
   'reads again what was not settled, once somebody else has the shard': async ({ store, begin, advance }) => {
     await commit(begin, ...Array.from({ length: 6 }, (_, n) => ({ id: String(n), key: 'k' })))
     const first = await claimAll(store, 'first', shortMs)
-    const lease = await ownerOf(first, 2)
+    const { lease } = await readFirst(first, 2)
     assert.equal(await lease.settle([]), 'ok')
     assert.deepEqual(ids(await read(lease, 2)), ['2', '3'])
     await advance(pastShortMs)
@@ -197,8 +180,10 @@ const cases: Readonly<Record<string, (harness: OutboxStoreHarness) => Promise<vo
   'sets the dead aside and goes on without them': async ({ store, begin }) => {
     await commit(begin, ...['a', 'bad', 'c'].map((id) => ({ id, key: 'k' })))
     const leases = await claimAll(store, 'a')
-    const lease = await ownerOf(leases, 3)
-    const [, bad] = lastRead
+    const {
+      lease,
+      rows: [, bad],
+    } = await readFirst(leases, 3)
     assert.equal(await lease.settle([{ position: bad?.position ?? '', error: 'refused' }]), 'ok')
     assert.deepEqual(ids(await drain(leases)), [])
     assert.equal((await store.status()).dead, 1)
@@ -249,66 +234,4 @@ const cases: Readonly<Record<string, (harness: OutboxStoreHarness) => Promise<vo
     await store.rotate()
     assert.deepEqual(ids(await drain(leases)), ['open'])
   },
-}
-
-// What `ownerOf` read; a case runs alone.
-let lastRead: readonly OutboxRow[] = []
-
-async function claimAll(store: OutboxStore, owner: string, leaseMs = longMs): Promise<OutboxLease[]> {
-  const { shards } = await store.attend(owner, leaseMs)
-  const leases: OutboxLease[] = []
-  while (leases.length < shards) {
-    const held = leases.map(({ shard }) => shard)
-    const lease = await store.claim(owner, leaseMs, held)
-    assert.ok(lease !== null, `${owner} gets shard ${leases.length + 1} of ${shards}`)
-    leases.push(lease)
-  }
-  return leases
-}
-
-/** The lease whose shard has something to read; that much of it is read. */
-async function ownerOf(leases: readonly OutboxLease[], maxRows: number): Promise<OutboxLease> {
-  for (const lease of leases) {
-    lastRead = await read(lease, maxRows)
-    if (lastRead.length > 0) return lease
-  }
-  throw new Error('there is nothing to read')
-}
-
-async function read(lease: OutboxLease, maxRows: number, maxBytes = 1_000_000): Promise<readonly OutboxRow[]> {
-  const rows = await lease.read(maxRows, maxBytes)
-  if (rows === 'lost') throw new Error('the lease is lost')
-  return rows
-}
-
-async function drain(leases: readonly OutboxLease[], maxRows = 100): Promise<OutboxRow[]> {
-  const all: OutboxRow[] = []
-  for (const lease of leases)
-    for (;;) {
-      const rows = await read(lease, maxRows)
-      if (rows.length === 0) break
-      all.push(...rows)
-      assert.equal(await lease.settle([]), 'ok')
-    }
-  return all
-}
-
-async function commit(begin: OutboxStoreHarness['begin'], ...messages: readonly OutboxTestMessage[]): Promise<void> {
-  const transaction = await begin()
-  await transaction.add(...messages)
-  await transaction.commit()
-}
-
-function ids(rows: readonly OutboxRow[]): string[] {
-  return rows.map(({ id }) => id)
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, each) => total + each, 0)
-}
-
-function plain(headers: Headers): readonly unknown[] {
-  return Object.entries(headers)
-    .map(([name, value]) => [name, value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value])
-    .sort()
 }
