@@ -22,7 +22,7 @@ export interface OutboxRelayOptions {
   readonly batchRows?: number
   /** How many bytes of bodies are; one message may be larger. @defaultValue 500_000, below what Kafka takes in one batch */
   readonly batchBytes?: number
-  /** How often the store is asked right after a message. @defaultValue 5 */
+  /** How often the store is asked right after a message; a quarter as often right after several. @defaultValue 5 */
   readonly minPollMs?: number
   /** How often it is asked when nothing has happened for long. @defaultValue 250 */
   readonly maxPollMs?: number

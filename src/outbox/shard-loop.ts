@@ -166,9 +166,11 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
           activity.lastMs = clock.now()
           if (isFull(rows)) continue
         }
-        // A tenth of the time since any shard had a message: what comes at a steady rate is found soon, idling costs
-        // little, and where much is written each look finds several.
-        const idleMs = Math.min(maxPollMs, Math.max(minPollMs, (clock.now() - activity.lastMs) / 10))
+        // A tenth of the time since any shard had a message: what comes at a steady rate is found soon, and idling
+        // costs little. Where several come at a time, a look costs writers more than a message does: more are left to
+        // gather.
+        const leastMs = rows.length > 1 ? minPollMs * gathering : minPollMs
+        const idleMs = Math.min(maxPollMs, Math.max(leastMs, (clock.now() - activity.lastMs) / 10))
         await news.wait(idleMs, seen, stopping.signal)
       }
       await before(clock.now() + leaseMs, lease.release())
@@ -185,6 +187,9 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
 
   return { stop: () => stopping.abort(), outage: () => outage, ended: run() }
 }
+
+/** How many times the shortest wait a shard waits where messages come several at a time. */
+const gathering = 4
 
 const lost = new HoldfastError('unavailable', 'outbox: another relay holds the shard')
 const expired = new HoldfastError('timed-out', 'outbox: the store did not answer before the lease ended')

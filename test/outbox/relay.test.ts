@@ -281,6 +281,25 @@ describe('outboxRelay()', () => {
     await relay.done
   })
 
+  it('leaves more to gather where messages come several at a time, and looks sooner where they come alone', async () => {
+    const to = target()
+    const relay = start(to, { minPollMs: 5, duePollMs: 1e6 })
+    await clock.advance(10)
+    for (const several of [false, true]) {
+      await add({ id: `a ${several}` }, ...(several ? [{ id: 'and another' }] : []))
+      relay.poke()
+      await clock.advance(1)
+      await add({ id: `b ${several}` })
+      await clock.advance(6)
+      expect(to.ids().includes(`b ${several}`)).toBe(!several)
+      await clock.advance(20)
+      expect(to.ids()).toContain(`b ${several}`)
+    }
+    relay.stop()
+    await clock.advance(1)
+    await relay.done
+  })
+
   it('waits for a store that is not reachable, and refuses to run on one that cannot be worked with', async () => {
     const failures = heard('store-failed')
     let down = true
