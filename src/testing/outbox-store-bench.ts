@@ -32,7 +32,7 @@ export const shortMs = 60
 // Real servers and timers are not exact.
 export const pastShortMs = 150
 
-export async function claimAll(store: OutboxStore, owner: string, leaseMs = longMs): Promise<OutboxLease[]> {
+export async function claimAll(store: OutboxStore, owner: string, leaseMs: number = longMs): Promise<OutboxLease[]> {
   const { shards } = await store.attend(owner, leaseMs)
   const leases: OutboxLease[] = []
   while (leases.length < shards) {
