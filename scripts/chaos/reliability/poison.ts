@@ -1,0 +1,95 @@
+import type { Message } from 'kafkajs'
+import type { Does, WorkerSettings } from '../kafka/worker.ts'
+import { withKafkaRig, type KafkaRig } from '../kafka/rig.ts'
+import { readDeadLetters } from '../kafka/dead-letters.ts'
+import { createTopic } from '../kafka/topics.ts'
+import { spawnChild, type Child } from '../support/child.ts'
+import type { Scenario } from '../scenario.ts'
+
+const maxAttempts = 3
+const size = 2
+
+export const poison: Scenario = {
+  name: 'poison',
+  what: 'messages that fail at every attempt, that are refused for good, and that kill their process with -9, among good ones of the same keys',
+  promise: `each is dead-lettered after at most ${maxAttempts} starts, at worst with what ran beside it in a process that it killed; everything else has its effect once and in order`,
+  needs: ['kafka', 'postgres'],
+  run: (how) =>
+    withKafkaRig(how, { keys: 60 }, async (rig) => {
+      const deadLetters = `${rig.name}.dead-letters`
+      await createTopic(rig.admin, deadLetters, 1)
+      await rig.work.query(`create table ${rig.name}.calls (id text not null, pid int not null)`)
+      const settings: WorkerSettings = {
+        ...{ brokers: rig.brokers, topic: rig.name, deadLetters, postgresUrl: rig.postgresUrl, schema: rig.name },
+        ...{ maxAttempts, backoffMs: 50, failing: false },
+      }
+      const bad = new Map<string, Does>()
+      const pick = (): Does | undefined => {
+        const dice = rig.random()
+        return dice < 0.01 ? 'throw' : dice < 0.02 ? 'refuse' : undefined
+      }
+      const total = how.full ? 20_000 : 1500
+      const killers = new Set(Array.from({ length: how.full ? 30 : 3 }, () => Math.floor(rig.random() * total)))
+      await rig.produce(total, (message, n): Message => {
+        const does = killers.has(n) ? 'kill' : pick()
+        if (does === undefined) return message
+        bad.set(`m${n}`, does)
+        return { ...message, headers: { ...message.headers, does } }
+      })
+
+      const deaths = await untilDone(rig, settings)
+      const letters = await readDeadLetters(rig.kafka, deadLetters)
+      await rig.admin.deleteTopics({ topics: [deadLetters] })
+      const dead = new Set(letters.map(({ message }) => message.id))
+      const handled = await rig.handled()
+      const ids = Array.from({ length: rig.produced }, (_, n) => `m${n}`)
+      const { rows } = await rig.work.query<{ id: string; starts: string }>(
+        `select id, count(*) as starts from ${rig.name}.calls group by id having count(*) > $1`,
+        [maxAttempts],
+      )
+      const beside = ids.filter((id) => dead.has(id) && !bad.has(id))
+      const numberOf = (does: Does): number => [...bad.values()].filter((each) => each === does).length
+      return {
+        injected: {
+          'messages that fail at every attempt': numberOf('throw'),
+          'messages refused for good': numberOf('refuse'),
+          'messages that kill': numberOf('kill'),
+          'processes killed by them': deaths,
+        },
+        ...(await rig.figures()),
+        lost: ids.filter((id) => !handled.has(id) && !dead.has(id)).length,
+        recoveryMs: null,
+        violations: [
+          ...rows.map(({ id, starts }) => `${id} was started ${starts} times`),
+          ...[...bad.keys()].filter((id) => handled.has(id)).map((id) => `${id} had an effect`),
+          ...ids.filter((id) => dead.has(id) && handled.has(id)).map((id) => `${id} had an effect and a dead letter`),
+        ],
+        notes: `${dead.size} dead-lettered, ${beside.length} of them good ones that ran beside a killer; ${letters.length - dead.size} dead letters came twice`,
+      }
+    }),
+}
+
+/** Keeps some processes alive until everything is done; gives how many were killed meanwhile. */
+async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<number> {
+  const workers = new Set<Child>()
+  let deaths = 0
+  let over = false
+  function start(): void {
+    const child = spawnChild('scripts/chaos/kafka/worker.ts', { args: [JSON.stringify(settings)] })
+    workers.add(child)
+    void child.exited.then(() => {
+      workers.delete(child)
+      if (over) return
+      deaths++
+      start()
+    })
+  }
+  try {
+    for (let n = 0; n < size; n++) start()
+    await rig.settle(0)
+  } finally {
+    over = true
+    await Promise.all([...workers].map((worker) => worker.dispose()))
+  }
+  return deaths
+}
