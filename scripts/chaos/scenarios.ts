@@ -1,20 +1,28 @@
+import { bigError } from './reliability/big-error.ts'
+import { breakerOpen } from './reliability/breaker-open.ts'
 import { brokerDown } from './reliability/broker-down.ts'
 import { commitRefused } from './reliability/commit-refused.ts'
+import { compactedOffsets } from './reliability/compacted-offsets.ts'
+import { deadLetterDown } from './reliability/dead-letter-down.ts'
 import { deadlockStorm } from './reliability/deadlock-storm.ts'
 import { eventLoopBlock } from './reliability/event-loop-block.ts'
+import { failureStep } from './reliability/failure-step.ts'
 import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
 import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
 import { lateCompletion } from './reliability/late-completion.ts'
 import { leaseExpiry } from './reliability/lease-expiry.ts'
+import { offsetOutOfRange } from './reliability/offset-out-of-range.ts'
 import { outboxBrokerDown } from './reliability/outbox-broker-down.ts'
 import { outbox, relayStopped, relaysKilled, rotationRepeatableRead } from './reliability/outbox-runs.ts'
 import { pooled, pooledRelays } from './reliability/pgbouncer.ts'
+import { poison } from './reliability/poison.ts'
 import { postgresNetwork } from './reliability/postgres-network.ts'
 import { postgresRestart } from './reliability/postgres-restart.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
 import { redisFailover } from './reliability/redis-failover.ts'
 import { redisReplyLost } from './reliability/redis-reply-lost.ts'
 import { redisRestart } from './reliability/redis-restart.ts'
+import { sigtermInBackoff } from './reliability/sigterm-in-backoff.ts'
 import { simulated } from './reliability/simulated.ts'
 import type { Scenario } from './scenario.ts'
 
@@ -38,8 +46,19 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
     title: 'Outbox',
     scenarios: [outbox, relayStopped, relaysKilled, rotationRepeatableRead, outboxBrokerDown, pooledRelays],
   },
-  { title: 'Kafka', scenarios: [kafkaCrashes, kafkaOrdered, brokerDown, rebalanceStorm, lateCompletion] },
-  { title: 'Pipeline', scenarios: [] },
+  {
+    title: 'Kafka',
+    scenarios: [
+      kafkaCrashes,
+      kafkaOrdered,
+      brokerDown,
+      rebalanceStorm,
+      lateCompletion,
+      compactedOffsets,
+      offsetOutOfRange,
+    ],
+  },
+  { title: 'Pipeline', scenarios: [poison, deadLetterDown, bigError, breakerOpen, failureStep, sigtermInBackoff] },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]
 

@@ -1,8 +1,8 @@
 import { encodeCloudEvents } from '../../src/codecs/cloudevents.ts'
 import { describe, expect, it } from 'vitest'
+import { hostileHeaders as hostile } from '../../scripts/chaos/support/hostile-headers.ts'
 import { z } from 'zod'
 import {
-  headersFrom,
   json,
   on,
   outgoing,
@@ -31,53 +31,6 @@ import { watch, watchUnhandled } from '../support/watch.ts'
 
 const Order = z.object({ cents: z.number() }).nullable()
 const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
-
-/** Headers that strangers send. */
-const hostile: readonly (readonly [what: string, headers: Headers])[] = [
-  [
-    'names that every object has',
-    headersFrom([
-      ['__proto__', 'p'],
-      ['constructor', 'c'],
-      ['prototype', 'q'],
-      ['toString', 't'],
-      ['hasOwnProperty', 'h'],
-    ]),
-  ],
-  ['64 KB of baggage', headersFrom([['baggage', `k=${'x'.repeat(65_536)}`]])],
-  [
-    'bytes that are no text',
-    headersFrom([
-      ['raw', Buffer.from([0xff, 0xfe, 0, 0x80])],
-      ['message-type', Buffer.from([0xc3, 0x28])],
-    ]),
-  ],
-  ['ten thousand headers', headersFrom(Array.from({ length: 10_000 }, (_, n): [string, string] => [`h${n}`, 'v']))],
-  [
-    'repeats, empty ones and none',
-    headersFrom([
-      ['many', ['a', Buffer.from([0xff])]],
-      ['empty', ''],
-      ['', 'no name'],
-      ['none', []],
-    ]),
-  ],
-  [
-    'a broken trace context',
-    headersFrom([
-      ['traceparent', '00-zz-zz-zz'],
-      ['tracestate', ',,,='],
-    ]),
-  ],
-  [
-    'the marks of a dead letter',
-    headersFrom([
-      ['holdfast-dead-reason', 'permanent'],
-      ['holdfast-dead-count', '999999999999999'],
-    ]),
-  ],
-  ['line breaks and NUL', headersFrom([['x', 'a\r\nset-cookie: b\0']])],
-]
 
 /** The recommended stack on the memory broker, with every dead letter kept. */
 function service(handler: (delivery: Delivery<z.infer<typeof Order>>) => Promise<void> | void) {

@@ -6,9 +6,14 @@ import { subscribe, type ConsumerChange } from '../../../src/events.ts'
 import type { TransactionalIdempotencyStore } from '../../../src/idempotency/store.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { pipeline, type Pipeline } from '../../../src/pipeline.ts'
+import type { Outgoing } from '../../../src/publisher.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { migrate, postgresIdempotencyStore, transaction } from '../../../src/stores/postgres/index.ts'
-import { kafkajsConsumer, type KafkajsConsumerOptions } from '../../../src/transports/kafkajs/index.ts'
+import {
+  kafkajsConsumer,
+  kafkajsPublisher,
+  type KafkajsConsumerOptions,
+} from '../../../src/transports/kafkajs/index.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Report, RunHow } from '../scenario.ts'
 import { uniqueName } from '../support/unique-name.ts'
@@ -64,6 +69,8 @@ export interface KafkaRig {
   /** The effect of a message: one row, in the transaction that completes its claim. */
   effect(delivery: Delivery & { readonly tx: pg.PoolClient }): Promise<void>
   produce(count: number, change?: (message: Message, n: number) => Message): Promise<void>
+  /** Publishes messages of the scenario's own, numbered like those of `produce`. */
+  publish(messages: readonly Outgoing[]): Promise<void>
   readonly produced: number
   start(pipeline: Pipeline, options?: MemberOptions): RunningMember
   /** What the consumers in this process said of themselves. */
@@ -74,8 +81,10 @@ export interface KafkaRig {
   /** The ids of the messages that had their effect. */
   handled(): Promise<ReadonlySet<string>>
   lag(): Promise<number>
-  /** What became of everything that was produced. */
-  figures(): Promise<Pick<Report, 'messages' | 'lost' | 'doubled' | 'outOfOrder'>>
+  /** The topic of the dead letters. */
+  readonly deadLetters: string
+  /** What became of everything that was produced; what was dead-lettered is not lost. */
+  figures(dead?: Iterable<string>): Promise<Pick<Report, 'messages' | 'lost' | 'doubled' | 'outOfOrder'>>
   /** Waits until something is true; fails by its name where that takes too long. */
   until(what: string, isTrue: () => boolean | Promise<boolean>, withinMs?: number): Promise<void>
   /** Waits for that many effects and for the end of the lag; gives up, without an error, once nothing moves any more. */
@@ -95,6 +104,7 @@ export async function withKafkaRig(
   run: (rig: KafkaRig) => Promise<Report>,
 ): Promise<Report> {
   const name = uniqueName('proof')
+  const deadLetters = `${name}.dead-letters`
   const brokers = given ?? how.url('kafka').split(',')
   const postgresUrl = how.url('postgres')
   const kafka = client()
@@ -211,6 +221,10 @@ export async function withKafkaRig(
         await producer.send({ topic: name, messages: batch.map((message, at) => change(message, first + at)) })
       }
     },
+    async publish(messages) {
+      produced += messages.length
+      await kafkajsPublisher(producer).publish(messages)
+    },
     get produced() {
       return produced
     },
@@ -223,8 +237,11 @@ export async function withKafkaRig(
       return new Set(rows.map(({ id }) => id))
     },
     lag: () => lagOf(admin, name, name),
-    async figures() {
-      const { lost, doubled, outOfOrder } = await ledgerOf(work, name, produced)
+    deadLetters,
+    async figures(dead = []) {
+      const { doubled, outOfOrder } = await ledgerOf(work, name, produced)
+      const settled = new Set([...(await rig.handled()), ...dead])
+      const lost = Array.from({ length: produced }, (_, n) => `m${n}`).filter((id) => !settled.has(id)).length
       return { messages: produced, lost, doubled, outOfOrder }
     },
     until,
@@ -247,11 +264,12 @@ export async function withKafkaRig(
     await Promise.all([admin.connect(), producer.connect(), migrate(work, { schema: name })])
     await prepare(work, name)
     await createTopic(admin, name, partitions, topicConfig)
+    await createTopic(admin, deadLetters, 1)
     return await run(rig)
   } finally {
     for (const end of unsubscribe) end()
     await Promise.allSettled(members.map((member) => member.stop()))
-    await admin.deleteTopics({ topics: [name] }).catch(() => {})
+    await admin.deleteTopics({ topics: [name, deadLetters] }).catch(() => {})
     await Promise.allSettled([admin.disconnect(), producer.disconnect()])
     await work.query(`drop schema if exists ${name} cascade`).catch(() => {})
     await Promise.all([claims.end(), work.end()])

@@ -2,7 +2,6 @@ import type { Message } from 'kafkajs'
 import type { Does, WorkerSettings } from '../kafka/worker.ts'
 import { withKafkaRig, type KafkaRig } from '../kafka/rig.ts'
 import { readDeadLetters } from '../kafka/dead-letters.ts'
-import { createTopic } from '../kafka/topics.ts'
 import { spawnChild, type Child } from '../support/child.ts'
 import type { Scenario } from '../scenario.ts'
 
@@ -16,11 +15,15 @@ export const poison: Scenario = {
   needs: ['kafka', 'postgres'],
   run: (how) =>
     withKafkaRig(how, { keys: 60 }, async (rig) => {
-      const deadLetters = `${rig.name}.dead-letters`
-      await createTopic(rig.admin, deadLetters, 1)
       await rig.work.query(`create table ${rig.name}.calls (id text not null, pid int not null)`)
       const settings: WorkerSettings = {
-        ...{ brokers: rig.brokers, topic: rig.name, deadLetters, postgresUrl: rig.postgresUrl, schema: rig.name },
+        ...{
+          brokers: rig.brokers,
+          topic: rig.name,
+          deadLetters: rig.deadLetters,
+          postgresUrl: rig.postgresUrl,
+          schema: rig.name,
+        },
         ...{ maxAttempts, backoffMs: 50, failing: false },
       }
       const bad = new Map<string, Does>()
@@ -38,8 +41,7 @@ export const poison: Scenario = {
       })
 
       const deaths = await untilDone(rig, settings)
-      const letters = await readDeadLetters(rig.kafka, deadLetters)
-      await rig.admin.deleteTopics({ topics: [deadLetters] })
+      const letters = await readDeadLetters(rig.kafka, rig.deadLetters)
       const dead = new Set(letters.map(({ message }) => message.id))
       const handled = await rig.handled()
       const ids = Array.from({ length: rig.produced }, (_, n) => `m${n}`)
@@ -56,8 +58,7 @@ export const poison: Scenario = {
           'messages that kill': numberOf('kill'),
           'processes killed by them': deaths,
         },
-        ...(await rig.figures()),
-        lost: ids.filter((id) => !handled.has(id) && !dead.has(id)).length,
+        ...(await rig.figures(dead)),
         recoveryMs: null,
         violations: [
           ...rows.map(({ id, starts }) => `${id} was started ${starts} times`),

@@ -7,7 +7,8 @@ import { kafkajsConsumer, kafkajsPublisher } from '../../../src/transports/kafka
 import { pipeline } from '../../../src/pipeline.ts'
 import { outgoing } from '../../../src/publisher.ts'
 import { describeWith, kafkaBrokers, uniqueName } from '../../support/services.ts'
-import { managed, mortalSockets } from './managed.ts'
+import { mortalSockets } from '../../../scripts/chaos/support/mortal-sockets.ts'
+import { managed } from './managed.ts'
 import { numbers, testKafka, until, type TestKafka } from './support.ts'
 
 describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
