@@ -54,6 +54,8 @@ export interface Explored {
   readonly seconds: number
   /** Messages whose handler waited for something outside the simulation: a replay of it may differ. */
   readonly leftSimulation: readonly string[]
+  /** Faults of a replayed line whose place never came up: it is not the schedule that it was. */
+  readonly missed: readonly string[]
 }
 
 /** A schedule was found that breaks an invariant. The message says how, and how to see it again. */
@@ -85,7 +87,7 @@ export async function explore<E extends Effects = Effects>(options: ExploreOptio
     for (const line of linesOf(seedFile)) await replayLine(scenario, line)
     const result = await search(scenario, { seeds, firstSeed, budgetMs })
     const { found, schedules, steps, seconds, left } = result
-    if (found === undefined) return { schedules, steps, seconds, leftSimulation: [...left] }
+    if (found === undefined) return { schedules, steps, seconds, leftSimulation: [...left], missed: [] }
     const shrunk = await shrink(scenario, found.deviations, found.run.simulation.violation?.invariant ?? '')
     const line = toLine(shrunk.schedule)
     if (seedFile !== undefined) appendFileSync(seedFile, `${line}\n`)
@@ -100,9 +102,13 @@ async function replayLine<E extends Effects>(scenario: Scenario<E>, line: string
   const schedule = fromLine(line)
   const startedMs = performance.now()
   const run = await runSchedule({ ...scenario, size: schedule.size }, replaying(schedule.deviations), { record: true })
-  const { violation, steps, left } = run.simulation
+  const { violation, steps, left, deviations } = run.simulation
   if (violation !== undefined) throw failure(replayReport(scenario.name, { schedule, run, replays: 0 }), run, line)
-  return { schedules: 1, steps, seconds: (performance.now() - startedMs) / 1000, leftSimulation: [...left] }
+  const seconds = (performance.now() - startedMs) / 1000
+  const struck = new Set(deviations.map(({ do: what, at }) => `${what} ${at}`))
+  const faults = schedule.deviations.filter(({ do: what }) => what !== 'run' && what !== 'hold')
+  const missed = faults.map(({ do: what, at }) => `${what} ${at}`).filter((name) => !struck.has(name))
+  return { schedules: 1, steps, seconds, leftSimulation: [...left], missed }
 }
 
 function failure(message: string, { simulation }: Run, line: string): ResilienceError {

@@ -114,6 +114,11 @@ describe('explore', () => {
     expect(error.message).toContain('The replayed schedule broke it, with 1 message, 1 consumer, 1 deviation:')
     await expect(explore({ pipeline: once, effects: { charge }, replay: 'm1 c1 p1' })).resolves.toMatchObject({
       schedules: 1,
+      missed: [],
+    })
+    const elsewhere = 'm1 c1 p1; crash A.charge m7; duplicate send m1 0ms'
+    await expect(explore({ pipeline: once, effects: { charge }, replay: elsewhere })).resolves.toMatchObject({
+      missed: ['crash A.charge m7'],
     })
   })
 

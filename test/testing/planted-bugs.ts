@@ -1,10 +1,11 @@
 import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import type { Delivery, Middleware } from '../../src/delivery.ts'
-import { RetryLater } from '../../src/errors.ts'
+import { isRetryLater, RetryLater } from '../../src/errors.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
 import { pipeline, type Pipeline } from '../../src/pipeline.ts'
+import { circuitBreaker } from '../../src/retry/circuit-breaker.ts'
 import { retry } from '../../src/retry/retry.ts'
 import { neverAborts } from '../../src/signals.ts'
 import { transaction } from '../../src/stores/postgres/transaction.ts'
@@ -145,6 +146,30 @@ function effectBeforeClaim({ store, clock, deadLetters, pool, group, handler }: 
     .handle(handler(async () => {}))
 }
 
+/** An open circuit that fails the message, instead of holding everything until it is closed. */
+function burningBreaker({ store, clock, deadLetters, group, handler, effects }: Kit<{ call(id: string): void }>) {
+  const burn: Middleware = (next) => (delivery) =>
+    next(delivery).catch((error: unknown) => {
+      throw isRetryLater(error) ? new Error('the circuit is open') : error
+    })
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(idempotency({ store, clock }))
+    .use(retry({ clock, maxAttempts: 3 }))
+    .use(burn)
+    .use(circuitBreaker({ name: 'payments', openAfter: 2, clock }))
+    .handle(handler(({ message }) => effects.call(message.id)))
+}
+
+const givenUpForAReason = invariant(
+  'given-up-for-a-reason',
+  (ledger) => {
+    const early = ledger.fates().find(({ deadLettered, starts }) => deadLettered && starts < 3)
+    return early && `${early.message.id} was dead-lettered after ${early.starts} of 3 attempts`
+  },
+  { when: 'always' },
+)
+
 /** Commits past what is still being handled as soon as anything later is done. */
 const commitsHighest: ConsumerFactory = (parts) => {
   const highest = new Map<number, number>()
@@ -255,8 +280,15 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     pipeline: stackWith({ scope: 'default' }),
   }),
   'effect before claim': planted('once', { pipeline: effectBeforeClaim, invariants: ['once'] }),
+  'open circuit that burns messages': planted('given-up-for-a-reason', {
+    pipeline: burningBreaker,
+    effects: { call: () => {} },
+    faults: ['fail', 'lose-reply', 'slow', 'rebalance'],
+    invariants: [givenUpForAReason],
+  }),
   'outbox cursor by id': hunted('no-loss', async () => outboxScenario({ reading: 'cursor by id' })),
   'outbox order by xid': hunted('key-order', async () => outboxScenario({ reading: 'order by xid' })),
+  'outbox takeover from now on': hunted('no-loss', async () => outboxScenario({ forgets: true })),
   'naive get, then set': planted('charged-once', { ...withCache, pipeline: getThenSet }),
   'naive SET NX': planted('charged-once', { ...withCache, pipeline: setIfAbsent }),
 }

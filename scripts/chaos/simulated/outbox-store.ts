@@ -12,6 +12,8 @@ export interface OutboxBugs {
   readonly reading?: Reading
   /** Cleans up without looking whether everything was read. @defaultValue `false` */
   readonly unguarded?: boolean
+  /** A new owner begins with what comes from now on, not where the one before it stood. @defaultValue `false` */
+  readonly forgets?: boolean
 }
 
 /** What every relay sees: one row for each shard. */
@@ -58,7 +60,7 @@ export function simulatedOutboxStore(
   simulation: Simulation,
   process: SimulatedProcess,
   database: OutboxDatabase,
-  { reading = 'windows', unguarded = false }: OutboxBugs = {},
+  { reading = 'windows', unguarded = false, forgets = false }: OutboxBugs = {},
 ): OutboxStore {
   const { table, shards, relays } = database
 
@@ -178,6 +180,7 @@ export function simulatedOutboxStore(
         const free = shards.find(({ shard, leaseUntilMs }) => leaseUntilMs < simulation.nowMs && !held.includes(shard))
         if (free === undefined) return null
         free.owner = owner
+        if (forgets && free.epoch > 0n) Object.assign(free, { snapshot: table.snapshot(), window: null })
         free.epoch++
         free.leaseUntilMs = simulation.nowMs + leaseMs
         simulation.say(process.name, `holds s${free.shard}, epoch ${free.epoch}`)

@@ -3,6 +3,7 @@ import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { pipeline, type Pipeline } from '../../../src/pipeline.ts'
 import { resilient } from '../../../src/resilient.ts'
+import { circuitBreaker } from '../../../src/retry/circuit-breaker.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { timeout } from '../../../src/retry/timeout.ts'
 import { transaction } from '../../../src/stores/postgres/transaction.ts'
@@ -41,6 +42,16 @@ export function recommended({ store, clock, deadLetters, handler, group, effects
   )
 }
 
+/** A breaker around each attempt, before the same target. */
+export function guarded({ store, clock, deadLetters, handler, group, effects }: Kit<{ charge: typeof charge }>) {
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(idempotency({ store, clock }))
+    .use(retry({ clock, maxAttempts: 3 }))
+    .use(circuitBreaker({ name: 'payments', openAfter: 2, clock }))
+    .handle(handler(({ message }) => effects.charge(message.id)))
+}
+
 type World = Pick<Scenario, 'consumer'>
 
 function scenario<E extends Effects>(options: ExploreOptions<E>, world: World = {}) {
@@ -60,6 +71,7 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   'transaction-lanes': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: lanesConsumer }),
   'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
+  breaker: scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }),
   outbox: async () => outboxScenario(),
   'recommended-lanes': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
