@@ -81,12 +81,14 @@ export function bytesOfKey(key: string): Buffer {
 
 const binaryKey = 'base64:'
 
-function emptyHeaders(): Record<string, HeaderValue | readonly HeaderValue[]> {
+/** Headers to fill, without a prototype: `__proto__` is a name like any other. */
+export function emptyHeaders(): Record<string, HeaderValue | readonly HeaderValue[]> {
   // eslint-disable-next-line @typescript-eslint/no-unsafe-return -- Object.create is typed any; a null prototype is the point
   return Object.create(null)
 }
 
-function asHeaderValue(value: HeaderValue): HeaderValue {
+/** Text where it is UTF-8, else the bytes. */
+export function asHeaderValue(value: HeaderValue): HeaderValue {
   if (typeof value === 'string') return value
   try {
     return utf8.decode(value)

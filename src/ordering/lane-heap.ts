@@ -1,65 +1,62 @@
-interface Ranked {
-  /** Arrival of its first message, over all partitions. */
-  rank: number
+interface Ranked<Self> {
+  /** Arrival, over all partitions. */
+  readonly rank: number
+  /** The next one in the run. */
+  after: Self | undefined
 }
 
 /**
- * Gives the lane whose first message arrived first.
- * Lanes mostly come in that order already: those stand in a plain run, and only stragglers pay for the heap.
+ * Gives the task that arrived first.
+ * They mostly come in that order already: those stand in a plain run, linked to each other, and only stragglers pay for
+ * the heap. A task is in one of these at a time.
  */
-export class LaneHeap<Lane extends Ranked> {
-  readonly #heap: Lane[] = []
-  #run: (Lane | undefined)[] = []
-  #head = 0
-  #lastRank = -1
+export class LaneHeap<Task extends Ranked<Task>> {
+  readonly #heap: Task[] = []
+  #next: Task | undefined
+  #last: Task | undefined
 
-  get size(): number {
-    return this.#heap.length + this.#run.length - this.#head
+  get isEmpty(): boolean {
+    return this.#next === undefined && this.#heap.length === 0
   }
 
-  get first(): Lane | undefined {
+  get first(): Task | undefined {
     const straggler = this.#heap[0]
-    const next = this.#run[this.#head]
+    const next = this.#next
     return next === undefined || (straggler !== undefined && straggler.rank < next.rank) ? straggler : next
   }
 
-  push(lane: Lane): void {
-    if (this.#head === this.#run.length || lane.rank > this.#lastRank) {
-      this.#lastRank = lane.rank
-      this.#run.push(lane)
-    } else this.#sink(lane)
+  push(task: Task): void {
+    const last = this.#last
+    if (last === undefined) this.#next = task
+    else if (task.rank > last.rank) last.after = task
+    else return this.#sink(task)
+    this.#last = task
   }
 
-  pop(): Lane | undefined {
-    const straggler = this.#heap[0]
-    const next = this.#run[this.#head]
-    if (next === undefined || (straggler !== undefined && straggler.rank < next.rank)) return this.#popStraggler()
-    this.#run[this.#head++] = undefined
-    if (this.#head === this.#run.length) {
-      this.#run.length = 0
-      this.#head = 0
-    } else if (this.#head >= 1024 && this.#head * 2 > this.#run.length) {
-      this.#run = this.#run.slice(this.#head)
-      this.#head = 0
-    }
-    return next
+  pop(): Task | undefined {
+    const first = this.first
+    if (first === undefined || first !== this.#next) return this.#popStraggler()
+    this.#next = first.after
+    if (first.after === undefined) this.#last = undefined
+    else first.after = undefined
+    return first
   }
 
-  #sink(lane: Lane): void {
+  #sink(task: Task): void {
     const heap = this.#heap
     let at = heap.length
-    heap.push(lane)
+    heap.push(task)
     while (at > 0) {
       const above = (at - 1) >> 1
       const parent = heap[above]
-      if (parent === undefined || parent.rank <= lane.rank) break
+      if (parent === undefined || parent.rank <= task.rank) break
       heap[at] = parent
       at = above
     }
-    heap[at] = lane
+    heap[at] = task
   }
 
-  #popStraggler(): Lane | undefined {
+  #popStraggler(): Task | undefined {
     const heap = this.#heap
     const top = heap[0]
     const last = heap.pop()

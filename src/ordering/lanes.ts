@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import { isAbandoned } from '../errors.ts'
 import { LaneHeap } from './lane-heap.ts'
 import { redelivery } from './redelivery.ts'
-import { Lane, LaneTrack, Task } from './track.ts'
+import { LaneTrack, Task } from './track.ts'
 
 export interface LanesOptions<Item> {
   /** How many items run at once, over all tracks. */
@@ -40,7 +40,7 @@ export interface Lanes<Item> {
 
 /** A place for one running task, with its two continuations made once. */
 interface Slot<Item> {
-  lane: Lane<Item> | undefined
+  task: Task<Item> | undefined
   readonly succeeded: () => void
   readonly failed: (error: unknown) => void
 }
@@ -49,7 +49,7 @@ const leastHaltMs = 50
 
 /** The executor behind the transports. It starts in order of arrival, which keeps close to the watermark. */
 export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNack }: LanesOptions<Item>): Lanes<Item> {
-  const ready = new LaneHeap<Lane<Item>>()
+  const ready = new LaneHeap<Task<Item>>()
   const tracks = new Set<LaneTrack<Item>>()
   const free: Slot<Item>[] = []
   let inFlight = 0
@@ -64,30 +64,30 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
 
   function add(track: LaneTrack<Item>, key: string | null, item: Item): void {
     if (track.closed) return
-    const task = new Task(item, track.window.added, arrivals++)
+    const task = new Task(item, track.window.added, track, key, arrivals++)
     track.window.add(task)
     buffered++
-    const lane = key === null ? undefined : track.byKey.get(key)
-    if (lane !== undefined) {
-      lane.last.behind = task
-      lane.last = task
-      return
-    }
-    const made = new Lane(track, key, task)
     if (key !== null) {
-      track.byKey.set(key, made)
+      const first = track.byKey.get(key)
+      if (first !== undefined) {
+        const last = first.last ?? first
+        last.behind = task
+        first.last = task
+        return
+      }
+      track.byKey.set(key, task)
       if (track.before !== undefined && track.runsBefore(key)) return
     }
-    ready.push(made)
+    ready.push(task)
     if (inFlight < concurrency) pump()
   }
 
   function pump(): void {
-    while (ready.size > 0 && placeLeft()) {
-      const lane = ready.pop()
-      if (lane === undefined || lane.track.closed) continue
-      if (lane.first.index > lastAllowed(lane.track)) lane.track.waiting.push(lane)
-      else start(lane)
+    while (!ready.isEmpty && placeLeft()) {
+      const task = ready.pop()
+      if (task === undefined || task.track.closed) continue
+      if (task.index > lastAllowed(task.track)) task.track.waiting.push(task)
+      else start(task)
     }
     if (drained.length > 0 && settled()) for (const resolve of drained.splice(0)) resolve()
   }
@@ -102,27 +102,27 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
 
   function settled(): boolean {
     for (const track of tracks) if (track.running > 0) return false
-    return ready.size === 0 || !placeLeft()
+    return ready.isEmpty || !placeLeft()
   }
 
-  function start(lane: Lane<Item>): void {
+  function start(task: Task<Item>): void {
     const slot = free.pop() ?? makeSlot()
-    const { track, first } = lane
-    slot.lane = lane
-    lane.running = true
+    const { track } = task
+    slot.task = task
+    task.running = true
     inFlight++
     track.running++
-    if (first.index > track.startedTo) track.startedTo = first.index
+    if (task.index > track.startedTo) track.startedTo = task.index
     if (halt === 'probe-due') {
       halt = 'probing'
       probe = slot
     }
-    attempt(first, lane.key).then(slot.succeeded, slot.failed)
+    attempt(task).then(slot.succeeded, slot.failed)
   }
 
-  function attempt(task: Task<Item>, key: string | null): Promise<unknown> {
+  function attempt({ item, key, attempt }: Task<Item>): Promise<unknown> {
     try {
-      return run(task.item, key, task.attempt)
+      return run(item, key, attempt)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -130,18 +130,18 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
 
   function makeSlot(): Slot<Item> {
     const slot: Slot<Item> = {
-      lane: undefined,
+      task: undefined,
       succeeded() {
-        const { lane } = slot
+        const { task } = slot
         leave(slot)
-        if (lane !== undefined) succeeded(lane)
+        if (task !== undefined) succeeded(task)
         pump()
       },
       failed(error) {
-        const { lane } = slot
+        const { task } = slot
         const wasProbe = slot === probe
         leave(slot)
-        if (lane !== undefined) failed(lane, error, wasProbe)
+        if (task !== undefined) failed(task, error, wasProbe)
         pump()
       },
     }
@@ -153,43 +153,48 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
       probe = undefined
       halt = 'no'
     }
-    if (slot.lane !== undefined) slot.lane.track.running--
-    slot.lane = undefined
+    if (slot.task !== undefined) slot.task.track.running--
+    slot.task = undefined
     free.push(slot)
     inFlight--
   }
 
-  function succeeded(lane: Lane<Item>): void {
-    const { track, first } = lane
-    lane.running = false
-    if (track.closed) return goOnAfter(lane)
-    if (first.behind !== undefined) {
-      lane.first = first.behind
-      lane.rank = lane.first.rank
-      ready.push(lane)
-    } else if (lane.key !== null) track.byKey.delete(lane.key)
-    const passed = track.window.finish(first)
+  function succeeded(task: Task<Item>): void {
+    const { track, key, behind } = task
+    task.running = false
+    if (track.closed) return goOnAfter(task)
+    if (key !== null) {
+      if (behind === undefined) track.byKey.delete(key)
+      else {
+        if (behind !== task.last) behind.last = task.last
+        // What is old and done must not keep what is young alive.
+        task.behind = task.last = undefined
+        track.byKey.set(key, behind)
+        ready.push(behind)
+      }
+    }
+    const passed = track.window.finish(task)
     if (passed > 0) {
       buffered -= passed
-      if (track.waiting.size > 0) wake(track)
+      if (!track.waiting.isEmpty) wake(track)
     }
     track.onDone()
   }
 
-  function failed(lane: Lane<Item>, error: unknown, wasProbe: boolean): void {
-    const { track, first } = lane
-    if (isAbandoned(error)) return holdUntil(lane, error.settled)
-    lane.running = false
-    if (track.closed) return goOnAfter(lane)
-    first.attempt = onNack(first.item, error, first.attempt)
-    const { holds, afterMs } = redelivery(error, first.nacks++, redeliverMs)
+  function failed(task: Task<Item>, error: unknown, wasProbe: boolean): void {
+    const { track } = task
+    if (isAbandoned(error)) return holdUntil(task, error.settled)
+    task.running = false
+    if (track.closed) return goOnAfter(task)
+    task.attempt = onNack(task.item, error, task.attempt)
+    const { holds, afterMs } = redelivery(error, task.nacks++, redeliverMs)
     if (holds !== 'pipeline') {
-      const cancel = clock.after(afterMs, () => release(lane))
-      track.held.set(lane, { sinceMs: clock.now(), cancel })
+      const cancel = clock.after(afterMs, () => release(task))
+      track.held.set(task, { sinceMs: clock.now(), cancel })
       return
     }
     // It comes first again by its rank, and so is the natural probe.
-    ready.push(lane)
+    ready.push(task)
     if (halt === 'no' || wasProbe) stopFor(Math.max(afterMs, leastHaltMs))
   }
 
@@ -202,28 +207,28 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
   }
 
   /** What was given up still runs, and nothing of its key may. */
-  function holdUntil(lane: Lane<Item>, settled: Promise<unknown>): void {
-    const { track, first } = lane
+  function holdUntil(task: Task<Item>, settled: Promise<unknown>): void {
+    const { track } = task
     track.abandoned++
-    if (!track.closed) track.held.set(lane, { sinceMs: clock.now(), cancel: () => {} })
+    if (!track.closed) track.held.set(task, { sinceMs: clock.now(), cancel: () => {} })
     const goOn = (error: unknown): void => {
       track.abandoned--
-      lane.running = false
-      if (track.closed) return goOnAfter(lane)
-      first.attempt = onNack(first.item, error, first.attempt)
-      release(lane)
+      task.running = false
+      if (track.closed) return goOnAfter(task)
+      task.attempt = onNack(task.item, error, task.attempt)
+      release(task)
     }
     settled.then(goOn, goOn)
   }
 
-  function release(lane: Lane<Item>): void {
-    lane.track.held.delete(lane)
-    ready.push(lane)
+  function release(task: Task<Item>): void {
+    task.track.held.delete(task)
+    ready.push(task)
     pump()
   }
 
-  function goOnAfter(lane: Lane<Item>): void {
-    const next = lane.track.ended(lane)
+  function goOnAfter(task: Task<Item>): void {
+    const next = task.track.ended(task)
     if (next === undefined) return
     ready.push(next)
     pump()
@@ -231,9 +236,9 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
 
   function wake(track: LaneTrack<Item>): void {
     const last = lastAllowed(track)
-    for (let lane = track.waiting.first; lane !== undefined && lane.first.index <= last; lane = track.waiting.first) {
+    for (let { first } = track.waiting; first !== undefined && first.index <= last; { first } = track.waiting) {
       track.waiting.pop()
-      ready.push(lane)
+      ready.push(first)
     }
   }
 
@@ -249,7 +254,7 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
       buffered -= track.window.size
       tracks.delete(track)
       track.close()
-      if (probe?.lane?.track === track) {
+      if (probe?.task?.track === track) {
         probe = undefined
         halt = 'probe-due'
       }

@@ -1,36 +1,30 @@
 import { LaneHeap } from './lane-heap.ts'
 import { Entry, Watermark } from './watermark.ts'
 
-/** One item on its way through a lane. */
+/**
+ * One item on its way. The tasks of one key in one track that are not done are a lane: its first one stands for it, and
+ * knows the last. A task without a key is a lane of its own.
+ */
 export class Task<Item> extends Entry<Item> {
-  attempt = 1
-  nacks = 0
-  /** Arrival over all tracks. */
-  readonly rank: number
-  behind: Task<Item> | undefined = undefined
-
-  constructor(item: Item, index: number, rank: number) {
-    super(item, index)
-    this.rank = rank
-  }
-}
-
-/** The tasks of one key in one track that are not done. A task without a key has a lane of its own. */
-export class Lane<Item> {
   readonly track: LaneTrack<Item>
   readonly key: string | null
-  first: Task<Item>
-  last: Task<Item>
-  rank: number
-  /** Whether its first task was started and has not really ended, given up or not. */
+  /** Arrival over all tracks. */
+  readonly rank: number
+  attempt = 1
+  nacks = 0
+  /** Whether it was started and has not really ended, given up or not. */
   running = false
+  behind: Task<Item> | undefined = undefined
+  /** The next of those that may start. */
+  after: Task<Item> | undefined = undefined
+  /** Of its lane, and known to the first alone. */
+  last: Task<Item> | undefined = undefined
 
-  constructor(track: LaneTrack<Item>, key: string | null, task: Task<Item>) {
+  constructor(item: Item, index: number, track: LaneTrack<Item>, key: string | null, rank: number) {
+    super(item, index)
     this.track = track
     this.key = key
-    this.first = task
-    this.last = task
-    this.rank = task.rank
+    this.rank = rank
   }
 }
 
@@ -42,10 +36,11 @@ export interface Hold {
 /** One ownership of one partition: its window and its lanes. */
 export class LaneTrack<Item> {
   readonly window: Watermark<Item> = new Watermark()
-  readonly byKey: Map<string, Lane<Item>> = new Map()
+  /** The first task of every lane. */
+  readonly byKey: Map<string, Task<Item>> = new Map()
   /** Lanes that may not start yet: too far ahead, or not part of the gaps that a drain fills. */
-  readonly waiting: LaneHeap<Lane<Item>> = new LaneHeap()
-  readonly held: Map<Lane<Item>, Hold> = new Map()
+  readonly waiting: LaneHeap<Task<Item>> = new LaneHeap()
+  readonly held: Map<Task<Item>, Hold> = new Map()
   readonly onDone: () => void
   /** The ownership before this one, while a key of it still runs; and the one after. */
   before: LaneTrack<Item> | undefined
@@ -74,17 +69,17 @@ export class LaneTrack<Item> {
     this.closed = true
     for (const { cancel } of this.held.values()) cancel()
     this.held.clear()
-    for (const [key, lane] of this.byKey) if (!lane.running) this.byKey.delete(key)
+    for (const [key, first] of this.byKey) if (!first.running) this.byKey.delete(key)
   }
 
   /** A task of this closed track has ended. Gives the lane of the same key that may go on now, if there is one. */
-  ended(lane: Lane<Item>): Lane<Item> | undefined {
-    if (lane.key === null) return undefined
-    this.byKey.delete(lane.key)
+  ended({ key }: Task<Item>): Task<Item> | undefined {
+    if (key === null) return undefined
+    this.byKey.delete(key)
     for (let { next } = this; next !== undefined; next = next.next) {
       while (next.before?.byKey.size === 0) next.before = next.before.before
-      const waiting = next.closed ? undefined : next.byKey.get(lane.key)
-      if (waiting !== undefined) return next.runsBefore(lane.key) ? undefined : waiting
+      const waiting = next.closed ? undefined : next.byKey.get(key)
+      if (waiting !== undefined) return next.runsBefore(key) ? undefined : waiting
     }
     return undefined
   }

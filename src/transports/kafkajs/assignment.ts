@@ -186,7 +186,8 @@ export function assignment({ keyed, inLanes, onDone, now }: AssignmentOptions): 
       }
       const { next } = owned
       const first = Number(batch.firstOffset() ?? batch.lastOffset())
-      const fresh = next === undefined ? batch.messages : batch.messages.filter(({ offset }) => Number(offset) >= next)
+      const isFresh = next === undefined || Number(batch.messages[0]?.offset) >= next
+      const fresh = isFresh ? batch.messages : batch.messages.filter(({ offset }) => Number(offset) >= next)
       const rest = owned.backlog.messages.slice(owned.backlog.at)
       owned.backlog = { messages: rest.length === 0 ? fresh : [...rest, ...fresh], at: 0 }
       feed(owned)

@@ -1,9 +1,10 @@
 import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
 import type { Delivery } from '../../delivery.ts'
 import {
+  asHeaderValue,
   bytesOfKey,
+  emptyHeaders,
   firstHeader,
-  headersFrom,
   keyFromBytes,
   wireNames,
   withHeaders,
@@ -40,14 +41,15 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
   const { pipeline, group, attempt, signal, key = keyFromBytes(message.key) } = context
   const body = message.value
   const headers = readHeaders(message.headers)
+  const none = headers === noHeaders
   return {
     message: {
       id: idOf(record, headers, context.id),
-      type: firstHeader(headers, wireNames.type) ?? topic,
+      type: none ? topic : (firstHeader(headers, wireNames.type) ?? topic),
       key,
       headers,
       body,
-      timeMs: timeOf(headers, message.timestamp),
+      timeMs: none ? Number(message.timestamp) : timeOf(headers, message.timestamp),
     },
     bytes: body,
     pipeline,
@@ -90,21 +92,24 @@ function timeOf(headers: Headers, timestamp: string): number {
   return Number.isFinite(time) ? time : Number(timestamp)
 }
 
-const noHeaders = headersFrom([])
+const noHeaders = emptyHeaders()
 
 function readHeaders(headers: IHeaders | undefined): Headers {
   if (headers === undefined) return noHeaders
-  const entries = Object.entries(headers)
-  return entries.length === 0 ? noHeaders : headersFrom(entries.map(readHeader))
+  const names = Object.keys(headers)
+  if (names.length === 0) return noHeaders
+  const read = emptyHeaders()
+  for (const name of names) read[name] = readHeader(headers[name])
+  return read
 }
 
-function readHeader([name, value]: [string, IHeaders[string] | null]): [string, HeaderValue | HeaderValue[]] {
-  if (isValue(value)) return [name, value]
-  if (!Array.isArray(value)) return [name, '']
+function readHeader(value: IHeaders[string]): HeaderValue | HeaderValue[] {
+  if (isValue(value)) return asHeaderValue(value)
+  if (!Array.isArray(value)) return ''
   // kafkajs takes a name that every object has, such as `constructor`, for repeated: what it found there is no header.
-  const values = value.filter(isValue)
+  const values = value.filter(isValue).map(asHeaderValue)
   const [only] = values
-  return only !== undefined && values.length === 1 ? [name, only] : [name, values]
+  return only !== undefined && values.length === 1 ? only : values
 }
 
 function isValue(value: unknown): value is HeaderValue {
