@@ -7,7 +7,7 @@ import { perSecond, type OutboxServer } from './outbox-server.ts'
 import { duel, type Side } from './outbox-rounds.ts'
 
 const writers = 8
-const sliceMs = 1500
+const sliceMs = 1200
 const body = Buffer.alloc(500)
 
 /** Transactions of a service: a row of its own, then a message; eight connections at once. */
