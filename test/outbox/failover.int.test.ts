@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterEach, describe, expect, it } from 'vitest'
 import { outboxRelay } from '../../src/outbox/relay.ts'
-import type { OutboxStore } from '../../src/outbox/store.ts'
+import type { OutboxLease, OutboxStore } from '../../src/outbox/store.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
 import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
 import { parseSnapshot } from '../../src/stores/postgres/outbox-snapshot.ts'
@@ -40,9 +40,9 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
     )
 
   /** Rows that OPEN finds with a given snapshot. */
-  async function opened(pool: pg.Pool, snapshot: string): Promise<number> {
+  async function opened(pool: pg.Pool, snapshot: string, shard = 0): Promise<number> {
     const { xmax, running } = parseSnapshot(snapshot)
-    const { rows } = await pool.query<{ branch: number }>(statements.open, [0, xmax, running, 1001, 1e9])
+    const { rows } = await pool.query<{ branch: number }>(statements.open, [shard, xmax, running, 1001, 1e9])
     return rows.filter(({ branch }) => branch !== 0).length
   }
 
@@ -172,7 +172,7 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
       servers.push(primary)
       const old = poolOf(primary.url)
       await migrate(old, { schema })
-      await changeOutboxShards(old, { schema, shards: 1 })
+      await changeOutboxShards(old, { schema, shards: 3 })
       const replica = await primary.standby()
       servers.push(replica)
       const promoted = poolOf(replica.url)
@@ -184,8 +184,18 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
         connect: () => now.connect(),
       } as unknown as pg.Pool & { connect(): Promise<PoolClientSlice> }
       const store: OutboxStore = postgresOutboxStore(moving, { schema, persistEveryMs: 60_000 })
-      const lease = await store.claim('relay', 60_000, [])
-      if (lease === null) throw new Error('no lease')
+      const leases: OutboxLease[] = []
+      for (const held: number[] = []; held.length < 3;) {
+        const claimed = await store.claim('relay', 60_000, held)
+        if (claimed === null) throw new Error('no lease')
+        held.push(claimed.shard)
+        leases.push(claimed)
+      }
+      // Every row has one key, and so one shard.
+      const { rows: places } = await old.query<{ shard: number }>("select holdfast.outbox_shard_of('a', '') shard")
+      const lease = leases.find(({ shard }) => shard === places[0]?.shard)
+      const [settling, renewing] = leases.filter((each) => each !== lease)
+      if (lease === undefined || settling === undefined || renewing === undefined) throw new Error('no lease')
       await insert(old, 'before')
       await lease.read(10, 1e6)
       await lease.settle([])
@@ -206,17 +216,27 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
       await insert(promoted, ...Array.from({ length: 20 }, (_, n) => `new ${n}`))
 
       // Carried over in memory, the old snapshot hides every new row, and the epoch is still the same.
-      expect(await opened(promoted, ahead.rows[0]?.sn ?? '')).toBe(0)
-      const epoch = await promoted.query<{ epoch: string }>('select epoch::text from holdfast.outbox_shard')
+      expect(await opened(promoted, ahead.rows[0]?.sn ?? '', lease.shard)).toBe(0)
+      const epoch = await promoted.query<{ epoch: string }>(
+        'select epoch::text from holdfast.outbox_shard where shard = $1',
+        [lease.shard],
+      )
       expect(BigInt(epoch.rows[0]?.epoch ?? 0)).toBe(lease.epoch)
 
       now = promoted
-      expect(await lease.renew()).toBe('lost')
+      // Each by itself: whatever the relay does first must find out.
       expect(await lease.read(10, 1e6)).toBe('lost')
+      expect(await settling.settle([{ position: '0', error: 'refused' }])).toBe('lost')
+      expect(await renewing.renew()).toBe('lost')
       expect((await store.attend('relay', 1000)).refused).toBeNull()
-      const again = await store.claim('relay', 60_000, [])
-      const rows = await again?.read(100, 1e6)
-      const ids = rows === undefined || rows === 'lost' ? [] : rows.map(({ id }) => id)
+      const ids: string[] = []
+      for (const held: number[] = []; held.length < 3;) {
+        const again = await store.claim('relay', 60_000, held)
+        const rows = await again?.read(100, 1e6)
+        if (again === null || rows === undefined || rows === 'lost') throw new Error('no lease')
+        held.push(again.shard)
+        ids.push(...rows.map(({ id }) => id))
+      }
       expect(ids.filter((id) => id.startsWith('new'))).toHaveLength(20)
     },
   )

@@ -106,6 +106,12 @@ describeOnBoth('O-23: what the statements of a relay read', (url) => {
     const running = Array.from({ length: 300 }, (_, n) => String(xmax + 1000n + BigInt(n)))
     const open = await reads(db.statements.open, [0, String(xmax + 10_000n), running, 501, 1e9])
     expect(open.rows).toBeLessThan(100)
+    // Asked for all at once, it goes through the whole shard; from version 17 on PostgreSQL does better by itself.
+    const version = await db.pool.query<{ n: number }>("select current_setting('server_version_num')::int n")
+    const any = 'select id from outbox where shard = $1 and txid = any($2::xid8[]) limit 501'
+    const atOnce = await reads(any, [0, running])
+    if ((version.rows[0]?.n ?? 0) < 170_000) expect(atOnce.rows).toBeGreaterThan(50_000)
+    else expect(atOnce.rows).toBeLessThan(100)
     // Idle, over what is read already: a handful of blocks.
     const idle = await reads(db.statements.open, [0, String(xmax + 10_000n), [], 501, 1e9])
     expect(idle.blocks).toBeLessThan(30)

@@ -307,6 +307,28 @@ describeOnBoth('the windows of one shard', (url) => {
     expect(early).toBe(1)
   })
 
+  it('O-27: with flushedOnly, holds a window of many pages until all of it is on the disk', async () => {
+    let onDisk = false
+    // Nothing but a crash tells the difference: here the server says when it has written.
+    const slowDisk = {
+      connect: () => db.pool.connect(),
+      async query(text: string, values: unknown[]) {
+        if (text === db.statements.flushed && !onDisk) return { rows: [{ flushed: false }], rowCount: 1 }
+        return db.pool.query(text, values)
+      },
+    } as unknown as pg.Pool
+    store = postgresOutboxStore(slowDisk, { schema: db.schema, flushedOnly: true })
+    const held = await lease()
+    await insert(db.pool, ...range(1, 30))
+    let seen: string[] = []
+    const reading = page(held, 10).then((ids) => (seen = ids))
+    await pause(100)
+    expect(seen).toEqual([])
+    onDisk = true
+    await reading
+    expect(seen).toEqual(range(1, 10))
+  })
+
   it('delayed messages come when they are due, in that order, moved once even by a relay that has lost the shard', async () => {
     await db.pool.query(
       `insert into outbox_delayed (topic, key, type, message_id, due_at)
