@@ -2,33 +2,38 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { format, resolveConfig } from 'prettier'
-import { groups, scenarioNamed } from '../chaos/scenarios.ts'
+import { groups, scenarioNamed, scenarios } from '../chaos/scenarios.ts'
 import { sweepPrivateServers } from '../chaos/support/private-servers.ts'
 import { surroundings } from './surroundings.ts'
 import { pageOf } from './page.ts'
-import { rowOf, type Row } from './row.ts'
+import { readRecords, writeRecords, type Record } from './records.ts'
+import { rowOf } from './row.ts'
 
-const USAGE = `Usage: npm run proof -- [--full] [--seed n] [--only name,name] [--out file]
+const USAGE = `Usage: npm run proof -- [--full] [--seed n] [--only name,name]
 
-Runs the table of reliability on real servers, one scenario after the other, and writes docs/proof.md.
+Runs the table of reliability on real servers, one scenario after the other. Each leaves a record
+in docs/proof.json, of which docs/proof.md is made.
 Exits with 1 where a promise was broken or a scenario did not come to its end.
 
   --full  at full length, which takes hours           (default: shortened)
-  --only  some of them; writes nothing but to --out
-  --out   where to write                              (default: docs/proof.md)`
+  --only  some of them; the rows of the others stay as they are
+  --page  runs nothing: makes the page of the records`
 
 const { values: flags } = parseArgs({
   options: {
     full: { type: 'boolean', default: false },
     seed: { type: 'string', default: '7' },
     only: { type: 'string' },
-    out: { type: 'string' },
+    page: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
+const docs = join(import.meta.dirname, '../../docs')
+const recordsFile = join(docs, 'proof.json')
 const only = flags.only?.split(',')
 const seed = Number(flags.seed)
 if (flags.help) console.log(USAGE)
+else if (flags.page) await writePage(readRecords(recordsFile))
 else if (!Number.isSafeInteger(seed) || only?.some((name) => scenarioNamed(name) === undefined) === true) {
   console.error(USAGE)
   process.exitCode = 2
@@ -38,27 +43,32 @@ async function prove(): Promise<boolean> {
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
   const around = await surroundings()
-  const chosen = groups
-    .map(({ title, scenarios }) => ({ title, scenarios: scenarios.filter(({ name }) => only?.includes(name) ?? true) }))
-    .filter(({ scenarios }) => scenarios.length > 0)
-  const total = chosen.reduce((sum, { scenarios }) => sum + scenarios.length, 0)
-  const rows: Row[] = []
-  for (const scenario of chosen.flatMap(({ scenarios }) => scenarios)) {
-    console.log(`\n[${rows.length + 1}/${total}]`)
-    rows.push(await rowOf(scenario, { seed, full: flags.full, signal: interrupted.signal }))
+  const chosen = scenarios.filter(({ name }) => only?.includes(name) ?? true)
+  const broken: string[] = []
+  for (const [at, scenario] of chosen.entries()) {
+    console.log(`\n[${at + 1}/${chosen.length}]`)
+    const how = { seed, full: flags.full }
+    const row = await rowOf(scenario, { ...how, signal: interrupted.signal })
     if (interrupted.signal.aborted) return false
+    if (row.violations.length > 0) broken.push(`${scenario.name}: ${row.violations.join('; ')}`)
+    await keep({ name: scenario.name, ...how, ...row, around })
   }
   // Of a scenario that had to be killed.
   await sweepPrivateServers()
-  const page = pageOf(chosen, rows, { ...around, full: flags.full })
-  const file = flags.out ?? (only === undefined ? join(import.meta.dirname, '../../docs/proof.md') : undefined)
-  if (file === undefined) console.log(`\n${page}`)
-  else {
-    writeFileSync(file, await format(page, { ...(await resolveConfig(file)), parser: 'markdown' }))
-    console.log(`\nwritten: ${file}`)
-  }
-  const broken = rows.filter(({ violations }) => violations.length > 0)
-  for (const { scenario, violations } of broken) console.log(`BROKEN ${scenario.name}: ${violations.join('; ')}`)
-  console.log(`${rows.length - broken.length} of ${rows.length} promises kept`)
+  for (const what of broken) console.log(`BROKEN ${what}`)
+  console.log(`${chosen.length - broken.length} of ${chosen.length} promises kept, see docs/proof.md`)
   return broken.length === 0
+}
+
+/** After each row, so that a run that ends early leaves what it has found out. */
+async function keep(record: Record): Promise<void> {
+  await writePage(new Map([...readRecords(recordsFile), [record.name, record]]))
+}
+
+async function writePage(records: ReadonlyMap<string, Record>): Promise<void> {
+  // What is no scenario any more goes.
+  const known = scenarios.map(({ name }) => records.get(name)).filter((one) => one !== undefined)
+  writeRecords(recordsFile, known)
+  const page = join(docs, 'proof.md')
+  writeFileSync(page, await format(pageOf(groups, known), { ...(await resolveConfig(page)), parser: 'markdown' }))
 }

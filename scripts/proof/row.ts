@@ -1,15 +1,10 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { Report, Scenario } from '../chaos/scenario.ts'
+import type { Record } from './records.ts'
 
-export interface Row {
-  readonly scenario: Scenario
-  readonly seed: number
-  readonly seconds: number
-  /** Missing where the scenario did not come to its end. */
-  readonly report?: Report
-  readonly violations: readonly string[]
-}
+/** How a scenario ended. */
+export type Row = Pick<Record, 'seconds' | 'report' | 'violations'>
 
 interface Told {
   readonly report: Report
@@ -59,5 +54,5 @@ export async function rowOf(
   const violations = [...(told?.violations ?? [])]
   if (tooLong) violations.push('it took too long')
   else if (told === undefined || (code !== 0 && violations.length === 0)) violations.push(`it ended with ${by ?? code}`)
-  return { scenario, seed, seconds, ...(told !== undefined && { report: told.report }), violations }
+  return { seconds, ...(told !== undefined && { report: told.report }), violations }
 }

@@ -33,7 +33,13 @@ function slow(wire: Publisher): Publisher {
 async function kafkaWire(brokers: readonly string[]): Promise<Publisher> {
   const kafka = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING })
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
-  await producer.connect()
+  // It may come up while the broker is away.
+  const connected = () =>
+    producer.connect().then(
+      () => true,
+      () => false,
+    )
+  while (!(await connected())) await sleep(500)
   return kafkajsPublisher(producer)
 }
 

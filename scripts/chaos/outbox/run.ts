@@ -197,6 +197,7 @@ export async function chaos({
     }
     async function hurt(): Promise<void> {
       if (only?.length === 0) return
+      while (target.arrived().length === 0 && !over.signal.aborted) await sleep(10)
       for (let round = 1; ; round++) {
         await sleep(killEveryMs * (0.5 + random()), undefined, { signal: over.signal }).catch(() => {})
         if (over.signal.aborted) return
@@ -205,8 +206,10 @@ export async function chaos({
         await faults[fault]()
         const before = target.arrived().length
         const endedMs = performance.now()
-        while (target.arrived().length === before && performance.now() - endedMs < 60_000) await sleep(2)
-        recoveryMs = Math.max(recoveryMs, performance.now() - endedMs)
+        // Once writers have stopped there may be nothing to come, but for what waits behind an outage.
+        const waits = () => !over.signal.aborted || fault === 'outage'
+        while (target.arrived().length === before && waits() && performance.now() - endedMs < 60_000) await sleep(2)
+        if (target.arrived().length > before) recoveryMs = Math.max(recoveryMs, performance.now() - endedMs)
       }
     }
     const hurting = hurt()
