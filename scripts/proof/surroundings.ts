@@ -24,13 +24,19 @@ export async function surroundings(): Promise<Surroundings> {
     )
     servers.push(`${service.title} ${version}`)
   }
+  // The page itself does not count.
+  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':(exclude)docs/proof.*')
   const clients = ['kafkajs', 'pg', 'ioredis'].map((name) => `${name} ${packageVersion(name)}`)
   return {
     date: new Date().toISOString().slice(0, 10),
-    commit: execFileSync('git', ['describe', '--always', '--dirty'], { cwd: projectDir, encoding: 'utf8' }).trim(),
+    commit: `${git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : '-dirty'}`,
     versions: [`Node ${process.version}`, ...servers, ...clients],
     hardware: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${Math.round(totalmem() / 2 ** 30)} GB, everything on one machine`,
   }
+}
+
+function git(...args: readonly string[]): string {
+  return execFileSync('git', args, { cwd: projectDir, encoding: 'utf8' }).trim()
 }
 
 function packageVersion(name: string): string {
