@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import type { StatementRunner } from '../../delivery.ts'
 import type {
   ClaimRequest,
   ClaimResult,
@@ -10,6 +11,7 @@ import { badOption, requireCount, requireMethods, requireMs } from '../../option
 import { apart, batcher, onceEach } from '../batcher.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
 import { explained, isContention, isLockTimeout, mayBeOneRow } from './failures.ts'
+import { idempotencyStatements } from './idempotency-statements.ts'
 import { quotedSchema } from './identifiers.ts'
 import type { Queryable } from './queryable.ts'
 import { numberField, textField } from './rows.ts'
@@ -38,7 +40,7 @@ export function postgresIdempotencyStore(
   requireMethods(where, 'pool', pool, ['query'])
   requireCount(where, { maxBatch, maxInFlight })
   requireMs(where, { lockTimeoutMs })
-  const { claimSql, settleSql, completeSql } = statementsIn(quotedSchema(where, schema))
+  const { claimSql, settleSql, completeSql, completeAllSql } = idempotencyStatements(quotedSchema(where, schema))
   const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
 
   /** One statement, sent again while all that stands in its way is another transaction. */
@@ -110,6 +112,25 @@ export function postgresIdempotencyStore(
     maxInFlight,
   })
 
+  async function sendCompletions(tx: StatementRunner, completions: readonly Completion[]): Promise<readonly Held[]> {
+    const [first] = completions
+    if (first === undefined) return []
+    if (completions.length === 1) {
+      const { scope, key, token } = first.held
+      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), first.retainMs])
+      return [rowCount === 1 ? 'ok' : 'lost']
+    }
+    const asked = completions.map(({ held: { scope, key, token }, retainMs }, n) => {
+      return { n, scope, key, token: String(token), retain_ms: retainMs }
+    })
+    const { rows, rowCount } = await tx.query(completeAllSql, [JSON.stringify(asked)])
+    if (rowCount === completions.length) return completions.map(() => 'ok')
+    // Drizzle's runner tells how many, not which: then none counts, and the transaction is not committed.
+    const changed = new Set(rows.map((row) => numberField(row, 'n')))
+    return completions.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+  }
+  const together = perTransaction(sendCompletions)
+
   return {
     name: 'postgresql',
     async claim(request) {
@@ -122,10 +143,36 @@ export function postgresIdempotencyStore(
     release: (held, attempts) => settle({ held, state: 'released', forMs: 0, attempts, failure: null }),
     fail: (held, failure, retainMs) =>
       settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
-    async completeIn(tx, { scope, key, token }, retainMs) {
-      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), retainMs])
-      return rowCount === 1 ? 'ok' : 'lost'
-    },
+    completeIn: (tx, held, retainMs) => together(tx, { held, retainMs }),
+  }
+}
+
+interface Completion {
+  readonly held: HeldClaim
+  readonly retainMs: number
+}
+
+/** What is asked of one transaction without a pause travels as one statement. */
+function perTransaction(
+  send: (tx: StatementRunner, completions: readonly Completion[]) => Promise<readonly Held[]>,
+): (tx: StatementRunner, completion: Completion) => Promise<Held> {
+  const open = new WeakMap<
+    StatementRunner,
+    { readonly asked: Completion[]; readonly answers: Promise<readonly Held[]> }
+  >()
+  return async function ask(tx, completion) {
+    let batch = open.get(tx)
+    if (batch === undefined) {
+      const asked: Completion[] = []
+      const answers = Promise.resolve().then(() => {
+        open.delete(tx)
+        return send(tx, asked)
+      })
+      batch = { asked, answers }
+      open.set(tx, batch)
+    }
+    const at = batch.asked.push(completion) - 1
+    return (await batch.answers)[at] ?? 'lost'
   }
 }
 
@@ -142,99 +189,6 @@ const mostAttempts = 12
 
 /** Another transaction has the row: its outcome is a moment away. */
 const busy: ClaimResult = { state: 'in-progress', retryAfterMs: 50 }
-
-interface Statements {
-  readonly claimSql: string
-  readonly settleSql: string
-  readonly completeSql: string
-}
-
-function statementsIn(schema: string): Statements {
-  // A lock timeout for this statement alone; joined in, so that it is set before the first row waits.
-  const bounded = (parameter: string): string =>
-    `bounded as materialized (select set_config('lock_timeout', ${parameter}, true))`
-
-  const resent = `i.state = 'in-progress' and i.owner = excluded.owner`
-  const over = `i.state in ('completed', 'failed') and i.retain_until <= clock_timestamp()`
-
-  // One autocommitted statement arbitrates, so that a claim never waits for a handler.
-  // - Keys are written in order: two batches that share keys cannot deadlock.
-  // - The token of a takeover is drawn under the row's lock, so that it is higher than every earlier one.
-  // - A claim that is sent again (same owner) keeps its token and its count.
-  // - Whoever is not `won` is told what the snapshot shows; where that explains nothing the row is changing right now,
-  //   and no row is answered: ask again.
-  const claimSql = `
-with asked as materialized (
-  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[])
-    as asked (n, scope, key, owner, lease_ms, fingerprint)),
-${bounded('$7')},
-won as (
-  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint)
-  select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
-    clock_timestamp() + lease_ms * interval '1 ms', fingerprint
-  from asked cross join bounded
-  order by scope, key
-  on conflict (scope, key) do update set
-    state = 'in-progress',
-    token = case when ${resent} then i.token else nextval('${schema}.fence') end,
-    attempts = case when ${resent} then i.attempts when ${over} then 1 else i.attempts + 1 end,
-    owner = excluded.owner,
-    lease_until = excluded.lease_until,
-    fingerprint = case when ${over} then excluded.fingerprint else coalesce(i.fingerprint, excluded.fingerprint) end,
-    added_on = case when ${over} then excluded.added_on else i.added_on end,
-    retain_until = null,
-    failure = null
-  where (${over})
-    or ((i.state = 'released' or (i.state = 'in-progress' and i.lease_until < clock_timestamp()) or (${resent}))
-      and coalesce(i.fingerprint = excluded.fingerprint, true))
-  returning i.scope, i.key, i.token, i.attempts)
-select asked.n, won.token::text as token, coalesce(won.attempts, 0) as attempts,
-  coalesce(known.state, 'claimed') as state, coalesce(known.wait_ms, 0) as wait_ms, known.failure
-from asked
-left join won on won.scope = asked.scope and won.key = asked.key
-left join lateral (
-  select
-    case when coalesce(i.fingerprint = asked.fingerprint, true) then i.state else 'conflict' end as state,
-    ceil(extract(epoch from i.lease_until - clock_timestamp()) * 1000)::float8 as wait_ms,
-    i.failure::text as failure
-  from ${schema}.idempotency as i
-  where won.token is null and i.scope = asked.scope and i.key = asked.key
-    and (coalesce(i.fingerprint <> asked.fingerprint, false)
-      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp())
-      or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
-) as known on true
-where won.token is not null or known.state is not null`
-
-  // Renewal, completion, release and failure are one statement, so that they share a batch.
-  // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
-  // A state that is already there is set again: the call was sent twice.
-  const settleSql = `
-with ${bounded('$9')}
-update ${schema}.idempotency as i set
-  state = asked.state,
-  attempts = coalesce(asked.attempts, i.attempts),
-  owner = case when asked.state = 'in-progress' then i.owner end,
-  lease_until = case when asked.state in ('in-progress', 'released') then clock_timestamp() + asked.for_ms * interval '1 ms' end,
-  retain_until = case when asked.state in ('completed', 'failed') then clock_timestamp() + asked.for_ms * interval '1 ms' end,
-  failure = asked.failure::jsonb
-from unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::float8[], $7::int[], $8::text[])
-  as asked (n, scope, key, token, state, for_ms, attempts, failure)
-cross join bounded
-where i.scope = asked.scope and i.key = asked.key and i.token = asked.token
-  and (i.state = 'in-progress'
-    or (i.state = asked.state and coalesce(i.retain_until > clock_timestamp(), true)))
-returning asked.n`
-
-  // The last statement of the handler's transaction. It locks the row until the commit: a takeover that comes meanwhile
-  // waits for the outcome, and one that came before makes this change nothing.
-  const completeSql = `
-update ${schema}.idempotency set
-  state = 'completed', owner = null, lease_until = null, failure = null,
-  retain_until = clock_timestamp() + $4::float8 * interval '1 ms'
-where scope = $1 and key = $2 and token = $3::bigint and state = 'in-progress'`
-
-  return { claimSql, settleSql, completeSql }
-}
 
 function claimResult(row: unknown): ClaimResult | undefined {
   const state = textField(row, 'state') ?? ''

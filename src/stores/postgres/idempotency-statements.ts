@@ -1,0 +1,111 @@
+export interface IdempotencyStatements {
+  readonly claimSql: string
+  readonly settleSql: string
+  readonly completeSql: string
+  readonly completeAllSql: string
+}
+
+export function idempotencyStatements(schema: string): IdempotencyStatements {
+  // A lock timeout for this statement alone; joined in, so that it is set before the first row waits.
+  const bounded = (parameter: string): string =>
+    `bounded as materialized (select set_config('lock_timeout', ${parameter}, true))`
+
+  const resent = `i.state = 'in-progress' and i.owner = excluded.owner`
+  const over = `i.state in ('completed', 'failed') and i.retain_until <= clock_timestamp()`
+
+  // One autocommitted statement arbitrates, so that a claim never waits for a handler.
+  // - Keys are written in order: two batches that share keys cannot deadlock.
+  // - The token of a takeover is drawn under the row's lock, so that it is higher than every earlier one.
+  // - A claim that is sent again (same owner) keeps its token and its count.
+  // - Whoever is not `won` is told what the snapshot shows; where that explains nothing the row is changing right now,
+  //   and no row is answered: ask again.
+  const claimSql = `
+with asked as materialized (
+  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[])
+    as asked (n, scope, key, owner, lease_ms, fingerprint)),
+${bounded('$7')},
+won as (
+  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint)
+  select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
+    clock_timestamp() + lease_ms * interval '1 ms', fingerprint
+  from asked cross join bounded
+  order by scope, key
+  on conflict (scope, key) do update set
+    state = 'in-progress',
+    token = case when ${resent} then i.token else nextval('${schema}.fence') end,
+    attempts = case when ${resent} then i.attempts when ${over} then 1 else i.attempts + 1 end,
+    owner = excluded.owner,
+    lease_until = excluded.lease_until,
+    fingerprint = case when ${over} then excluded.fingerprint else coalesce(i.fingerprint, excluded.fingerprint) end,
+    added_on = case when ${over} then excluded.added_on else i.added_on end,
+    retain_until = null,
+    failure = null
+  where (${over})
+    or ((i.state = 'released' or (i.state = 'in-progress' and i.lease_until < clock_timestamp()) or (${resent}))
+      and coalesce(i.fingerprint = excluded.fingerprint, true))
+  returning i.scope, i.key, i.token, i.attempts)
+select asked.n, won.token::text as token, coalesce(won.attempts, 0) as attempts,
+  coalesce(known.state, 'claimed') as state, coalesce(known.wait_ms, 0) as wait_ms, known.failure
+from asked
+left join won on won.scope = asked.scope and won.key = asked.key
+left join lateral (
+  select
+    case when coalesce(i.fingerprint = asked.fingerprint, true) then i.state else 'conflict' end as state,
+    ceil(extract(epoch from i.lease_until - clock_timestamp()) * 1000)::float8 as wait_ms,
+    i.failure::text as failure
+  from ${schema}.idempotency as i
+  where won.token is null and i.scope = asked.scope and i.key = asked.key
+    and (coalesce(i.fingerprint <> asked.fingerprint, false)
+      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp())
+      or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
+) as known on true
+where won.token is not null or known.state is not null`
+
+  // Renewal, completion, release and failure are one statement, so that they share a batch.
+  // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
+  // A state that is already there is set again: the call was sent twice.
+  const settleSql = `
+with ${bounded('$9')}
+update ${schema}.idempotency as i set
+  state = asked.state,
+  attempts = coalesce(asked.attempts, i.attempts),
+  owner = case when asked.state = 'in-progress' then i.owner end,
+  lease_until = case when asked.state in ('in-progress', 'released') then clock_timestamp() + asked.for_ms * interval '1 ms' end,
+  retain_until = case when asked.state in ('completed', 'failed') then clock_timestamp() + asked.for_ms * interval '1 ms' end,
+  failure = asked.failure::jsonb
+from unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::float8[], $7::int[], $8::text[])
+  as asked (n, scope, key, token, state, for_ms, attempts, failure)
+cross join bounded
+where i.scope = asked.scope and i.key = asked.key and i.token = asked.token
+  and (i.state = 'in-progress'
+    or (i.state = asked.state and coalesce(i.retain_until > clock_timestamp(), true)))
+returning asked.n`
+
+  // The last statement of the handler's transaction. It locks the row until the commit: a takeover that comes meanwhile
+  // waits for the outcome, and one that came before makes this change nothing.
+  const completed = (retainMs: string): string => `
+  state = 'completed', owner = null, lease_until = null, failure = null,
+  retain_until = clock_timestamp() + ${retainMs} * interval '1 ms'`
+  const completeSql = `
+update ${schema}.idempotency set ${completed('$4::float8')}
+where scope = $1 and key = $2 and token = $3::bigint and state = 'in-progress'`
+
+  // The same for the keys of a batch. As one JSON text, since not every client that runs it knows arrays; the rows are
+  // locked in order, so that it does not deadlock with a batch of claims.
+  const completeAllSql = `
+with asked as materialized (
+  select * from jsonb_to_recordset($1::text::jsonb)
+    as asked (n int, scope text, key text, token bigint, retain_ms float8)),
+held as materialized (
+  select i.scope, i.key, asked.n, asked.retain_ms
+  from asked join ${schema}.idempotency as i on i.scope = asked.scope and i.key = asked.key
+  where i.token = asked.token and i.state = 'in-progress'
+  order by i.scope, i.key
+  for update of i)
+update ${schema}.idempotency as i set ${completed('held.retain_ms')}
+from held
+where i.scope = held.scope and i.key = held.key
+returning held.n`
+
+  return { claimSql, settleSql, completeSql, completeAllSql }
+}
