@@ -52,7 +52,7 @@ interface Patch {
 const patches: Readonly<Record<string, Patch>> = {
   'highest-offset': {
     file: 'transports/kafkajs/assignment.ts',
-    from: 'return oldest === undefined ? next : Number(oldest.message.offset)',
+    from: 'return oldest === undefined ? next : Number(oldest.offset)',
     to: 'return next',
   },
   'ownership-guard': {
