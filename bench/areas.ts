@@ -7,6 +7,7 @@ import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
 import { observabilityArea } from './areas/observability.ts'
 import { outboxArea } from './areas/outbox.ts'
+import { postgresArea } from './areas/postgres.ts'
 import { redisArea } from './areas/redis.ts'
 import { stackArea } from './areas/stack.ts'
 
@@ -55,6 +56,12 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['@node-idempotency/core', '@node-idempotency/storage-adapter-redis', 'redis', 'ioredis'],
     servers: ['redis'],
     run: redisArea,
+  },
+  postgres: {
+    says: 'claims and completions in PostgreSQL, in one transaction with the effect',
+    peers: ['pg'],
+    servers: ['postgres'],
+    run: postgresArea,
   },
   memory: {
     says: 'what is held for a message, a key',
