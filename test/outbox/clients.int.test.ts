@@ -1,11 +1,11 @@
 import { sql as drizzleSql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { drizzle as drizzlePostgresJs } from 'drizzle-orm/postgres-js'
-import { Kysely, PostgresDialect, sql as kyselySql } from 'kysely'
-import knex from 'knex'
+import { Kysely, PostgresDialect, sql as kyselySql, type ControlledTransaction } from 'kysely'
+import knex, { type Knex } from 'knex'
 import pg from 'pg'
 import postgres from 'postgres'
-import { DataSource } from 'typeorm'
+import { DataSource, type EntityManager } from 'typeorm'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { headersFrom } from '../../src/message.ts'
 import type { Outbox } from '../../src/outbox/outbox.ts'
@@ -37,14 +37,34 @@ interface Bound {
     ...args: Parameters<Outbox<never>['add']> extends [never, ...infer Rest] ? Rest : never
   ): Promise<readonly string[]>
   run(statement: string): PromiseLike<unknown>
+  /** Runs `work` in a transaction within this one, as the client calls it; a throw rolls that one back. */
+  nested(work: (tx: Bound) => Promise<void>): PromiseLike<unknown>
 }
 
-function bound<Tx>(schema: string, via: Via<Tx>): (tx: Tx) => Bound {
+/** How a client nests: by its own name for it, or by hand where it has none. */
+type Nest<Tx> = (tx: Tx, work: (inner: Tx) => Promise<void>) => PromiseLike<unknown>
+
+function bound<Tx>(schema: string, via: Via<Tx>, nest: Nest<Tx> = byHand(via)): (tx: Tx) => Bound {
   const outbox = postgresOutbox({ schema, via })
-  return (tx) => ({
+  const bind = (tx: Tx): Bound => ({
     add: (messages, options) => outbox.add(tx, messages, options),
     run: (statement) => via(tx, statement, []),
+    nested: (work) => nest(tx, (inner) => work(bind(inner))),
   })
+  return bind
+}
+
+function byHand<Tx>(via: Via<Tx>): Nest<Tx> {
+  return async function nest(tx, work) {
+    await via(tx, 'savepoint nested', [])
+    try {
+      await work(tx)
+    } catch (error) {
+      await via(tx, 'rollback to savepoint nested', [])
+      throw error
+    }
+    await via(tx, 'release savepoint nested', [])
+  }
 }
 
 type Open = (url: string, schema: string) => Promise<Client> | Client
@@ -74,36 +94,59 @@ const clients: Record<string, Open> = {
   'pg, prepared': (url, schema) => pgClient(url, bound(schema, viaPrepared)),
   'postgres.js': (url, schema) => {
     const sql = postgres(url, { max: 2, onnotice: () => {} })
-    const bind = bound(schema, viaPostgresJs)
+    const bind = bound<postgres.TransactionSql>(schema, viaPostgresJs, (tx, work) => tx.savepoint((sql) => work(sql)))
     return { inTransaction: (work) => sql.begin((tx) => work(bind(tx))), close: () => sql.end() }
   },
   'Drizzle over pg': (url, schema) => {
     const pool = new pg.Pool({ connectionString: url, max: 2 })
     const db = drizzle(pool)
-    const bind = bound(schema, viaDrizzle(drizzleSql))
+    type Tx = Parameters<Parameters<typeof db.transaction>[0]>[0]
+    const bind = bound<Tx>(schema, viaDrizzle(drizzleSql), (tx, work) => tx.transaction(work))
     return { inTransaction: (work) => db.transaction((tx) => work(bind(tx))), close: () => pool.end() }
   },
   'Drizzle over postgres.js': (url, schema) => {
     const sql = postgres(url, { max: 2, onnotice: () => {} })
     const db = drizzlePostgresJs(sql)
-    const bind = bound(schema, viaDrizzle(drizzleSql))
+    type Tx = Parameters<Parameters<typeof db.transaction>[0]>[0]
+    const bind = bound<Tx>(schema, viaDrizzle(drizzleSql), (tx, work) => tx.transaction(work))
     return { inTransaction: (work) => db.transaction((tx) => work(bind(tx))), close: () => sql.end() }
   },
   Kysely: (url, schema) => {
     const db = new Kysely<object>({
       dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 2 }) }),
     })
-    const bind = bound(schema, viaKysely(kyselySql))
-    return { inTransaction: (work) => db.transaction().execute((trx) => work(bind(trx))), close: () => db.destroy() }
+    type Tx = ControlledTransaction<object>
+    const bind = bound<Tx>(schema, viaKysely(kyselySql), async (trx, work) => {
+      const within = await trx.savepoint('nested').execute()
+      try {
+        await work(trx)
+      } catch (error) {
+        await within.rollbackToSavepoint('nested').execute()
+        throw error
+      }
+      await within.releaseSavepoint('nested').execute()
+    })
+    // Savepoints are for its controlled transactions only.
+    async function inTransaction(work: (tx: Bound) => Promise<void>): Promise<void> {
+      const trx = await db.startTransaction().execute()
+      try {
+        await work(bind(trx))
+      } catch (error) {
+        await trx.rollback().execute()
+        throw error
+      }
+      await trx.commit().execute()
+    }
+    return { inTransaction, close: () => db.destroy() }
   },
   Knex: (url, schema) => {
     const db = knex({ client: 'pg', connection: url, pool: { min: 0, max: 2 } })
-    const bind = bound(schema, viaKnex)
+    const bind = bound<Knex.Transaction>(schema, viaKnex, (trx, work) => trx.transaction(work))
     return { inTransaction: (work) => db.transaction((trx) => work(bind(trx))), close: () => db.destroy() }
   },
   TypeORM: async (url, schema) => {
     const db = await new DataSource({ type: 'postgres', url, poolSize: 2 }).initialize()
-    const bind = bound(schema, viaQuery)
+    const bind = bound<EntityManager>(schema, viaQuery, (manager, work) => manager.transaction(work))
     return { inTransaction: (work) => db.transaction((manager) => work(bind(manager))), close: () => db.destroy() }
   },
   Prisma: (url, schema) => {
@@ -196,6 +239,24 @@ describeOnBoth('postgresOutbox() through any client', (url) => {
           await tx.run('savepoint b')
           await tx.add({ id: 'kept', destination: 'orders', key: 'k', body: null })
           await tx.run('release savepoint b')
+          await tx.add({ id: 'after', destination: 'orders', key: 'k', body: null })
+        })
+        expect((await committed()).map(({ id }) => id)).toEqual(['before', 'kept', 'after'])
+      })
+
+      it('goes with a nested transaction of the client: gone where that is rolled back, kept where it is not', async () => {
+        await client.inTransaction(async (tx) => {
+          await tx.add({ id: 'before', destination: 'orders', key: 'k', body: null })
+          const failing = async (): Promise<void> => {
+            await tx.nested(async (inner) => {
+              await inner.add({ id: 'within', destination: 'orders', key: 'k', body: null })
+              throw new Error('not this part')
+            })
+          }
+          await expect(failing()).rejects.toThrow('not this part')
+          await tx.nested(async (inner) => {
+            await inner.add({ id: 'kept', destination: 'orders', key: 'k', body: null })
+          })
           await tx.add({ id: 'after', destination: 'orders', key: 'k', body: null })
         })
         expect((await committed()).map(({ id }) => id)).toEqual(['before', 'kept', 'after'])

@@ -1,4 +1,5 @@
 // Each adapter takes the real type of its client's transaction, and nothing that is not one.
+import type { ClientOtherOps } from '@prisma/client/runtime/client'
 import { sql as drizzleSql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
@@ -33,6 +34,8 @@ declare const drizzleJs: PostgresJsDatabase
 declare const kysely: Kysely<{ a: { b: string } }>
 declare const knex: Knex
 declare const prisma: PrismaSlice
+/** What a generated client takes its raw queries from, in a transaction too; the client itself needs `prisma generate`. */
+declare const prismaRaw: ClientOtherOps
 declare const publisher: Publisher
 const message = { destination: 'orders', body: null }
 
@@ -48,6 +51,7 @@ void drizzlePg.transaction((tx) => overDrizzle.add(tx, message))
 void drizzleJs.transaction((tx) => overDrizzle.add(tx, message))
 void kysely.transaction().execute((trx) => postgresOutbox({ via: viaKysely(kyselySql) }).add(trx, message))
 void knex.transaction((trx) => postgresOutbox({ via: viaKnex }).add(trx, message))
+void postgresOutbox({ via: viaPrisma }).add(prismaRaw, message)
 void prisma.$transaction((tx) => postgresOutbox({ via: viaPrisma }).add(tx, message))
 
 // @ts-expect-error postgres.js has no query(): it needs its `via`
