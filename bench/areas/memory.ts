@@ -1,6 +1,6 @@
 import { systemClock } from 'holdfast'
 import { lanes } from '../../src/ordering/lanes.ts'
-import { targetText, type Row, type Target } from '../measure.ts'
+import { limitRow, type Row } from '../measure.ts'
 import { deliveries } from '../messages.ts'
 import { bare, stack, type Step } from './stack.ts'
 
@@ -18,9 +18,13 @@ export async function* memoryArea(rounds: number): AsyncIterable<Row> {
     perKey.push(keys.active)
     idle.push(keys.idle)
   }
-  yield bytes('seven-feature stack, held per message in flight', 'a bare handler', above, { cost: 2560 })
-  yield bytes('lanes, held per active key', 'nothing', perKey, { cost: 400 })
-  yield bytes('lanes, held per idle key', 'nothing', idle, { cost: 1 })
+  yield bytes('seven-feature stack, held per message in flight', 'a bare handler', above, 2560)
+  yield bytes('lanes, held per active key', 'nothing', perKey, 400)
+  yield bytes('lanes, held per idle key', 'nothing', idle, 1)
+}
+
+function bytes(name: string, beside: string, values: readonly number[], most: number): Row {
+  return limitRow({ area: 'memory', name, beside, values, most, unit: 'B' })
 }
 
 async function heldBy(build: (work: () => Promise<void>) => Step): Promise<number> {
@@ -37,50 +41,49 @@ async function heldBy(build: (work: () => Promise<void>) => Step): Promise<numbe
   return held
 }
 
+// What were kept of an idle key would grow with every further batch of other keys.
+const batches = 8
+
 async function heldByLanes(): Promise<{ active: number; idle: number }> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  let left = inFlight
-  const done = Promise.withResolvers<void>()
+  let gate = Promise.withResolvers<void>()
+  let done = Promise.withResolvers<void>()
+  let left = 0
   const executor = lanes<number>({
     concurrency: 64,
     ahead: inFlight,
     redeliverMs: 1000,
     clock: systemClock,
-    run: async () => {
-      await promise
-      if (--left === 0) done.resolve()
-    },
+    run: () => gate.promise,
     onNack: (_, __, attempt) => attempt + 1,
   })
-  const keys = Array.from({ length: inFlight }, (_, key) => `key-${key}`)
-  const track = executor.open()
-  const before = heap()
-  keys.forEach((key, n) => executor.add(track, key, n))
-  await turn()
-  const active = (heap() - before) / inFlight
-  resolve()
-  await done.promise
-  await turn()
-  return { active, idle: Math.max(0, (heap() - before) / inFlight) }
-}
+  const track = executor.open({
+    onDone: () => {
+      if (--left === 0) done.resolve()
+    },
+  })
 
-function bytes(name: string, beside: string, values: number[], target: Target): Row {
-  const [low = NaN, median = NaN, high = NaN] = [0.25, 0.5, 0.75].map((at) => quantileOf(values, at))
-  const most = 'cost' in target ? target.cost : NaN
-  return {
-    area: 'memory',
-    name,
-    ratio: median / most,
-    quartiles: [low / most, high / most],
-    beside,
-    target: targetText(target).replace('×', ' B'),
-    met: median <= most,
-    detail: `${median.toFixed(0)} B`,
+  async function batch(name: string): Promise<{ active: number; after: number }> {
+    const keys = Array.from({ length: inFlight }, (_, key) => `${name}-${key}`)
+    gate = Promise.withResolvers()
+    done = Promise.withResolvers()
+    left = inFlight
+    const before = heap()
+    keys.forEach((key, n) => executor.add(track, key, n))
+    await turn()
+    const active = (heap() - before) / inFlight
+    gate.resolve()
+    await done.promise
+    keys.length = 0
+    await turn()
+    return { active, after: heap() }
   }
-}
 
-function quantileOf(values: readonly number[], at: number): number {
-  return values.toSorted((a, b) => a - b)[Math.round((values.length - 1) * at)] ?? NaN
+  // The first ones warm everything up.
+  await batch('first')
+  const start = await batch('second')
+  let end = start
+  for (let n = 0; n < batches; n++) end = await batch(`batch-${n}`)
+  return { active: start.active, idle: Math.max(0, (end.after - start.after) / (batches * inFlight)) }
 }
 
 function heap(): number {

@@ -13,8 +13,8 @@ const mostRatio = 1.5
 /** What a consumer holds before a backlog of a million messages, whose handler is slower than the broker. */
 export async function* backlogRows(brokers: readonly string[], rounds: number): AsyncIterable<Row> {
   const kafka = kafkaClient(brokers)
-  const small = await preloadedTopic(kafka, few)
-  const large = await preloadedTopic(kafka, many)
+  const small = await preloadedTopic(kafka, { messages: few })
+  const large = await preloadedTopic(kafka, { messages: many })
   const held = (side: SideName, topic: string, messages: number) => heldBy({ side, brokers, topic, messages })
   const rows = { ours: [] as Held[], fewer: [] as Held[], raw: [] as Held[] }
   for (let round = 0; round < Math.min(rounds, 3); round++) {

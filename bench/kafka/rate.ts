@@ -32,7 +32,6 @@ export async function nsPerMessage(
     await new Promise((after) => setTimeout(after, handlerMs))
     finished()
   }
-  globalThis.gc?.()
   const stop = await side.start({
     kafka,
     topic,

@@ -22,8 +22,14 @@ export function uniqueName(prefix: string): string {
   return `${prefix}_${randomBytes(6).toString('hex')}`
 }
 
-/** A topic of small messages, each of about 100 bytes under one of 1,000 keys and with an id in its headers. */
-export async function preloadedTopic(kafka: kafkajs.Kafka, messages: number): Promise<string> {
+export interface Preload {
+  readonly messages: number
+  /** Whether they have the headers that holdfast's publisher writes. @defaultValue false */
+  readonly headers?: boolean
+}
+
+/** A topic of small messages, each of about 100 bytes under one of 1,000 keys. */
+export async function preloadedTopic(kafka: kafkajs.Kafka, { messages, headers = false }: Preload): Promise<string> {
   const topic = uniqueName('bench')
   const admin = kafka.admin()
   const producer = kafka.producer({ idempotent: true })
@@ -33,7 +39,7 @@ export async function preloadedTopic(kafka: kafkajs.Kafka, messages: number): Pr
     await untilLed(admin, topic)
     for (let from = 0; from < messages; from += perRequest) {
       const count = Math.min(perRequest, messages - from)
-      await producer.send({ topic, messages: Array.from({ length: count }, (_, n) => small(from + n)) })
+      await producer.send({ topic, messages: Array.from({ length: count }, (_, n) => small(from + n, headers)) })
     }
   } finally {
     await Promise.all([admin.disconnect(), producer.disconnect()])
@@ -48,11 +54,13 @@ export async function deleteTopic(kafka: kafkajs.Kafka, topic: string): Promise<
   await admin.disconnect()
 }
 
-function small(n: number): kafkajs.Message {
+function small(n: number, headers: boolean): kafkajs.Message {
   return {
     key: `customer-${n % keys}`,
     value: `{"orderId":"order-${n}","customer":"customer-${n % keys}","cents":450,"currency":"EUR","note":"as usual"}`,
-    headers: { 'message-id': `order-${n}` },
+    ...(headers
+      ? { headers: { 'message-id': `order-${n}`, 'message-type': 'order.paid', 'message-time': '1790000000000' } }
+      : {}),
   }
 }
 
