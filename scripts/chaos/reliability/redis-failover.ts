@@ -57,7 +57,7 @@ export const redisFailover: Scenario = {
         ...(await ledger.count(ids)),
         ...{ injected, outOfOrder: null, recoveryMs },
         allowed: { doubled: 'counted' },
-        notes: `${forgotten} acknowledged completions were forgotten; every second message came again after its ack`,
+        notes: `${forgotten} of the acknowledged keys were forgotten altogether; every second message came again after its ack`,
       }
     } finally {
       admin.disconnect()
