@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { ClaimRequest, ClaimResult, HeldClaim, IdempotencyStore } from '../../../src/idempotency/store.ts'
+import type { ClaimResult } from '../../../src/idempotency/store.ts'
 import {
   migrate,
   postgresIdempotencyCleaner,
@@ -14,6 +14,7 @@ import { faultProxy, through } from '../../../scripts/chaos/support/fault-proxy.
 import { privatePostgres } from '../../../scripts/chaos/support/private-servers.ts'
 import { describeWith, postgresUrl } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
+import { ask, day, hold } from '../claims.ts'
 
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through node-postgres', () => {
   const create = async () => {
@@ -40,25 +41,6 @@ describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL throug
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
-
-let owners = 0
-const ask = (key: string, more: Partial<ClaimRequest> = {}): ClaimRequest => ({
-  scope: 's',
-  key,
-  owner: `owner-${owners++}`,
-  leaseMs: 60_000,
-  fingerprint: null,
-  ...more,
-})
-async function hold(
-  store: IdempotencyStore,
-  request: ClaimRequest,
-): Promise<HeldClaim & { readonly attempts: number }> {
-  const answer = await store.claim(request)
-  if (answer.state !== 'claimed') throw new Error(`'${request.key}' is ${answer.state}`)
-  return { scope: request.scope, key: request.key, token: answer.token, attempts: answer.attempts }
-}
-const day = 86_400_000
 
 describeWith(['postgres'], 'postgresIdempotencyStore()', () => {
   let testPool: TestPool

@@ -3,13 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { freePorts } from '../../../scripts/services/ports.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
-import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../../src/idempotency/store.ts'
 import { pipeline } from '../../../src/index.ts'
 import { redisIdempotencyStore, type RedisIdempotencyStoreOptions } from '../../../src/stores/redis/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
 import { faultProxy, through } from '../../../scripts/chaos/support/fault-proxy.ts'
 import { privateRedis, type PrivateServer } from '../../../scripts/chaos/support/private-servers.ts'
 import { describeWith, redisUrl, uniqueName } from '../../support/services.ts'
+import { ask, day, hold } from '../claims.ts'
 
 // What the tests leave on a shared server goes by itself.
 const forgetMs = 60_000
@@ -59,25 +59,6 @@ describeWith([], 'the idempotency store contract, on a Redis cluster of two', ()
   })
   for (const { name, run } of idempotencyStoreContract(create)) it(`I-16 ${name}`, run)
 })
-
-let owners = 0
-const ask = (key: string, more: Partial<ClaimRequest> = {}): ClaimRequest => ({
-  scope: 's',
-  key,
-  owner: `owner-${owners++}`,
-  leaseMs: 60_000,
-  fingerprint: null,
-  ...more,
-})
-async function hold(
-  store: IdempotencyStore,
-  request: ClaimRequest,
-): Promise<HeldClaim & { readonly attempts: number }> {
-  const answer = await store.claim(request)
-  if (answer.state !== 'claimed') throw new Error(`'${request.key}' is ${answer.state}`)
-  return { scope: request.scope, key: request.key, token: answer.token, attempts: answer.attempts }
-}
-const day = 86_400_000
 
 describeWith(['redis'], 'redisIdempotencyStore()', () => {
   const prefix = uniqueName('test')
