@@ -51,6 +51,13 @@ const cases: IdempotencyStoreCases = {
     assert.deepEqual(new Set(answers.map(stateOf)), new Set(['claimed']))
   },
 
+  async 'I-17 keeps the first fingerprint that a released key is claimed with'({ store }) {
+    await store.release(await hold(store, ask('a')), 1)
+    await store.complete(await hold(store, ask('a', { fingerprint: 'one' })), longMs)
+    assert.equal((await store.claim(ask('a', { fingerprint: 'other' }))).state, 'conflict')
+    assert.equal((await store.claim(ask('a', { fingerprint: 'one' }))).state, 'completed')
+  },
+
   async 'answers completed once a claim is completed'({ store }) {
     assert.equal(await store.complete(await hold(store, ask('a')), longMs), 'ok')
     assert.equal((await store.claim(ask('a'))).state, 'completed')
