@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { format, resolveConfig } from 'prettier'
+import { writeFormatted } from '../scripts/write-formatted.ts'
 import { areas, type Area } from './areas.ts'
 import { chart } from './chart.ts'
 import { hardware, page, table } from './report.ts'
@@ -59,9 +60,7 @@ process.exit(0)
 
 async function write(name: string, versions: readonly string[], own: readonly Row[]): Promise<void> {
   const folder = new URL('../docs/performance/', import.meta.url)
-  const file = new URL(`${name}.md`, folder)
   await mkdir(folder, { recursive: true })
-  const style = await resolveConfig(file)
-  await writeFile(file, await format(page(name, versions, own), { ...style, parser: 'markdown' }))
+  await writeFormatted(fileURLToPath(new URL(`${name}.md`, folder)), page(name, versions, own))
   await writeFile(new URL(`${name}.svg`, folder), chart(name, own))
 }

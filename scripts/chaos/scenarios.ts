@@ -7,6 +7,7 @@ import { deadLetterDown } from './reliability/dead-letter-down.ts'
 import { deadlockStorm } from './reliability/deadlock-storm.ts'
 import { eventLoopBlock } from './reliability/event-loop-block.ts'
 import { failureStep } from './reliability/failure-step.ts'
+import { hostileHeadersRow } from './reliability/hostile-headers.ts'
 import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
 import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
 import { lateCompletion } from './reliability/late-completion.ts'
@@ -58,7 +59,10 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       offsetOutOfRange,
     ],
   },
-  { title: 'Pipeline', scenarios: [poison, deadLetterDown, bigError, breakerOpen, failureStep, sigtermInBackoff] },
+  {
+    title: 'Pipeline',
+    scenarios: [poison, deadLetterDown, bigError, breakerOpen, failureStep, sigtermInBackoff, hostileHeadersRow],
+  },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]
 

@@ -1,12 +1,11 @@
-import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { format, resolveConfig } from 'prettier'
 import { groups, scenarioNamed, scenarios } from '../chaos/scenarios.ts'
 import { sweepPrivateServers } from '../chaos/support/private-servers.ts'
+import { writeFormatted } from '../write-formatted.ts'
 import { surroundings } from './surroundings.ts'
 import { pageOf } from './page.ts'
-import { readRecords, writeRecords, type Record } from './records.ts'
+import { readRecords, type Record } from './records.ts'
 import { rowOf } from './row.ts'
 
 const USAGE = `Usage: npm run proof -- [--full] [--seed n] [--only name,name]
@@ -68,7 +67,6 @@ async function keep(record: Record): Promise<void> {
 async function writePage(records: ReadonlyMap<string, Record>): Promise<void> {
   // What is no scenario any more goes.
   const known = scenarios.map(({ name }) => records.get(name)).filter((one) => one !== undefined)
-  writeRecords(recordsFile, known)
-  const page = join(docs, 'proof.md')
-  writeFileSync(page, await format(pageOf(groups, known), { ...(await resolveConfig(page)), parser: 'markdown' }))
+  await writeFormatted(recordsFile, JSON.stringify(known))
+  await writeFormatted(join(docs, 'proof.md'), pageOf(groups, known))
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Report } from '../chaos/scenario.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -17,8 +17,4 @@ export interface Record {
 export function readRecords(file: string): ReadonlyMap<string, Record> {
   const records = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as readonly Record[]) : []
   return new Map(records.map((record) => [record.name, record]))
-}
-
-export function writeRecords(file: string, records: Iterable<Record>): void {
-  writeFileSync(file, `${JSON.stringify([...records], undefined, 2)}\n`)
 }
