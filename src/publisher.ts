@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { badOption, requireFunctions, requireMethods } from './options.ts'
 import { headersFrom, type Bytes, type Message } from './message.ts'
 
@@ -29,7 +28,7 @@ export function outgoing<Body>(parts: OutgoingParts<Body>): Outgoing<Body> {
   if (typeof parts.destination !== 'string' || parts.destination === '')
     throw badOption('outgoing', 'destination', 'a text that is not empty', parts.destination)
   return {
-    id: randomUUID(),
+    id: crypto.randomUUID(),
     type: parts.destination,
     key: null,
     headers: headersFrom([]),

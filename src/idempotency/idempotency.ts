@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { systemClock, type Clock } from '../clock.ts'
 import { staged, type Claim, type Claimed, type Delivery, type Middleware } from '../delivery.ts'
 import {
@@ -75,7 +74,7 @@ export function idempotency<Body = unknown>({
   const fingerprintOf = fingerprinter(fingerprint)
   const running = leases(store, leaseMs, clock)
   const transactional = canCompleteInTransaction(store) ? store : undefined
-  const ownerPrefix = `${randomUUID()}-`
+  const ownerPrefix = `${crypto.randomUUID()}-`
   let claims = 0
 
   function claimOf(lease: Lease): Claim {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { Delivery } from '../delivery.ts'
 import { PermanentError } from '../errors.ts'
 import { headerText } from '../message.ts'
@@ -41,5 +40,6 @@ export function storedKey(key: string): string {
 }
 
 export function digest(bytes: Uint8Array | string): string {
-  return createHash('sha256').update(bytes).digest('base64url')
+  // Loaded with the first digest: few services need one, and it is a sixth of what importing us takes.
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(bytes).digest('base64url')
 }

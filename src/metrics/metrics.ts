@@ -69,7 +69,7 @@ function recorderOf(where: string, registry: AnyRegistry, buckets: readonly numb
 function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
   const histograms = new Map<Instrument, Bins[]>()
   const all = recorder({
-    stride: 8,
+    stride: 16,
     distributionOf(instrument, labels) {
       const made = bins(buckets, promLabels(labels))
       histograms.get(instrument)?.push(made)
