@@ -1,5 +1,12 @@
 import { idempotency, pipeline, type Pipeline } from 'holdfast'
-import { inOneTransaction, migrate, postgresIdempotencyStore, transaction } from 'holdfast/postgres'
+import {
+  inOneTransaction,
+  migrate,
+  postgresIdempotencyStore,
+  preparedRunner,
+  transaction,
+  type Queryable,
+} from 'holdfast/postgres'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,15 +36,26 @@ export async function* postgresArea(rounds: number): AsyncIterable<Row> {
     const shared = { area: 'postgres', sliceMs: 400 }
     const single = contender('holdfast', pool, onePerTransaction(pool, claims))
     const batched = contender('holdfast', pool, batchPerTransaction(pool, claims))
+    const prepared = preparedRunner(claims)
+    const singlePrepared = contender('holdfast', pool, onePerTransaction(pool, prepared))
+    const batchedPrepared = contender('holdfast', pool, batchPerTransaction(pool, prepared))
     const plain = autocommits(pool)
     const name = `claim + effect + completion, ${atOnce} in flight`
     yield await compare({ ...shared, name, ours: single, beside: plain, target: { speed: 1.6 } }, rounds)
+    yield await compare(
+      { ...shared, name: `${name}, claims prepared`, ours: singlePrepared, beside: plain, target: null },
+      rounds,
+    )
     yield await compare(
       { ...shared, name, ours: single, beside: limit(pool, server.url, singleScript, 1), target: null },
       rounds,
     )
     yield await compare(
       { ...shared, name: `${name}, batched`, ours: batched, beside: plain, target: { speed: 6 } },
+      rounds,
+    )
+    yield await compare(
+      { ...shared, name: `${name}, batched, claims prepared`, ours: batchedPrepared, beside: plain, target: null },
       rounds,
     )
     yield await compare(
@@ -73,14 +91,14 @@ function contender(name: string, pool: pg.Pool, { step }: Pick<Pipeline, 'step'>
   }
 }
 
-function onePerTransaction(pool: pg.Pool, claims: pg.Pool): Pick<Pipeline, 'step'> {
+function onePerTransaction(pool: pg.Pool, claims: Queryable): Pick<Pipeline, 'step'> {
   return pipeline('bench')
     .use(idempotency({ store: postgresIdempotencyStore(claims) }))
     .use(transaction(pool))
     .handle(({ message, tx }) => tx.query(effect, [message.id]))
 }
 
-function batchPerTransaction(pool: pg.Pool, claims: pg.Pool): Pick<Pipeline, 'step'> {
+function batchPerTransaction(pool: pg.Pool, claims: Queryable): Pick<Pipeline, 'step'> {
   return pipeline('bench')
     .use(idempotency({ store: postgresIdempotencyStore(claims) }))
     .handleBatch(

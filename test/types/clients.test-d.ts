@@ -13,6 +13,7 @@ import {
   migrate,
   postgresIdempotencyStore,
   postgresjsRunner,
+  preparedRunner,
   postgresjsTransaction,
   transaction,
   type Queryable,
@@ -61,6 +62,7 @@ pipeline('x')
     check<Equal<typeof tx, TransactionSql>>()
   })
 postgresIdempotencyStore(postgresjsRunner(sql))
+postgresIdempotencyStore(preparedRunner(pool))
 
 // Kysely
 pipeline('x')

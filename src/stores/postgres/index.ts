@@ -8,7 +8,14 @@ export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
 export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'
 export { inOneTransaction } from './in-one-transaction.ts'
 export { inTransaction, type Begin, type InTransactionOptions } from './in-transaction.ts'
-export { postgresjsRunner, type DrizzleSlice, type KyselySlice, type PostgresjsSlice } from './runners.ts'
+export {
+  postgresjsRunner,
+  preparedRunner,
+  type DrizzleSlice,
+  type KyselySlice,
+  type NamedQueryable,
+  type PostgresjsSlice,
+} from './runners.ts'
 export {
   drizzleTransaction,
   kyselyTransaction,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { statementName } from './statement-name.ts'
 
 /** What an INSERT into the outbox is given; every placeholder is cast, so no client has to know the types. */
 export type OutboxValue = string | Uint8Array | null
@@ -28,18 +28,7 @@ export interface PreparingRunner {
  */
 export const viaPrepared: Via<PreparingRunner> = (tx, text, values) =>
   // Many messages are a text of their own for each number: each would stay with the connection.
-  tx.query({ name: values.length <= 7 ? nameOf(text) : '', text, values })
-
-const names = new Map<string, string>()
-
-/** The same in every copy of this library: a connection has one text for a name. */
-function nameOf(text: string): string {
-  const known = names.get(text)
-  if (known !== undefined) return known
-  const name = `holdfast_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`
-  names.set(text, name)
-  return name
-}
+  tx.query({ name: values.length <= 7 ? statementName(text) : '', text, values })
 
 /** postgres.js: `sql.begin((tx) => outbox.add(tx, …))`. */
 export const viaPostgresJs: Via<{ unsafe(text: string, values: OutboxValue[]): PromiseLike<unknown> }> = (

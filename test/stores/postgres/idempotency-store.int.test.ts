@@ -8,6 +8,7 @@ import {
   postgresIdempotencyCleaner,
   postgresIdempotencyStore,
   postgresjsRunner,
+  preparedRunner,
 } from '../../../src/stores/postgres/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
 import { faultProxy, through } from '../../../scripts/chaos/support/fault-proxy.ts'
@@ -23,6 +24,42 @@ describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL throug
     return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
+})
+
+describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through prepared statements', () => {
+  const create = async () => {
+    const { pool, schema, dispose } = await createTestPool({ max: 4 })
+    await migrate(pool, { schema })
+    const store = postgresIdempotencyStore(preparedRunner(pool), { schema })
+    return { store, advance: (ms: number) => sleep(ms), dispose }
+  }
+  for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
+
+  it('parses a claim once a connection, and finds its keys by their index in a large table ever after', async () => {
+    const { pool, schema, dispose } = await createTestPool({ max: 1 })
+    try {
+      await migrate(pool, { schema })
+      await pool.query(
+        `insert into ${schema}.idempotency (scope, key, state, token, attempts, owner, lease_until)
+         select 's', 'k' || n, 'in-progress', n, 1, 'o', now() + interval '1 hour' from generate_series(1, 20000) n`,
+      )
+      const wholeScans = async () => {
+        await pool.query('select pg_stat_force_next_flush()')
+        const { rows } = await pool.query<{ scans: string }>(
+          `select pg_stat_get_numscans('${schema}.idempotency'::regclass) as scans`,
+        )
+        return rows
+      }
+      const before = await wholeScans()
+      const store = postgresIdempotencyStore(preparedRunner(pool), { schema })
+      for (let n = 0; n < 12; n++) expect((await store.claim(ask(`k${n + 1}`))).state).toBe('in-progress')
+      const { rows } = await pool.query("select name from pg_prepared_statements where statement like '%asked%'")
+      expect(rows).toHaveLength(1)
+      expect(await wholeScans()).toEqual(before)
+    } finally {
+      await dispose()
+    }
+  })
 })
 
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through postgres.js', () => {
