@@ -36,6 +36,22 @@ const reasons: Readonly<Record<string, string>> = {
   'postgres: claim + effect + completion, 16 in flight / three autocommits': commits,
   'postgres: claim + effect + completion, 16 in flight, batched / three autocommits':
     'pgbench, with the same statements and nothing else to do, is itself less than twice as fast as the autocommits: six times is beyond this server on these two cores',
+  'outbox: 8 writers, outbox.add / the same with a raw INSERT':
+    'the partition, the clock that chooses it and the hash of the key, on two cores that the writers keep busy: 83 µs of the server beside 50 (../outbox/figures.md)',
+  'outbox: 8 writers beside a running relay / the same without a relay':
+    'the relay works on the same two busy cores; a look at a shard is 0.7 ms of planning, since a generic plan would not know that few rows are new (../outbox/figures.md)',
+  'outbox: drain of 100,000 × 1 KB to a publisher that does nothing / SELECT … FOR UPDATE SKIP LOCKED + DELETE by pgbench':
+    'Node reads each message and makes an object of it, 5.5 µs of its one core; the client in C makes nothing of what it is sent',
+  'outbox: drain of 1 KB messages / graphile-worker, local queue of 500, 24 at once':
+    'its local queue takes 500 jobs in one statement and completes them in batches; it keeps no order of keys, and a table whose rows are deleted swells under a pinned snapshot (../outbox/figures.md)',
+  'outbox: 30,000 × 1 KB to Kafka / a raw kafkajs producer in a loop, 500 at a time':
+    'reading from PostgreSQL and writing to Kafka share the one core of a process; the raw loop sends what it has in memory',
+  'outbox: COMMIT to publish at 20 a second, with poke(), p50 / a bare COMMIT':
+    'a poke makes all four shards look at once, and each look is about 0.7 ms of the server, on two cores; a bare COMMIT is 0.65 ms here',
+  "outbox: a relay's memory before 1,000,000 messages / before 300,000":
+    'the whole process at its most, before the collector has settled: no row of the backlog is held, and 10,000,000 were not more than 1,000,000 (../outbox/figures.md)',
+  'kafka: handler does nothing, lanes only / kafkajs eachBatch':
+    'the target leaves 0.2 µs a message; the promises that a handler needs to run beside others take that alone, its lane about as much (kafka-and-lanes.md)',
 }
 
 export function reasonOf({ area, name, beside }: Row): string {

@@ -25,6 +25,8 @@ export interface FaultOptions {
   readonly over: AbortSignal
 }
 
+type Fault = 'kill' | 'leave' | 'pause' | 'freeze' | 'restart'
+
 /** Every few seconds something happens to one process or to the broker, as the seed decides, until it is over. */
 export async function faults({
   crew,
@@ -69,20 +71,28 @@ export async function faults({
     member.signal('SIGCONT')
   }
 
-  for (let round = 1; !over.aborted; round++) {
+  const doing: Readonly<Record<Fault, (member: Member) => Promise<void> | void>> = {
+    kill,
+    leave,
+    pause,
+    freeze(member) {
+      counts.freezes++
+      member.signal('SIGUSR2')
+    },
+    async restart() {
+      counts.brokerRestarts++
+      await restartBroker()
+    },
+  }
+  let mix: Fault[] = []
+  while (!over.aborted) {
     await wait(1500 + random() * 3000)
     const member = pick()
     if (member === undefined) continue
-    const dice = random()
-    if (ordered && round % 12 === 4) {
-      counts.brokerRestarts++
-      await restartBroker()
-    } else if (ordered && dice < 0.25) await leave(member)
-    else if (ordered && dice < 0.4) await pause(member)
-    else if (dice < 0.55) {
-      counts.freezes++
-      member.signal('SIGUSR2')
-    } else await kill(member)
+    // Every so many have each kind among them.
+    if (mix.length === 0) mix = ordered ? ['kill', 'leave', 'pause', 'freeze', 'restart'] : ['kill', 'kill', 'freeze']
+    const fault = mix.splice(Math.floor(random() * mix.length), 1)[0]
+    if (fault !== undefined) await doing[fault](member)
   }
   return counts
 }

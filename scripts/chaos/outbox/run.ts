@@ -28,6 +28,8 @@ export interface ChaosOptions {
   readonly restarts?: boolean
   /** Only these faults, by the dice; without it a mix of kills, pauses and, where `restarts`, restarts. */
   readonly only?: readonly ChaosFault[]
+  /** The writers go on until there were so many. @defaultValue 0 */
+  readonly leastFaults?: number
   /** What `outage` does: the broker is away until it resolves. */
   readonly outage?: () => Promise<void>
   /** How many of the transactions are repeatable read. @defaultValue 0.2 */
@@ -72,6 +74,7 @@ export async function chaos({
   killEveryMs = 5000,
   restarts = true,
   only,
+  leastFaults = 0,
   outage = () => Promise.resolve(),
   repeatableShare = 0.2,
   via = (url) => Promise.resolve(url),
@@ -190,20 +193,24 @@ export async function chaos({
         await outage()
       },
     }
-    function choose(round: number): ChaosFault {
+    let mix: ChaosFault[] = []
+    function choose(): ChaosFault {
       if (only !== undefined) return only[Math.floor(random() * only.length)] ?? 'kill'
-      if (restarts && round % 5 === 0) return 'restart'
-      return random() < 0.4 ? 'pause' : 'kill'
+      // Every five have each kind among them.
+      if (mix.length === 0) mix = ['kill', 'kill', 'pause', 'pause', restarts ? 'restart' : 'kill']
+      return mix.splice(Math.floor(random() * mix.length), 1)[0] ?? 'kill'
     }
+    let done = 0
     async function hurt(): Promise<void> {
       if (only?.length === 0) return
       while (target.arrived().length === 0 && !over.signal.aborted) await sleep(10)
-      for (let round = 1; ; round++) {
+      for (;;) {
         await sleep(killEveryMs * (0.5 + random()), undefined, { signal: over.signal }).catch(() => {})
         if (over.signal.aborted) return
-        const fault = choose(round)
+        const fault = choose()
         say(fault)
         await faults[fault]()
+        done++
         const before = target.arrived().length
         const endedMs = performance.now()
         // Once writers have stopped there may be nothing to come, but for what waits behind an outage.
@@ -218,7 +225,7 @@ export async function chaos({
       await sleep(500)
       const n = await committed().catch(() => last)
       if (n >= last + 10_000) say(`${(last = n)} committed, ${new Set(target.arrived()).size} arrived`)
-      if (n >= messages || signal?.aborted === true) break
+      if ((n >= messages && done >= leastFaults) || signal?.aborted === true) break
     }
     over.abort()
     await Promise.all([...writing, hurting])

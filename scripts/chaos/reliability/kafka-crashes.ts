@@ -5,7 +5,8 @@ import { runScript } from '../support/run-script.ts'
 async function crashes(how: RunHow, flags: readonly string[], faults: Readonly<Record<string, string>>) {
   const { seed, minutes, full, broken } = how
   const planted = broken === undefined ? [] : ['--break', broken]
-  const args = ['--seed', `${seed}`, '--minutes', `${minutes}`, '--messages', full ? '50000' : '12000']
+  // Long enough for each kind of fault.
+  const args = ['--seed', `${seed}`, '--minutes', `${Math.max(minutes, 0.8)}`, '--messages', full ? '50000' : '12000']
   const { count, code } = await runScript('kafka/main.ts', [...flags, ...args, ...planted], how)
   const report: Report = {
     injected: Object.fromEntries(Object.entries(faults).map(([what, name]) => [what, count(name)])),

@@ -10,7 +10,8 @@ export async function outboxRun(
   options: Partial<ChaosOptions> = {},
 ): Promise<Report> {
   const messages = (options.messages ?? 5_000) * (full ? 20 : 1) * Math.max(1, minutes)
-  const ledger = await chaos({ seed, planted: broken, brokers: null, say, signal, ...options, messages })
+  const leastFaults = options.only === undefined ? 5 : Math.min(options.only.length, 1)
+  const ledger = await chaos({ seed, planted: broken, brokers: null, say, signal, leastFaults, ...options, messages })
   const { committed, lost, duplicates, outOfOrder, phantom, stale, dead, recoveryMs } = ledger
   return {
     injected: injected(ledger),

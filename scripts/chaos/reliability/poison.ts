@@ -11,7 +11,7 @@ const size = 2
 export const poison: Scenario = {
   name: 'poison',
   what: 'messages that fail at every attempt, that are refused for good, and that kill their process with -9, among good ones of the same keys',
-  promise: `each is dead-lettered after at most ${maxAttempts} starts, at worst with what ran beside it in a process that it killed; everything else has its effect once and in order`,
+  promise: `each is dead-lettered after at most ${maxAttempts} starts, of which those that one process died in count as one, at worst with what ran beside it in a process that it killed; everything else has its effect once and in order`,
   needs: ['kafka', 'postgres'],
   run: (how) =>
     withKafkaRig(how, { keys: 60 }, async (rig) => {
@@ -40,14 +40,16 @@ export const poison: Scenario = {
         return { ...message, headers: { ...message.headers, does } }
       })
 
-      const deaths = await untilDone(rig, settings)
+      const died = await untilDone(rig, settings)
       const letters = await readDeadLetters(rig.kafka, rig.deadLetters)
       const dead = new Set(letters.map(({ message }) => message.id))
       const handled = await rig.handled()
       const ids = Array.from({ length: rig.produced }, (_, n) => `m${n}`)
       const { rows } = await rig.work.query<{ id: string; starts: string }>(
-        `select id, count(*) as starts from ${rig.name}.calls group by id having count(*) > $1`,
-        [maxAttempts],
+        `select id, sum(starts) as starts
+         from (select id, case when pid = any($2::int[]) then 1 else count(*) end as starts from ${rig.name}.calls group by id, pid) counted
+         group by id having sum(starts) > $1`,
+        [maxAttempts, died],
       )
       const beside = ids.filter((id) => dead.has(id) && !bad.has(id))
       const numberOf = (does: Does): number => [...bad.values()].filter((each) => each === does).length
@@ -56,7 +58,7 @@ export const poison: Scenario = {
           'messages that fail at every attempt': numberOf('throw'),
           'messages refused for good': numberOf('refuse'),
           'messages that kill': numberOf('kill'),
-          'processes killed by them': deaths,
+          'processes killed by them': died.length,
         },
         ...(await rig.figures(dead)),
         recoveryMs: null,
@@ -70,10 +72,10 @@ export const poison: Scenario = {
     }),
 }
 
-/** Keeps some processes alive until everything is done; gives how many were killed meanwhile. */
-async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<number> {
+/** Keeps some processes alive until everything is done; gives the pids of those that were killed meanwhile. */
+async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<readonly number[]> {
   const workers = new Set<Child>()
-  let deaths = 0
+  const died: number[] = []
   let over = false
   function start(): void {
     const child = spawnChild('scripts/chaos/kafka/worker.ts', { args: [JSON.stringify(settings)] })
@@ -81,7 +83,7 @@ async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<numbe
     void child.exited.then(() => {
       workers.delete(child)
       if (over) return
-      deaths++
+      died.push(child.pid)
       start()
     })
   }
@@ -92,5 +94,5 @@ async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<numbe
     over = true
     await Promise.all([...workers].map((worker) => worker.dispose()))
   }
-  return deaths
+  return died
 }
