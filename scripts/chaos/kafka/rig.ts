@@ -246,7 +246,7 @@ export async function withKafkaRig(
     },
     until,
     async settle(wanted, stalledMs = 30_000) {
-      let [best, movedMs] = [-1, performance.now()]
+      let [best, movedMs] = [-Infinity, performance.now()]
       for (;;) {
         how.signal.throwIfAborted()
         const effects = await rig.effects()

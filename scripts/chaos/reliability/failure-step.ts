@@ -10,7 +10,7 @@ import { leaseMs, withKafkaRig } from '../kafka/rig.ts'
 import type { Scenario } from '../scenario.ts'
 
 const ratio = 0.1
-const tokensPerSecond = 10
+const tokensPerSecond = 50
 const maxTokens = 50
 
 export const failureStep: Scenario = {
