@@ -9,14 +9,14 @@ const colours = { met: '#0f766e', missed: '#b45309', none: '#64748b' }
 
 /** One bar a row, on a logarithmic scale, with its quartiles and the target as a line. */
 export function chart(title: string, rows: readonly Row[]): string {
-  const most = Math.max(2, ...rows.map(({ ratio, quartiles }) => Math.max(ratio, quartiles[1])))
+  const most = Math.max(2, ...rows.map((row) => Math.max(row.ratio, row.quartiles[1], wantedOf(row) ?? 0)))
   const least = Math.max(0.01, Math.min(0.5, ...rows.map(({ ratio }) => ratio / 2)))
   const place = (ratio: number): number =>
     left + ((Math.log(Math.max(ratio, least)) - Math.log(least)) / (Math.log(most) - Math.log(least))) * (width - 110)
   const bars = rows.map((row, index) => {
     const y = 66 + index * rowHeight
     const [low, high] = row.quartiles
-    const wanted = row.met === null ? least : row.target.endsWith('×') ? Number(/[\d.]+/.exec(row.target)?.[0]) : 1
+    const wanted = wantedOf(row) ?? least
     const colour = row.met === null ? colours.none : row.met ? colours.met : colours.missed
     return [
       `<text x="${left}" y="${y - 5}">${escape(row.name)} <tspan fill="#64748b">beside ${escape(row.beside)}</tspan></text>`,
@@ -37,6 +37,12 @@ export function chart(title: string, rows: readonly Row[]): string {
     ...bars,
     '</svg>\n',
   ].join('\n')
+}
+
+/** The target as a ratio; what is used of a limit is wanted to be less than all of it. */
+function wantedOf({ met, target }: Row): number | undefined {
+  if (met === null) return undefined
+  return target.endsWith('×') ? Number(/[\d.]+/.exec(target)?.[0]) : 1
 }
 
 function escape(text: string): string {
