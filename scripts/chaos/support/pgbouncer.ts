@@ -11,7 +11,10 @@ import { Unavailable } from '../../services/service.ts'
 
 const programs = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer']
 
-export const pgbouncerProgram = programs.find(existsSync)
+/** Whether there is one, or can be. */
+export function havePgbouncer(): boolean {
+  return programs.some(existsSync) || canInstall()
+}
 
 export interface Pgbouncer {
   readonly url: string
@@ -21,7 +24,7 @@ export interface Pgbouncer {
 }
 
 async function found(): Promise<string> {
-  if (pgbouncerProgram === undefined && canInstall()) await install(['pgbouncer'], (line) => console.error(line))
+  if (!programs.some(existsSync) && canInstall()) await install(['pgbouncer'], (line) => console.error(line))
   const program = programs.find(existsSync)
   if (program === undefined) throw new Unavailable('install pgbouncer (Debian: apt-get install pgbouncer)')
   return program
