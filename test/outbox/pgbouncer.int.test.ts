@@ -9,7 +9,8 @@ import { describeOnBoth, fastSlots, outboxDatabase, pause, target, until, type O
 const title = 'behind pgbouncer in transaction mode'
 
 // Under CI it fails with what to install.
-if (!havePgbouncer() && process.env['CI'] !== 'true') describe.skip(`${title} (skipped: pgbouncer is not installed)`, () => {})
+if (!havePgbouncer() && process.env['CI'] !== 'true')
+  describe.skip(`${title} (skipped: pgbouncer is not installed)`, () => {})
 else
   describeOnBoth(title, (url) => {
     let db: OutboxDatabase
