@@ -64,10 +64,24 @@ interface Compared {
 }
 
 /** The row of a comparison, from its rounds. */
-export function rowOf({ area, name, beside, target }: Compared, samples: readonly Sample[]): Row {
-  const ratios = samples.map(({ oursNs, besideNs }) => (isCost(target) ? oursNs / besideNs : besideNs / oursNs))
-  const ratio = quantile(ratios, 0.5)
+export function rowOf({ target, ...compared }: Compared, samples: readonly Sample[]): Row {
   const [mine, theirs] = [samples.map(({ oursNs }) => oursNs), samples.map(({ besideNs }) => besideNs)]
+  return ratioRow({
+    ...compared,
+    target,
+    ratios: samples.map(({ oursNs, besideNs }) => (isCost(target) ? oursNs / besideNs : besideNs / oursNs)),
+    detail: `${duration(quantile(mine, 0.5))} beside ${duration(quantile(theirs, 0.5))}`,
+  })
+}
+
+export interface Ratios extends Compared {
+  readonly ratios: readonly number[]
+  readonly detail: string
+}
+
+/** The row of the rounds' ratios, judged by the target. */
+export function ratioRow({ area, name, beside, target, ratios, detail }: Ratios): Row {
+  const ratio = quantile(ratios, 0.5)
   return {
     area,
     name,
@@ -76,7 +90,7 @@ export function rowOf({ area, name, beside, target }: Compared, samples: readonl
     beside,
     target: targetText(target),
     met: target === null ? null : isCost(target) ? ratio <= target.cost : ratio >= target.speed,
-    detail: `${duration(quantile(mine, 0.5))} beside ${duration(quantile(theirs, 0.5))}`,
+    detail,
   }
 }
 

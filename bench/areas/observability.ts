@@ -4,7 +4,7 @@ import { headersFrom, headerText, pipeline, type Bytes, type Delivery, type Head
 import { metrics } from 'holdfast/metrics'
 import { tracedCreate, tracedPublish, tracing } from 'holdfast/tracing'
 import { Counter, Registry } from 'prom-client'
-import { duration, quantile, type Row } from '../measure.ts'
+import { duration, quantile, ratioRow, type Row } from '../measure.ts'
 import { deliveries } from '../messages.ts'
 import { createdByHand, oneMessage, page, sentByHand, unsent } from './observability-publish.ts'
 import { bare, type Step } from './stack.ts'
@@ -135,17 +135,14 @@ async function sameSpans(name: string, ours: Work, byHand: Work, rounds: number,
         0.5,
       ),
     )
-  const ratio = quantile(ratios, 0.5)
-  return {
+  return ratioRow({
     area: 'observability',
     name,
-    ratio,
-    quartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
     beside: 'the same spans by hand',
-    target: '≤ 1.1×',
-    met: ratio <= 1.1,
+    target: { cost: 1.1 },
+    ratios,
     detail: `${medianNs(0)} beside ${medianNs(1)}`,
-  }
+  })
 }
 
 /** As from a producer that is traced. */

@@ -1,4 +1,4 @@
-import { isCost, quantile, targetText, type Row, type Target } from '../measure.ts'
+import { isCost, quantile, ratioRow, type Ratios, type Row, type Target } from '../measure.ts'
 
 /** One way to do it, which times itself: what it needs is set up outside of the time. */
 export interface Side {
@@ -39,26 +39,8 @@ export async function duel({ name, ours, beside, target, remark }: Duel, rounds:
   })
 }
 
-export interface RowParts {
-  readonly name: string
-  readonly beside: string
-  readonly ratios: readonly number[]
-  readonly target: Target | null
-  readonly detail: string
-}
-
-export function row({ name, beside, ratios, target, detail }: RowParts): Row {
-  const ratio = quantile(ratios, 0.5)
-  return {
-    area: 'outbox',
-    name,
-    ratio,
-    quartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
-    beside,
-    target: targetText(target),
-    met: target === null ? null : isCost(target) ? ratio <= target.cost : ratio >= target.speed,
-    detail,
-  }
+export function row(parts: Omit<Ratios, 'area'>): Row {
+  return ratioRow({ area: 'outbox', ...parts })
 }
 
 function rate(perSecond: number): string {
