@@ -59,7 +59,7 @@ export default defineConfig(
   },
   {
     // These talk to a terminal.
-    files: ['scripts/**', 'examples/**', 'test/**', 'src/log-lines.ts'],
+    files: ['scripts/**', 'examples/**', 'test/**', 'src/logs/log-lines.ts'],
     rules: { 'no-console': 'off', '@typescript-eslint/unbound-method': 'off' },
   },
   { files: ['**/*.js'], extends: [tseslint.configs.disableTypeChecked] },

@@ -1,7 +1,7 @@
-export { encode, type Codec, type Decoder } from './codecs/codec.ts'
+export { encode, type Codec, type Decoder } from './core/codec.ts'
 export { json, type JsonOptions, type Schema } from './codecs/json.ts'
-export { type BatchFailure, type BatchHandler, type BatchOptions } from './batch.ts'
-export { systemClock, type Clock } from './clock.ts'
+export { type BatchFailure, type BatchHandler, type BatchOptions } from './core/batch.ts'
+export { systemClock, type Clock } from './core/clock.ts'
 export {
   staged,
   type Claim,
@@ -17,8 +17,8 @@ export {
   type StatementRunner,
   type Step,
   type Transactional,
-} from './delivery.ts'
-export { type Description } from './describe.ts'
+} from './core/delivery.ts'
+export { type Description } from './core/describe.ts'
 export {
   AbandonedError,
   FailedBeforeError,
@@ -38,11 +38,11 @@ export {
   type Holds,
   type PublishFailure,
   type RetryLaterOptions,
-} from './errors.ts'
-export { subscribe, type CircuitState, type ConsumerChange, type EventName, type Events } from './events.ts'
-export { type HasHealth, type Health } from './health.ts'
-export { headersFrom, headerText, type Bytes, type Headers, type HeaderValue, type Message } from './message.ts'
-export { pipeline, type Fits, type Pipeline, type PipelineBuilder } from './pipeline.ts'
+} from './core/errors.ts'
+export { subscribe, type CircuitState, type ConsumerChange, type EventName, type Events } from './core/events.ts'
+export { type HasHealth, type Health } from './core/health.ts'
+export { headersFrom, headerText, type Bytes, type Headers, type HeaderValue, type Message } from './core/message.ts'
+export { pipeline, type Fits, type Pipeline, type PipelineBuilder } from './core/pipeline.ts'
 export {
   outgoing,
   publisher,
@@ -52,8 +52,8 @@ export {
   type PublisherBuilder,
   type PublishMiddleware,
   type PublishOptions,
-} from './publisher.ts'
-export { on, route, type Handler, type RouteOptions } from './route.ts'
+} from './core/publisher.ts'
+export { on, route, type Handler, type RouteOptions } from './codecs/route.ts'
 export {
   type ClaimRequest,
   type ClaimResult,
@@ -64,7 +64,7 @@ export {
 } from './idempotency/store.ts'
 export { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 export { keyFromDigest, keyFromHeader, keyFromId, keyOfParts, type KeyOf } from './idempotency/key.ts'
-export { type Logger } from './log-lines.ts'
+export { type Logger } from './logs/log-lines.ts'
 export { deadLetter, type DeadLetterOptions, type GivenUp } from './dead-letter/dead-letter.ts'
 export { type DeadLetterMetadata } from './dead-letter/envelope.ts'
 export { exponential, type Backoff, type BackoffOptions } from './retry/backoff.ts'

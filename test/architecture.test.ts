@@ -2,28 +2,28 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { spawnChild } from '../scripts/chaos/support/child.ts'
+import { spawnChild } from './support/child.ts'
 import { findCycle, importsOf, reachable, sourceFiles, type Import } from './support/imports.ts'
 
 const SRC = join(import.meta.dirname, '../src')
 
 const FEATURES = ['idempotency', 'retry', 'dead-letter', 'ordering', 'outbox']
 
-/** Files of the root that put features together; all others of the root are the core. */
-const FACE = ['index.ts', 'resilient.ts', 'route.ts']
-
 /** What a room may import besides itself. `port` is the `store.ts` of any feature. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
-  face: ['core', 'codecs', 'port', ...FEATURES],
-  core: ['codecs'],
+  // The files of the root put the rooms together.
+  face: ['core', 'codecs', 'logs', 'port', ...FEATURES],
+  core: [],
   codecs: ['core'],
-  ...Object.fromEntries(FEATURES.map((feature) => [feature, ['core', 'codecs']])),
-  tracing: ['core', 'codecs'],
-  metrics: ['core', 'codecs'],
-  stores: ['core', 'codecs', 'port'],
-  // Every transport runs the same lanes.
-  transports: ['core', 'codecs', 'port', 'ordering'],
-  testing: ['core', 'codecs', 'port'],
+  ...Object.fromEntries(FEATURES.map((feature) => [feature, ['core']])),
+  logs: ['core'],
+  tracing: ['core'],
+  metrics: ['core'],
+  consumer: ['core'],
+  stores: ['core', 'port'],
+  transports: ['core', 'consumer', 'port'],
+  // The simulation runs the consumer that ships.
+  testing: ['core', 'port', 'consumer'],
   vitest: ['testing'],
 }
 
@@ -35,7 +35,7 @@ const EXTRAS: Readonly<Record<string, readonly string[]>> = {
   'stores/postgres': ['outbox'],
   // Its entry publishes `sequence()`, which reads what a relay writes.
   outbox: ['ordering'],
-  'transports/memory': ['idempotency', 'dead-letter', 'outbox'],
+  'transports/memory': ['idempotency', 'dead-letter', 'ordering', 'outbox'],
 }
 
 /** Packages by the room that may import them; all but these three are for their types alone. */
@@ -54,7 +54,7 @@ const WHEN_REACHED = ['kafkajs']
 
 function roomOf(file: string): string {
   const [first = '', second = ''] = file.split('/')
-  if (!file.includes('/')) return FACE.includes(file) ? 'face' : 'core'
+  if (!file.includes('/')) return 'face'
   // A file right in `stores` or `transports` is shared by the adapters beside it.
   return ['stores', 'transports'].includes(first) && !second.endsWith('.ts') ? `${first}/${second}` : first
 }
@@ -117,8 +117,11 @@ describe('the import table', () => {
       'an adapter importing a feature beyond its port',
       { 'stores/redis/a.ts': "import { a } from '../../retry/b.ts'", 'retry/b.ts': '' },
     ],
-    ['the core importing a feature', { 'pipeline.ts': "export * from './retry/b.ts'", 'retry/b.ts': '' }],
-    ['a cycle of types', { 'a.ts': "import type { B } from './b.ts'", 'b.ts': "import { type A } from './a.ts'" }],
+    ['the core importing a feature', { 'core/pipeline.ts': "export * from '../retry/b.ts'", 'retry/b.ts': '' }],
+    [
+      'a cycle of types',
+      { 'core/a.ts': "import type { B } from './b.ts'", 'core/b.ts': "import { type A } from './a.ts'" },
+    ],
     ['a vendor outside its room', { 'retry/a.ts': "import { trace } from '@opentelemetry/api'" }],
     ['a vendor imported at run time', { 'stores/postgres/a.ts': "import { Pool } from 'pg'" }],
     ['a dynamic import', { 'stores/redis/a.ts': "export const a = () => import('ioredis')" }],
@@ -134,11 +137,11 @@ describe('the import table', () => {
   it('allows what the table allows', () => {
     const files = {
       'index.ts': "export * from './retry/a.ts'",
-      'retry/a.ts': "import { handleAll } from 'cockatiel'\nimport { x } from '../errors.ts'",
-      'errors.ts': "import { createHash } from 'node:crypto'",
+      'retry/a.ts': "import { handleAll } from 'cockatiel'\nimport { x } from '../core/errors.ts'",
+      'core/errors.ts': "import { createHash } from 'node:crypto'",
       'stores/postgres/a.ts': "import type { Pool } from 'pg'\nimport type { Store } from '../../idempotency/store.ts'",
-      'idempotency/store.ts': "import type { Delivery } from '../delivery.ts'",
-      'delivery.ts': '',
+      'idempotency/store.ts': "import type { Delivery } from '../core/delivery.ts'",
+      'core/delivery.ts': '',
     }
     expect(breachesOf(files)).toEqual([])
   })

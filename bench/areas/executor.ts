@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import { systemClock } from 'holdfast'
-import { lanes } from '../../src/ordering/lanes.ts'
+import { lanes } from '../../src/consumer/lanes.ts'
 import type { Comparison, Contender } from '../measure.ts'
 
 const keys = Array.from({ length: 1000 }, (_, key) => `key-${key}`)

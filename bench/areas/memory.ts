@@ -1,5 +1,5 @@
 import { systemClock } from 'holdfast'
-import { lanes } from '../../src/ordering/lanes.ts'
+import { lanes } from '../../src/consumer/lanes.ts'
 import { limitRow, type Row } from '../measure.ts'
 import { deliveries } from '../messages.ts'
 import { bare, stack, type Step } from './stack.ts'

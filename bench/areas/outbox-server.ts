@@ -2,7 +2,7 @@ import { outboxRelay, type OutboxStore } from 'holdfast/outbox'
 import { migrate, postgresOutboxStore } from 'holdfast/postgres'
 import type { Publisher } from 'holdfast'
 import pg from 'pg'
-import { privatePostgres } from '../../scripts/chaos/support/private-servers.ts'
+import { privatePostgres } from '../../test/support/private-servers.ts'
 
 export interface OutboxServer {
   readonly url: string

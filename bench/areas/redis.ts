@@ -3,7 +3,7 @@ import { RedisStorageAdapter } from '@node-idempotency/storage-adapter-redis'
 import { redisIdempotencyStore, type RedisSlice } from 'holdfast/redis'
 import { Redis } from 'ioredis'
 import { onPath, run } from '../../scripts/services/commands.ts'
-import { privateRedis, type PrivateServer } from '../../scripts/chaos/support/private-servers.ts'
+import { privateRedis, type PrivateServer } from '../../test/support/private-servers.ts'
 import { compare, inFlight, type Contender, type Row } from '../measure.ts'
 
 const leaseMs = 30_000

@@ -4,10 +4,10 @@
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
+import { changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { privatePostgres } from '../chaos/support/private-servers.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { privatePostgres } from '../../test/support/private-servers.ts'
 
 const [minutes = '10', rate = '2000', chart] = process.argv.slice(2)
 const untilMs = Date.now() + Number(minutes) * 60_000

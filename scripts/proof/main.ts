@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { groups, scenarioNamed, scenarios } from '../chaos/scenarios.ts'
-import { sweepPrivateServers } from '../chaos/support/private-servers.ts'
+import { sweepPrivateServers } from '../../test/support/private-servers.ts'
 import { writeFormatted } from '../write-formatted.ts'
 import { surroundings } from './surroundings.ts'
 import { pageOf } from './page.ts'

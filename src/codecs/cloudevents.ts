@@ -1,8 +1,8 @@
-import { PermanentError } from '../errors.ts'
-import { firstHeader, withHeaders, type Bytes, type Headers, type HeaderValue } from '../message.ts'
-import { badOption, requireGiven, requireMethods, requireOneOf, requireText } from '../options.ts'
-import type { PublishMiddleware } from '../publisher.ts'
-import type { Codec, Decoder } from './codec.ts'
+import { PermanentError } from '../core/errors.ts'
+import { firstHeader, withHeaders, type Bytes, type Headers, type HeaderValue } from '../core/message.ts'
+import { badOption, requireGiven, requireMethods, requireOneOf, requireText } from '../core/options.ts'
+import type { PublishMiddleware } from '../core/publisher.ts'
+import type { Codec, Decoder } from '../core/codec.ts'
 import { json, type JsonOptions, type Schema } from './json.ts'
 
 /** An event with its context, as CloudEvents 1.0 names it: https://cloudevents.io */

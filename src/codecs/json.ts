@@ -1,7 +1,7 @@
-import { PermanentError } from '../errors.ts'
-import type { Bytes } from '../message.ts'
-import { badOption, requireCount } from '../options.ts'
-import type { Codec } from './codec.ts'
+import { PermanentError } from '../core/errors.ts'
+import type { Bytes } from '../core/message.ts'
+import { badOption, requireCount } from '../core/options.ts'
+import type { Codec } from '../core/codec.ts'
 
 /** What any Standard Schema library offers (zod, valibot, arktype, …): https://standardschema.dev */
 export interface Schema<Output = unknown> {

@@ -1,10 +1,10 @@
-import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import { failureFrom, isAbandoned, isPublishError, isRetryLater, RetryLater, type Failure } from '../errors.ts'
-import { emitter } from '../events.ts'
-import type { Bytes } from '../message.ts'
-import { badOption, requireCount, requireMethods, requireText } from '../options.ts'
-import type { Publisher } from '../publisher.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
+import { failureFrom, isAbandoned, isPublishError, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
+import { emitter } from '../core/events.ts'
+import type { Bytes } from '../core/message.ts'
+import { badOption, requireCount, requireMethods, requireText } from '../core/options.ts'
+import type { Publisher } from '../core/publisher.ts'
 import { metadataOf, withMetadata, type DeadLetterMetadata } from './envelope.ts'
 
 export interface DeadLetterOptions {

@@ -1,6 +1,6 @@
-import type { Delivery, Origin } from '../delivery.ts'
-import { isFailureReason, type Failure, type FailureReason } from '../errors.ts'
-import { firstHeader, headersFrom, withHeaders, type Bytes, type Headers, type Message } from '../message.ts'
+import type { Delivery, Origin } from '../core/delivery.ts'
+import { isFailureReason, type Failure, type FailureReason } from '../core/errors.ts'
+import { firstHeader, headersFrom, withHeaders, type Bytes, type Headers, type Message } from '../core/message.ts'
 
 /** What a dead letter says about itself, beside the untouched message. */
 export interface DeadLetterMetadata {

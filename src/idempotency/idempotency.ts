@@ -1,5 +1,5 @@
-import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Claim, type Claimed, type Delivery, type Middleware } from '../delivery.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Claim, type Claimed, type Delivery, type Middleware } from '../core/delivery.ts'
 import {
   attemptsBefore,
   FailedBeforeError,
@@ -10,9 +10,9 @@ import {
   isRetryLater,
   PermanentError,
   RetryLater,
-} from '../errors.ts'
-import { emitter } from '../events.ts'
-import { badOption, requireFunctions, requireMethods, requireMs, requireOneOf, requireText } from '../options.ts'
+} from '../core/errors.ts'
+import { emitter } from '../core/events.ts'
+import { badOption, requireFunctions, requireMethods, requireMs, requireOneOf, requireText } from '../core/options.ts'
 import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'

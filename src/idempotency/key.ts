@@ -1,7 +1,7 @@
-import type { Delivery } from '../delivery.ts'
-import { PermanentError } from '../errors.ts'
-import { headerText } from '../message.ts'
-import { requireGiven, requireText } from '../options.ts'
+import type { Delivery } from '../core/delivery.ts'
+import { PermanentError } from '../core/errors.ts'
+import { headerText } from '../core/message.ts'
+import { requireGiven, requireText } from '../core/options.ts'
 
 /** What makes two deliveries the same work. */
 export type KeyOf<Body = unknown> = (delivery: Delivery<Body>) => string

@@ -1,8 +1,8 @@
-import { sleep, type Clock } from '../clock.ts'
-import type { Delivery } from '../delivery.ts'
-import { RetryLater } from '../errors.ts'
-import { emitter, type Emitter } from '../events.ts'
-import { timeline, TimedSignal } from '../timeline.ts'
+import { sleep, type Clock } from '../core/clock.ts'
+import type { Delivery } from '../core/delivery.ts'
+import { RetryLater } from '../core/errors.ts'
+import { emitter, type Emitter } from '../core/events.ts'
+import { timeline, TimedSignal } from '../core/timeline.ts'
 import type { Held, HeldClaim, IdempotencyStore } from './store.ts'
 
 /** A claim in progress, and the signal that aborts when it is lost. */

@@ -1,6 +1,6 @@
-import { systemClock, type Clock } from '../clock.ts'
-import type { Failure } from '../errors.ts'
-import { requireCount } from '../options.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import type { Failure } from '../core/errors.ts'
+import { requireCount } from '../core/options.ts'
 import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from './store.ts'
 
 export interface MemoryIdempotencyStoreOptions {

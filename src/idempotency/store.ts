@@ -1,5 +1,5 @@
-import type { StatementRunner } from '../delivery.ts'
-import type { Failure } from '../errors.ts'
+import type { StatementRunner } from '../core/delivery.ts'
+import type { Failure } from '../core/errors.ts'
 
 /**
  * Keeps one record for each key: absent → in progress → completed | failed | released.

@@ -1,10 +1,10 @@
 import { Counter, Gauge, Histogram, type OpenMetricsContentType, type Registry } from 'prom-client'
-import type { Middleware } from '../delivery.ts'
-import { HoldfastError } from '../errors.ts'
-import { durationBounds, instruments, instrumentIds, type Instrument } from '../instruments.ts'
-import { badOption, requireMethods } from '../options.ts'
-import { recorder, type Recorder, type Watched } from '../recorder.ts'
-import { bins, type Bins } from '../series.ts'
+import type { Middleware } from '../core/delivery.ts'
+import { HoldfastError } from '../core/errors.ts'
+import { durationBounds, instruments, instrumentIds, type Instrument } from '../core/recorder/instruments.ts'
+import { badOption, requireMethods } from '../core/options.ts'
+import { recorder, type Recorder, type Watched } from '../core/recorder/recorder.ts'
+import { bins, type Bins } from '../core/recorder/series.ts'
 
 /** In Prometheus' format or in OpenMetrics'. */
 type AnyRegistry = Registry | Registry<OpenMetricsContentType>

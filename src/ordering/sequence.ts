@@ -1,7 +1,7 @@
-import { staged, type Delivery, type Middleware, type StatementRunner, type Transactional } from '../delivery.ts'
-import { emitter } from '../events.ts'
-import { headerText, outboxIdHeader } from '../message.ts'
-import { requireFunctions, requireMethods } from '../options.ts'
+import { staged, type Delivery, type Middleware, type StatementRunner, type Transactional } from '../core/delivery.ts'
+import { emitter } from '../core/events.ts'
+import { headerText, outboxIdHeader } from '../core/message.ts'
+import { requireFunctions, requireMethods } from '../core/options.ts'
 import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './store.ts'
 
 export interface SequenceOptions<Tx> {

@@ -1,4 +1,4 @@
-import type { StatementRunner } from '../delivery.ts'
+import type { StatementRunner } from '../core/delivery.ts'
 
 /**
  * Remembers, for each key, the newest message of an outbox that was handled.

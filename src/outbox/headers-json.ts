@@ -1,5 +1,5 @@
-import { PermanentError } from '../errors.ts'
-import { headersFrom, type Headers, type HeaderValue, type Message } from '../message.ts'
+import { PermanentError } from '../core/errors.ts'
+import { headersFrom, type Headers, type HeaderValue, type Message } from '../core/message.ts'
 
 /**
  * Headers as JSON text for a jsonb column, `null` for none: text as it is, bytes as `{"b64": "…"}`, repeats as arrays.

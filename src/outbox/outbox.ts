@@ -1,8 +1,8 @@
-import { encode, type Codec } from '../codecs/codec.ts'
-import { PermanentError } from '../errors.ts'
-import { headersFrom, type Bytes, type HeaderValue } from '../message.ts'
-import { requireCount, requireMethods } from '../options.ts'
-import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../publisher.ts'
+import { encode, type Codec } from '../core/codec.ts'
+import { PermanentError } from '../core/errors.ts'
+import { headersFrom, type Bytes, type HeaderValue } from '../core/message.ts'
+import { requireCount, requireMethods } from '../core/options.ts'
+import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../core/publisher.ts'
 import { headersToJson } from './headers-json.ts'
 
 /** Messages that leave together with a transaction: all of them if it commits, none if it does not. */

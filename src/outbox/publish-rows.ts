@@ -1,6 +1,6 @@
-import { sleep, type Clock } from '../clock.ts'
-import { HoldfastError, isPublishError, type PublishFailure } from '../errors.ts'
-import type { Outgoing, Publisher } from '../publisher.ts'
+import { sleep, type Clock } from '../core/clock.ts'
+import { HoldfastError, isPublishError, type PublishFailure } from '../core/errors.ts'
+import type { Outgoing, Publisher } from '../core/publisher.ts'
 import type { DeadRow, OutboxRow } from './store.ts'
 
 export interface PublishRowsOptions {

@@ -1,4 +1,4 @@
-import type { Headers, Bytes } from '../message.ts'
+import type { Headers, Bytes } from '../core/message.ts'
 
 /**
  * Keeps what committed transactions added, in shards, until relays have published it.

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../core/clock.ts'
 
 /** A wait that others can cut short. A poke that comes while nobody waits is not lost. */
 export interface Wake {

@@ -1,5 +1,5 @@
 import { noJitterGenerator } from 'cockatiel'
-import { badOption, requireMs, requireOneOf } from '../options.ts'
+import { badOption, requireMs, requireOneOf } from '../core/options.ts'
 
 /** How long to wait after the attempt of that number (1 is the first) failed, in ms. */
 export type Backoff = (attempt: number) => number

@@ -1,5 +1,5 @@
-import { systemClock, type Clock } from '../clock.ts'
-import { badOption, requireText } from '../options.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { badOption, requireText } from '../core/options.ts'
 
 export interface RetryBudgetOptions {
   /** The dependency that it protects. @defaultValue `'retries'` */

@@ -1,7 +1,7 @@
-import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import { isAbandoned, RetryLater } from '../errors.ts'
-import { requireCount, requireGiven } from '../options.ts'
-import { whenAborted } from '../signals.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
+import { isAbandoned, RetryLater } from '../core/errors.ts'
+import { requireCount, requireGiven } from '../core/options.ts'
+import { whenAborted } from '../core/signals.ts'
 
 export interface BulkheadOptions {
   /** How many handlers run at once. */

@@ -1,11 +1,11 @@
 import { CircuitState as Breakers, ConsecutiveBreaker, SamplingBreaker, type IBreaker } from 'cockatiel'
-import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Middleware } from '../delivery.ts'
-import { isPermanent, isRetryLater, RetryLater } from '../errors.ts'
-import { emitter, type CircuitState } from '../events.ts'
-import type { HasHealth } from '../health.ts'
-import { badOption, requireCount, requireGiven, requireMethods, requireMs, requireText } from '../options.ts'
-import { neverAborts } from '../signals.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Middleware } from '../core/delivery.ts'
+import { isPermanent, isRetryLater, RetryLater } from '../core/errors.ts'
+import { emitter, type CircuitState } from '../core/events.ts'
+import type { HasHealth } from '../core/health.ts'
+import { badOption, requireCount, requireGiven, requireMethods, requireMs, requireText } from '../core/options.ts'
+import { neverAborts } from '../core/signals.ts'
 
 export interface CircuitBreakerOptions {
   /** The dependency that it stands before: in events, health and messages. */

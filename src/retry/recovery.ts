@@ -1,6 +1,6 @@
-import { isPermanent, type FailureReason } from '../errors.ts'
-import type { Message } from '../message.ts'
-import { badOption, requireCount, requireText } from '../options.ts'
+import { isPermanent, type FailureReason } from '../core/errors.ts'
+import type { Message } from '../core/message.ts'
+import { badOption, requireCount, requireText } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 
 /** What to do about an error. */

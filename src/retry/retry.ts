@@ -1,5 +1,5 @@
-import { sleep, systemClock, type Clock } from '../clock.ts'
-import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
+import { sleep, systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
 import {
   failureFrom,
   isAbandoned,
@@ -9,9 +9,9 @@ import {
   PermanentError,
   RetryLater,
   type FailureReason,
-} from '../errors.ts'
-import { emitter } from '../events.ts'
-import { badOption, requireCount, requireMethods, requireMs } from '../options.ts'
+} from '../core/errors.ts'
+import { emitter } from '../core/events.ts'
+import { badOption, requireCount, requireMethods, requireMs } from '../core/options.ts'
 import { clamped, exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 import type { RetryBudget } from './budget.ts'
 import { defaultRecovery, type Recovery } from './recovery.ts'

@@ -1,9 +1,9 @@
-import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../errors.ts'
-import { emitter } from '../events.ts'
-import { requireGiven, requireMs } from '../options.ts'
-import { timeline, TimedSignal } from '../timeline.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
+import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../core/errors.ts'
+import { emitter } from '../core/events.ts'
+import { requireGiven, requireMs } from '../core/options.ts'
+import { timeline, TimedSignal } from '../core/timeline.ts'
 
 export interface TimeoutOptions {
   /** How long an attempt may take before its signal aborts. */

@@ -1,4 +1,4 @@
-import { isFailureReason, type Failure } from '../errors.ts'
+import { isFailureReason, type Failure } from '../core/errors.ts'
 
 /** As text that every store can keep: PostgreSQL's JSON knows neither NUL nor half a surrogate pair. */
 export function failureToJson({ errorName, errorMessage, ...rest }: Failure): string {

@@ -1,9 +1,16 @@
-import type { Fault } from './faults.ts'
-import { nameOf, simulatedProcess } from './process.ts'
-import type { Reality } from './reality.ts'
-import type { Deviation } from './schedule.ts'
-import { scopes, type Scope } from './scope.ts'
-import { callFaults, ConnectionLostError, onlyOnSending, type OpOptions, type Simulation, type Task } from './task.ts'
+import type { Fault } from './world/faults.ts'
+import { nameOf, simulatedProcess } from './world/process.ts'
+import type { Reality } from './world/reality.ts'
+import type { Deviation } from './explorer/schedule.ts'
+import { scopes, type Scope } from './world/scope.ts'
+import {
+  callFaults,
+  ConnectionLostError,
+  onlyOnSending,
+  type OpOptions,
+  type Simulation,
+  type Task,
+} from './world/task.ts'
 
 /** What a call asks of the simulation that it is part of. */
 export interface CallsOptions {

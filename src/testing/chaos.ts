@@ -1,13 +1,13 @@
-import { systemClock, type Clock } from '../clock.ts'
-import { PublishError } from '../errors.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { PublishError } from '../core/errors.ts'
 import type { IdempotencyStore } from '../idempotency/store.ts'
-import { badOption, requireMs } from '../options.ts'
+import { badOption, requireMs } from '../core/options.ts'
 import type { OutboxStore } from '../outbox/store.ts'
-import type { Pipeline } from '../pipeline.ts'
-import type { Publisher } from '../publisher.ts'
-import { allFaults, isFault, type Fault } from './faults.ts'
-import { dice } from './schedule.ts'
-import { isPipeline, kindOf, lost } from './troubles.ts'
+import type { Pipeline } from '../core/pipeline.ts'
+import type { Publisher } from '../core/publisher.ts'
+import { allFaults, isFault, type Fault } from './world/faults.ts'
+import { dice } from './explorer/schedule.ts'
+import { isPipeline, kindOf, lost } from './world/troubles.ts'
 
 type Call = (...args: unknown[]) => unknown
 

@@ -1,6 +1,6 @@
-import type { SimulatedProcess } from './process.ts'
-import { scopes, type Scope } from './scope.ts'
-import type { Simulation } from './task.ts'
+import type { SimulatedProcess } from './world/process.ts'
+import { scopes, type Scope } from './world/scope.ts'
+import type { Simulation } from './world/task.ts'
 
 /** Functions that touch the world: they charge, mail, write. */
 export type Effects = Readonly<Record<string, (...args: never[]) => unknown>>

@@ -1,8 +1,8 @@
-import type { Decoder } from '../codecs/codec.ts'
-import type { Delivery } from '../delivery.ts'
-import { pipeline } from '../pipeline.ts'
+import type { Decoder } from '../core/codec.ts'
+import type { Delivery } from '../core/delivery.ts'
+import { pipeline } from '../core/pipeline.ts'
 import type { Effects, Travelling } from './effects.ts'
-import { explore, type Explored, type ExploreOptions } from './explore.ts'
+import { explore, type Explored, type ExploreOptions } from './explorer/explore.ts'
 
 export interface ExpectResilientOptions<Body, E extends Effects> extends Omit<ExploreOptions<E>, 'pipeline' | 'body'> {
   /** The body of the message with that number, from 1. @defaultValue its number and id */

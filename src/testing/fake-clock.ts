@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers'
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../core/clock.ts'
 
 /** A clock that a test owns. It starts at 0 and stands still until it is told to go on. */
 export interface FakeClock extends Clock {

@@ -1,7 +1,7 @@
 import { metrics, type Attributes, type Histogram, type MeterProvider, type ObservableResult } from '@opentelemetry/api'
-import type { Middleware } from '../delivery.ts'
-import { instrumentIds, instruments, durationBounds, type Instrument } from '../instruments.ts'
-import { recorder, type Recorder, type Watched } from '../recorder.ts'
+import type { Middleware } from '../core/delivery.ts'
+import { instrumentIds, instruments, durationBounds, type Instrument } from '../core/recorder/instruments.ts'
+import { recorder, type Recorder, type Watched } from '../core/recorder/recorder.ts'
 import { attributes as names, operations } from './semconv.ts'
 
 export interface OtelMetricsOptions {

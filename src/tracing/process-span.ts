@@ -1,6 +1,6 @@
 import { SpanStatusCode, type Attributes, type Context, type Span } from '@opentelemetry/api'
-import type { Delivery, Origin, Outcome } from '../delivery.ts'
-import { isHoldfastError, isRetryLater, textOf } from '../errors.ts'
+import type { Delivery, Origin, Outcome } from '../core/delivery.ts'
+import { isHoldfastError, isRetryLater, textOf } from '../core/errors.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
 
 /** What is known of a delivery while it runs; the events on its span add to it. */

@@ -12,8 +12,8 @@ import {
   type Tracer,
   type TracerProvider,
 } from '@opentelemetry/api'
-import { headerText, withHeaders, type Headers } from '../message.ts'
-import { badOption } from '../options.ts'
+import { headerText, withHeaders, type Headers } from '../core/message.ts'
+import { badOption } from '../core/options.ts'
 
 export interface PropagationOptions {
   /** Names of the baggage entries that may pass; all others are dropped. @defaultValue none */

@@ -1,6 +1,6 @@
 import type { Attributes } from '@opentelemetry/api'
-import type { Delivery } from '../delivery.ts'
-import { subscribe } from '../events.ts'
+import type { Delivery } from '../core/delivery.ts'
+import { subscribe } from '../core/events.ts'
 import { errorText, errorType, setError, tracedOf } from './process-span.ts'
 import { attributes as names, ours, spanEvents } from './semconv.ts'
 

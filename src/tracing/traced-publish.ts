@@ -8,9 +8,9 @@ import {
   type Span,
   type Tracer,
 } from '@opentelemetry/api'
-import { systemClock, type Clock } from '../clock.ts'
-import { requireText } from '../options.ts'
-import type { Outgoing, Publish } from '../publisher.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { requireText } from '../core/options.ts'
+import type { Outgoing, Publish } from '../core/publisher.ts'
 import { setError } from './process-span.ts'
 import { ambient, propagationOf, suppress, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations, ours } from './semconv.ts'

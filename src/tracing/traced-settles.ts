@@ -1,6 +1,6 @@
 import { ROOT_CONTEXT, SpanKind } from '@opentelemetry/api'
-import { systemClock, type Clock } from '../clock.ts'
-import { subscribe } from '../events.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { subscribe } from '../core/events.ts'
 import { setError } from './process-span.ts'
 import { propagationOf, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations, ours } from './semconv.ts'

@@ -1,8 +1,8 @@
 import { context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
-import type { BatchHandler } from '../batch.ts'
-import { systemClock, type Clock } from '../clock.ts'
-import { staged, type Delivery, type Middleware, type Outcome } from '../delivery.ts'
-import { badOption } from '../options.ts'
+import type { BatchHandler } from '../core/batch.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
+import { badOption } from '../core/options.ts'
 import {
   deliveryAttributes,
   handedBack,

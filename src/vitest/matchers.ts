@@ -1,6 +1,6 @@
 import type { ExpectStatic } from 'vitest'
 import { expectResilient, type ExpectResilientOptions } from '../testing/expect-resilient.ts'
-import { explore, ResilienceError, type Explored, type ExploreOptions } from '../testing/explore.ts'
+import { explore, ResilienceError, type Explored, type ExploreOptions } from '../testing/explorer/explore.ts'
 import type { Effects } from '../testing/effects.ts'
 
 /** What a matcher answers. */

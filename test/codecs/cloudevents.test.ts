@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { cloudEvents, encodeCloudEvents, type CloudEvent } from '../../src/codecs/cloudevents.ts'
-import type { Decoder } from '../../src/codecs/codec.ts'
+import type { Decoder } from '../../src/core/codec.ts'
 import { json, type Schema } from '../../src/codecs/json.ts'
-import { headersFrom, type Bytes } from '../../src/message.ts'
-import { outgoing, publisher, type Outgoing } from '../../src/publisher.ts'
+import { headersFrom, type Bytes } from '../../src/core/message.ts'
+import { outgoing, publisher, type Outgoing } from '../../src/core/publisher.ts'
 
 const Order = z.object({ cents: z.number() })
 const events = cloudEvents(json(Order))

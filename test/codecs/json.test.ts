@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { encode } from '../../src/codecs/codec.ts'
+import { encode } from '../../src/core/codec.ts'
 import { json, type JsonOptions, type Schema } from '../../src/codecs/json.ts'
-import { headersFrom } from '../../src/message.ts'
-import { outgoing, publisher, type Outgoing } from '../../src/publisher.ts'
+import { headersFrom } from '../../src/core/message.ts'
+import { outgoing, publisher, type Outgoing } from '../../src/core/publisher.ts'
 
 const none = headersFrom([])
 const any: Schema = { '~standard': { version: 1, validate: (value) => ({ value }) } }

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Delivery, Origin } from '../../src/delivery.ts'
+import type { Delivery, Origin } from '../../src/core/delivery.ts'
 import { metadataOf, readDeadLetter, withMetadata, type DeadLetterMetadata } from '../../src/dead-letter/envelope.ts'
-import type { FailureReason } from '../../src/errors.ts'
-import { headersFrom, type Bytes, type Headers, type HeaderValue, type Message } from '../../src/message.ts'
-import { neverAborts } from '../../src/signals.ts'
+import type { FailureReason } from '../../src/core/errors.ts'
+import { headersFrom, type Bytes, type Headers, type HeaderValue, type Message } from '../../src/core/message.ts'
+import { neverAborts } from '../../src/core/signals.ts'
 
 const budget = 16_384
 

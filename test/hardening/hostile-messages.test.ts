@@ -1,6 +1,6 @@
 import { encodeCloudEvents } from '../../src/codecs/cloudevents.ts'
 import { describe, expect, it } from 'vitest'
-import { hostileHeaders as hostile } from '../../scripts/chaos/support/hostile-headers.ts'
+import { hostileHeaders as hostile } from '../support/hostile-headers.ts'
 import { z } from 'zod'
 import {
   json,
@@ -23,9 +23,9 @@ import { deliveryFrom, recordFrom } from '../../src/transports/kafkajs/codec.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { keyFromDigest } from '../../src/idempotency/key.ts'
-import { pipeline } from '../../src/pipeline.ts'
+import { pipeline } from '../../src/core/pipeline.ts'
 import { retry } from '../../src/retry/retry.ts'
-import { neverAborts } from '../../src/signals.ts'
+import { neverAborts } from '../../src/core/signals.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { watch, watchUnhandled } from '../support/watch.ts'
 

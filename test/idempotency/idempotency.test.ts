@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { staged, type Claimed, type Delivery, type Middleware } from '../../src/delivery.ts'
-import { AbandonedError, HoldfastError, PermanentError, RetryLater } from '../../src/errors.ts'
-import { subscribe } from '../../src/events.ts'
+import { staged, type Claimed, type Delivery, type Middleware } from '../../src/core/delivery.ts'
+import { AbandonedError, HoldfastError, PermanentError, RetryLater } from '../../src/core/errors.ts'
+import { subscribe } from '../../src/core/events.ts'
 import { idempotency, type IdempotencyOptions } from '../../src/idempotency/idempotency.ts'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
-import { pipeline, type Pipeline } from '../../src/pipeline.ts'
+import { pipeline, type Pipeline } from '../../src/core/pipeline.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 
 type Handler = (delivery: Delivery & Claimed) => Promise<void> | void

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Delivery } from '../../src/delivery.ts'
+import type { Delivery } from '../../src/core/delivery.ts'
 import { keyFromDigest, keyFromHeader, keyOfParts, storedKey } from '../../src/idempotency/key.ts'
-import { headersFrom } from '../../src/message.ts'
-import { neverAborts } from '../../src/signals.ts'
+import { headersFrom } from '../../src/core/message.ts'
+import { neverAborts } from '../../src/core/signals.ts'
 
 function delivery(headers: Record<string, string>, bytes: Uint8Array | null = null): Delivery {
   return {

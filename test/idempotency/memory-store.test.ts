@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
-import { idempotencyStoreContract } from '../../src/testing/idempotency-store-contract.ts'
+import { idempotencyStoreContract } from '../../src/testing/contracts/idempotency-store-contract.ts'
 
 describe('the idempotency store contract, in memory', () => {
   const create = () => {

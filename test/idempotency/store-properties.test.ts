@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { keyFromDigest, keyFromId, keyOfParts } from '../../src/idempotency/key.ts'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
-import { pipeline } from '../../src/pipeline.ts'
+import { pipeline } from '../../src/core/pipeline.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { firstBreach, operations, performInMemory } from './store-properties.ts'
 

@@ -13,7 +13,7 @@ import { retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { prometheusProgram } from '../../scripts/services/prometheus.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
-import { privatePrometheus, type PrivateServer } from '../../scripts/chaos/support/private-servers.ts'
+import { privatePrometheus, type PrivateServer } from '../support/private-servers.ts'
 import { alerts, alertsFile, alertTestsFile, panelQueries } from './shipped.ts'
 import { tellOfEverything } from './support.ts'
 

@@ -1,6 +1,6 @@
 import type { Registry } from 'prom-client'
 import type { Delivery } from 'holdfast'
-import { emitter, type EventName, type Events } from '../../src/events.ts'
+import { emitter, type EventName, type Events } from '../../src/core/events.ts'
 
 /** What a scrape would see: each line of samples by its name and labels. */
 export async function scrape(registry: Registry): Promise<Readonly<Record<string, number>>> {

@@ -4,14 +4,14 @@ import { Kysely, PostgresDialect } from 'kysely'
 import type pg from 'pg'
 import postgres from 'postgres'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Middleware, StatementRunner } from '../../src/delivery.ts'
+import type { Middleware, StatementRunner } from '../../src/core/delivery.ts'
 import { memorySequenceStore } from '../../src/ordering/memory-sequence-store.ts'
 import { sequence } from '../../src/ordering/sequence.ts'
 import type { SequenceStore } from '../../src/ordering/store.ts'
 import { retry } from '../../src/retry/retry.ts'
-import { pipeline } from '../../src/pipeline.ts'
-import { headersFrom } from '../../src/message.ts'
-import { postgresSequenceStore } from '../../src/stores/postgres/outbox-marks.ts'
+import { pipeline } from '../../src/core/pipeline.ts'
+import { headersFrom } from '../../src/core/message.ts'
+import { postgresSequenceStore } from '../../src/stores/postgres/outbox/marks.ts'
 import {
   drizzleTransaction,
   kyselyTransaction,

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { sequence } from '../../src/ordering/sequence.ts'
 import type { OutboxLease, OutboxRow } from '../../src/outbox/store.ts'
-import { pipeline } from '../../src/pipeline.ts'
-import { postgresSequenceStore } from '../../src/stores/postgres/outbox-marks.ts'
-import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { pipeline } from '../../src/core/pipeline.ts'
+import { postgresSequenceStore } from '../../src/stores/postgres/outbox/marks.ts'
+import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { describeOnBoth, outboxDatabase, type OutboxDatabase } from './support.ts'
 
 // A logical copy brings the rows and leaves the sequence where it was made: at its beginning.

@@ -7,7 +7,7 @@ import pg from 'pg'
 import postgres from 'postgres'
 import { DataSource, type EntityManager } from 'typeorm'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { headersFrom } from '../../src/message.ts'
+import { headersFrom } from '../../src/core/message.ts'
 import type { Outbox } from '../../src/outbox/outbox.ts'
 import {
   viaDrizzle,
@@ -18,9 +18,9 @@ import {
   viaPrisma,
   viaQuery,
   type Via,
-} from '../../src/stores/postgres/outbox-via.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+} from '../../src/stores/postgres/outbox/via.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import type { OutboxRow } from '../../src/outbox/store.ts'
 import { prismaClient } from './fixtures/prisma.ts'
 import { describeOnBoth, outboxDatabase, type OutboxDatabase } from './support.ts'

@@ -10,8 +10,8 @@ import type { Sql } from 'postgres'
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm'
 import { json, type Outgoing, type Publisher } from '../../src/index.ts'
 import { outboxRelay } from '../../src/outbox/relay.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import {
   viaDrizzle,
   viaKnex,
@@ -19,7 +19,7 @@ import {
   viaPostgresJs,
   viaPrepared,
   viaPrisma,
-} from '../../src/stores/postgres/outbox-via.ts'
+} from '../../src/stores/postgres/outbox/via.ts'
 import { z } from 'zod'
 import type { PrismaSlice } from './fixtures/prisma.ts'
 

@@ -1,7 +1,7 @@
 import { it } from 'vitest'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
-import { outboxStoreContract } from '../../src/testing/outbox-store-contract.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
+import { outboxStoreContract } from '../../src/testing/contracts/outbox-store-contract.ts'
 import { describeOnBoth, outboxDatabase, pause } from './support.ts'
 
 describeOnBoth('the outbox store contract', (url) => {

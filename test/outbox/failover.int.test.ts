@@ -6,10 +6,10 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import type { OutboxLease, OutboxStore } from '../../src/outbox/store.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
-import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { parseSnapshot } from '../../src/stores/postgres/outbox-snapshot.ts'
-import { outboxStatements } from '../../src/stores/postgres/outbox-statements.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
+import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
+import { parseSnapshot } from '../../src/stores/postgres/outbox/snapshot.ts'
+import { outboxStatements } from '../../src/stores/postgres/outbox/statements.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import type { PoolClientSlice } from '../../src/stores/postgres/queryable.ts'
 import { postgresUrl, uniqueName } from '../support/services.ts'
 import { server, tool, toolsDir, type Server } from './standby.ts'
@@ -243,7 +243,7 @@ describe.skipIf(toolsDir === undefined)('another server than the one before (nee
 
   it('publishes across restarts of the server, soft and hard', { timeout: 180_000 }, async () => {
     const name = uniqueName('restart')
-    const { privatePostgres } = await import('../../scripts/chaos/support/private-servers.ts')
+    const { privatePostgres } = await import('../support/private-servers.ts')
     const own = await privatePostgres()
     const pool = poolOf(own.url)
     await migrate(pool, { schema })

@@ -1,7 +1,7 @@
 import { describe, it } from 'vitest'
 import { memoryOutbox, memoryOutboxStore } from '../../src/outbox/memory-store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
-import { outboxStoreContract } from '../../src/testing/outbox-store-contract.ts'
+import { outboxStoreContract } from '../../src/testing/contracts/outbox-store-contract.ts'
 
 describe('the outbox store contract, in memory', () => {
   const create = () => {

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase } from './support.ts'
 
 // The order promise, and each way to miss it: see docs/outbox/order.md.

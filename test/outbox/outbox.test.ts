@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { headersFrom } from '../../src/message.ts'
+import { headersFrom } from '../../src/core/message.ts'
 import { headersFromJson, headersToJson } from '../../src/outbox/headers-json.ts'
 import { outbox, type OutboxEntry, type OutboxMessage, type OutboxOptions } from '../../src/outbox/outbox.ts'
 

@@ -1,9 +1,9 @@
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { outboxRelay } from '../../src/outbox/relay.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
-import { havePgbouncer, pgbouncer } from '../../scripts/chaos/support/pgbouncer.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
+import { havePgbouncer, pgbouncer } from '../support/pgbouncer.ts'
 import { describeOnBoth, fastSlots, outboxDatabase, pause, target, until, type OutboxDatabase } from './support.ts'
 
 const title = 'behind pgbouncer in transaction mode'

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
+import { changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
 import { describeOnBoth, outboxDatabase, type OutboxDatabase } from './support.ts'
 
 // Speed shown by what a statement reads, not by the time it takes.

@@ -1,10 +1,10 @@
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { OutboxLease } from '../../src/outbox/store.ts'
-import { systemClock } from '../../src/clock.ts'
-import { changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { rotateOutbox } from '../../src/stores/postgres/outbox-rotation.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
+import { rotateOutbox } from '../../src/stores/postgres/outbox/rotation.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase, slotsByFunction } from './support.ts'
 
 // Each race runs in a tight loop until the broken way has failed; ours runs at the same time or for as long.

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { HoldfastError, PublishError } from '../../src/errors.ts'
-import { subscribe, type Events } from '../../src/events.ts'
+import { HoldfastError, PublishError } from '../../src/core/errors.ts'
+import { subscribe, type Events } from '../../src/core/events.ts'
 import { memoryOutbox, memoryOutboxStore, type MemoryOutboxStore } from '../../src/outbox/memory-store.ts'
 import { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from '../../src/outbox/relay.ts'
 import type { OutboxMessage } from '../../src/outbox/outbox.ts'
-import type { Outgoing, Publisher } from '../../src/publisher.ts'
+import type { Outgoing, Publisher } from '../../src/core/publisher.ts'
 import { fakeClock, type FakeClock } from '../../src/testing/fake-clock.ts'
 import { target } from './support.ts'
 

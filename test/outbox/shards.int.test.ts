@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { OutboxLease, OutboxStore } from '../../src/outbox/store.ts'
-import { changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { describeOnBoth, outboxDatabase, pause, until, type OutboxDatabase } from './support.ts'
 
 describeOnBoth('another number of shards, while messages are delayed and written', (url) => {

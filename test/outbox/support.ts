@@ -1,9 +1,9 @@
 import pg from 'pg'
-import { isPublishError } from '../../src/errors.ts'
-import { outgoing, type Outgoing, type Publisher } from '../../src/publisher.ts'
-import { headerText } from '../../src/message.ts'
+import { isPublishError } from '../../src/core/errors.ts'
+import { outgoing, type Outgoing, type Publisher } from '../../src/core/publisher.ts'
+import { headerText } from '../../src/core/message.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
-import { outboxStatements, type OutboxStatements } from '../../src/stores/postgres/outbox-statements.ts'
+import { outboxStatements, type OutboxStatements } from '../../src/stores/postgres/outbox/statements.ts'
 import { createTestPool } from '../support/test-pool.ts'
 import { describeWith, postgres18Url, postgresUrl } from '../support/services.ts'
 

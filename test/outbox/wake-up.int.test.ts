@@ -1,10 +1,10 @@
 import pg from 'pg'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { subscribe } from '../../src/events.ts'
+import { subscribe } from '../../src/core/events.ts'
 import { outboxRelay } from '../../src/outbox/relay.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
-import { postgresOutboxListener, postgresOutboxNotifier } from '../../src/stores/postgres/outbox-wake-up.ts'
-import { postgresOutbox } from '../../src/stores/postgres/outbox.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
+import { postgresOutboxListener, postgresOutboxNotifier } from '../../src/stores/postgres/outbox/wake-up.ts'
+import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { describeOnBoth, outboxDatabase, pause, target, until, type OutboxDatabase, type Target } from './support.ts'
 
 // The relays here look by themselves once a minute: what arrives sooner was told.

@@ -1,10 +1,10 @@
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { subscribe, type Events } from '../../src/events.ts'
+import { subscribe, type Events } from '../../src/core/events.ts'
 import type { OutboxLease, OutboxRow, OutboxStore } from '../../src/outbox/store.ts'
-import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox-operations.ts'
-import { parseSnapshot } from '../../src/stores/postgres/outbox-snapshot.ts'
-import { postgresOutboxStore } from '../../src/stores/postgres/outbox-store.ts'
+import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
+import { parseSnapshot } from '../../src/stores/postgres/outbox/snapshot.ts'
+import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase, slotsByFunction } from './support.ts'
 
 // One shard, so that a test can say in which order everything comes.

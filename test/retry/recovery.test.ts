@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { HoldfastError, PermanentError } from '../../src/errors.ts'
-import { headersFrom, type Message } from '../../src/message.ts'
+import { HoldfastError, PermanentError } from '../../src/core/errors.ts'
+import { headersFrom, type Message } from '../../src/core/message.ts'
 import { defaultRecovery, otherwise, recovery, when } from '../../src/retry/recovery.ts'
 
 const message: Message = { id: 'm1', type: 't', key: null, headers: headersFrom([]), body: null, timeMs: 5 }

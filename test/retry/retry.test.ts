@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Delivery, Incoming, Outcome } from '../../src/delivery.ts'
+import type { Delivery, Incoming, Outcome } from '../../src/core/delivery.ts'
 import {
   AbandonedError,
   attemptsBefore,
@@ -7,8 +7,8 @@ import {
   HoldfastError,
   PermanentError,
   RetryLater,
-} from '../../src/errors.ts'
-import { pipeline } from '../../src/pipeline.ts'
+} from '../../src/core/errors.ts'
+import { pipeline } from '../../src/core/pipeline.ts'
 import { retryBudget } from '../../src/retry/budget.ts'
 import { otherwise, recovery, when } from '../../src/retry/recovery.ts'
 import { retry, type RetryOptions } from '../../src/retry/retry.ts'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { violationsOf, type Report } from '../../scripts/chaos/scenario.ts'
 import { scenarios } from '../../scripts/chaos/scenarios.ts'
-import { spawnChild } from '../../scripts/chaos/support/child.ts'
+import { spawnChild } from '../support/child.ts'
 import { describeWith } from '../support/services.ts'
 
 describeWith(['postgres'], 'npm run chaos', () => {

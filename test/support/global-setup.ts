@@ -1,6 +1,6 @@
 import type { TestProject } from 'vitest/node'
 import { up } from '../../scripts/services/manager.ts'
-import { sweepPrivateServers } from '../../scripts/chaos/support/private-servers.ts'
+import { sweepPrivateServers } from './private-servers.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
 import { defaultNames, serviceNamed, services } from '../../scripts/services/table.ts'
 import { isFull, type ServiceAddress } from './services.ts'

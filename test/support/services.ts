@@ -1,6 +1,6 @@
 import { describe, inject } from 'vitest'
 
-export { uniqueName } from '../../scripts/chaos/support/unique-name.ts'
+export { uniqueName } from './unique-name.ts'
 
 /** A service that runs, and its further addresses by what they are for. */
 export interface ServiceAddress {

@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest'
-import { subscribe, type EventName, type Events } from '../../src/events.ts'
+import { subscribe, type EventName, type Events } from '../../src/core/events.ts'
 
 /** Every event of that name until the test ends. */
 export function watch<Name extends EventName>(name: Name): readonly Events[Name][] {

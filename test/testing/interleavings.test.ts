@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
-import { claimTable, releasedMs } from '../../src/testing/claim-table.ts'
+import { claimTable, releasedMs } from '../../src/testing/world/claim-table.ts'
 import { breach, interleavings, play } from './interleavings.ts'
 
 const leaseMs = 1_000

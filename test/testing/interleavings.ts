@@ -1,4 +1,4 @@
-import type { Failure } from '../../src/errors.ts'
+import type { Failure } from '../../src/core/errors.ts'
 import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../src/idempotency/store.ts'
 
 /** One call that one of the owners makes on the one key there is, or time that passes for all. */

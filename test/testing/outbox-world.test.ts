@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
-import { search } from '../../src/testing/explorer.ts'
+import { search } from '../../src/testing/explorer/explorer.ts'
 
 it('O-1, O-2: relays over snapshot windows lose nothing and keep the order of keys, whatever goes wrong', async () => {
   const { found, schedules } = await search(outboxScenario(), { seeds: 300 })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import fc from 'fast-check'
-import { allFaults } from '../../src/testing/faults.ts'
-import { dice, fromLine, toLine, type Deviation } from '../../src/testing/schedule.ts'
+import { allFaults } from '../../src/testing/world/faults.ts'
+import { dice, fromLine, toLine, type Deviation } from '../../src/testing/explorer/schedule.ts'
 
 describe('the line of a schedule', () => {
   const label = fc.stringMatching(/^[A-F]′?\.[a-z]+ m[1-9](#[1-9])?⏎?$/)

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { idempotency, pipeline } from 'holdfast'
 import { redisIdempotencyStore } from 'holdfast/redis'
 import { explore, ResilienceError, simulate, type ExploreOptions, type Fault } from 'holdfast/testing'
-import { ambient } from '../../src/testing/ambient.ts'
-import { scenarioOf } from '../../src/testing/explore.ts'
-import { search } from '../../src/testing/explorer.ts'
+import { ambient } from '../../src/testing/world/ambient.ts'
+import { scenarioOf } from '../../src/testing/explorer/explore.ts'
+import { search } from '../../src/testing/explorer/explorer.ts'
 import { describeWith, redisUrl, uniqueName } from '../support/services.ts'
 
 const size = { messages: 2, keys: 1, partitions: 1 }

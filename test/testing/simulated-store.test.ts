@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest'
-import { idempotencyStoreContract } from '../../src/testing/idempotency-store-contract.ts'
-import { claimTable, releasedMs } from '../../src/testing/claim-table.ts'
+import { idempotencyStoreContract } from '../../src/testing/contracts/idempotency-store-contract.ts'
+import { claimTable, releasedMs } from '../../src/testing/world/claim-table.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
 
 /** The simulation would prove a fiction if its store promised something else than the real ones. */

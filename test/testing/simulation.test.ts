@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { replaying, boring } from '../../src/testing/choosers.ts'
-import { simulatedProcess } from '../../src/testing/process.ts'
-import type { Deviation } from '../../src/testing/schedule.ts'
-import { simulation } from '../../src/testing/simulation.ts'
-import { ConnectionLostError } from '../../src/testing/task.ts'
+import { replaying, boring } from '../../src/testing/explorer/choosers.ts'
+import { simulatedProcess } from '../../src/testing/world/process.ts'
+import type { Deviation } from '../../src/testing/explorer/schedule.ts'
+import { simulation } from '../../src/testing/world/simulation.ts'
+import { ConnectionLostError } from '../../src/testing/world/task.ts'
 
 function world(deviations: readonly Deviation[] = []) {
   const process = simulatedProcess('A')

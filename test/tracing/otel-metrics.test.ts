@@ -11,7 +11,7 @@ import { pipeline, retry, type Delivery, type Incoming } from 'holdfast'
 import { retryBudget } from 'holdfast/policies'
 import { metrics } from 'holdfast/metrics'
 import { otelMetrics, otelProcessMetrics } from 'holdfast/tracing'
-import { instruments } from '../../src/instruments.ts'
+import { instruments } from '../../src/core/recorder/instruments.ts'
 import { promName } from '../../src/metrics/metrics.ts'
 import { tellOfEverything } from '../metrics/support.ts'
 

@@ -1,7 +1,7 @@
 import * as stable from '@opentelemetry/semantic-conventions'
 import * as incubating from '@opentelemetry/semantic-conventions/incubating'
 import { expect, it } from 'vitest'
-import { instruments } from '../../src/instruments.ts'
+import { instruments } from '../../src/core/recorder/instruments.ts'
 import { attributes, operations } from '../../src/tracing/semconv.ts'
 
 const published = new Set<unknown>([...Object.values(stable), ...Object.values(incubating)])

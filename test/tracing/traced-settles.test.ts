@@ -1,7 +1,7 @@
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import { afterEach, expect, it } from 'vitest'
 import { tracedSettles } from 'holdfast/tracing'
-import { emitter } from '../../src/events.ts'
+import { emitter } from '../../src/core/events.ts'
 import { parentOf, withSdk } from './support.ts'
 
 const sdk = withSdk()

@@ -1,6 +1,6 @@
 import type { Kafka } from 'kafkajs'
 import { readDeadLetter, type DeadLetter } from '../../../src/dead-letter/index.ts'
-import { neverAborts } from '../../../src/signals.ts'
+import { neverAborts } from '../../../src/core/signals.ts'
 import { deliveryFrom } from '../../../src/transports/kafkajs/codec.ts'
 import { readTopic } from './topics.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Kafka, Message } from 'kafkajs'
 import type { KafkaRecord } from '../../../src/transports/kafkajs/codec.ts'
-import { uniqueName } from '../support/unique-name.ts'
+import { uniqueName } from '../../../test/support/unique-name.ts'
 
 /** Creates a topic, and waits until every partition has a leader. */
 export async function createTopic(

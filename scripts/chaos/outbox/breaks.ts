@@ -25,29 +25,29 @@ interface Patch {
 const patches: Readonly<Record<string, readonly Patch[]>> = {
   'no-guard': [
     {
-      file: 'postgres/outbox-rotation.ts',
+      file: 'postgres/outbox/rotation.ts',
       from: "else if (field((await run(statements.busy(slot), [])).rows[0], 'busy') === true)",
       to: 'else if (false)',
     },
-    { file: 'postgres/outbox-rotation.ts', from: "if (field(rows[0], 'busy') !== false) return 'busy'", to: '' },
+    { file: 'postgres/outbox/rotation.ts', from: "if (field(rows[0], 'busy') !== false) return 'busy'", to: '' },
   ],
   'no-epoch': [
     {
-      file: 'postgres/outbox-statements.ts',
+      file: 'postgres/outbox/statements.ts',
       from: 'where shard = $1 and epoch = $2::bigint and cluster = ${cluster} and ${schema}.outbox_timeline() = $3',
       to: 'where shard = $1 and $2::bigint is not null and cluster = ${cluster} and ${schema}.outbox_timeline() = $3',
     },
   ],
   'reopen-window': [
     {
-      file: 'postgres/outbox-statements.ts',
+      file: 'postgres/outbox/statements.ts',
       from: "const position = 'snapshot::text, win_to::text, win_pos::text, win_end::text'",
       to: "const position = `snapshot::text, case when win_to is not null then pg_current_snapshot()::text end as win_to, win_pos::text, case when win_to is not null then '9223372036854775807' end as win_end`",
     },
   ],
   'endless-page': [
     {
-      file: 'postgres/outbox-statements.ts',
+      file: 'postgres/outbox/statements.ts',
       from: 'shard = $1 and id <= $7::bigint and pg_visible_in_snapshot(txid, $3::pg_snapshot)',
       to: 'shard = $1 and $7::bigint is not null and $3::pg_snapshot is not null',
     },

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { headersFrom } from '../../../src/message.ts'
+import { headersFrom } from '../../../src/core/message.ts'
 import type { OutboxLease, OutboxRow, OutboxStore } from '../../../src/outbox/store.ts'
 
 /** The two ways in which most outboxes read: kept here to show what they do under the same load. */

@@ -4,16 +4,16 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs from 'kafkajs'
 import pg from 'pg'
-import type { Publisher } from '../../../src/publisher.ts'
+import type { Publisher } from '../../../src/core/publisher.ts'
 import { plant } from './breaks.ts'
 import type { RelaySettings } from './settings.ts'
 
 const settings = JSON.parse(process.env['CHAOS_RELAY'] ?? '{}') as RelaySettings
 plant(settings.planted)
 const { outboxRelay } = await import('../../../src/outbox/relay.ts')
-const { postgresOutboxStore } = await import('../../../src/stores/postgres/outbox-store.ts')
+const { postgresOutboxStore } = await import('../../../src/stores/postgres/outbox/store.ts')
 const { kafkajsPublisher } = await import('../../../src/transports/kafkajs/publisher.ts')
-const { subscribe } = await import('../../../src/events.ts')
+const { subscribe } = await import('../../../src/core/events.ts')
 const { brokenStore } = await import('./broken-store.ts')
 
 const pool = new pg.Pool({ connectionString: settings.postgresUrl, max: 8 })

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { postgresOutbox } from '../../../src/stores/postgres/outbox.ts'
+import { postgresOutbox } from '../../../src/stores/postgres/outbox/outbox.ts'
 
 export interface WriterCounts {
   transactions: number

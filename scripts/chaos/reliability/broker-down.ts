@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withKafkaRig } from '../kafka/rig.ts'
-import { privateKafka } from '../support/private-servers.ts'
+import { privateKafka } from '../../../test/support/private-servers.ts'
 import type { Scenario } from '../scenario.ts'
 
 const shortMs = 15_000

@@ -1,14 +1,14 @@
 import pg from 'pg'
-import { isHoldfastError } from '../../../src/errors.ts'
+import { isHoldfastError } from '../../../src/core/errors.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { memoryIdempotencyStore } from '../../../src/idempotency/memory-store.ts'
-import { pipeline } from '../../../src/pipeline.ts'
+import { pipeline } from '../../../src/core/pipeline.ts'
 import { inTransaction, transaction } from '../../../src/stores/postgres/index.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { workload, type InTransaction } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { workload, type InTransaction } from '../../../test/support/workload.ts'
 
 /** What many write: whoever resolves is believed. */
 function trusting(pool: pg.Pool): ReturnType<typeof transaction<pg.PoolClient>> {

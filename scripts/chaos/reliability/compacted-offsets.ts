@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withKafkaRig, type KafkaRig } from '../kafka/rig.ts'
 import { idsIn } from '../kafka/topics.ts'
-import { privateKafka } from '../support/private-servers.ts'
-import { uniqueName } from '../support/unique-name.ts'
+import { privateKafka } from '../../../test/support/private-servers.ts'
+import { uniqueName } from '../../../test/support/unique-name.ts'
 import type { Scenario } from '../scenario.ts'
 
 const partitions = 3

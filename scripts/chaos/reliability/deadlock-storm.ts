@@ -3,9 +3,9 @@ import pg from 'pg'
 import { sqlState } from '../../../src/stores/postgres/failures.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { workload } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { workload } from '../../../test/support/workload.ts'
 
 /** A deadlock is looked for after this long, so that a run sees many. */
 const detectMs = 10

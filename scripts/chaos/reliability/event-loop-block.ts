@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { workerPool } from '../support/worker-pool.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { workerPool } from '../../../test/support/worker-pool.ts'
 
 const leaseMs = 600
 const blockMs = 2 * leaseMs + 300

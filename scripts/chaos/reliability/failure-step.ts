@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
-import { pipeline } from '../../../src/pipeline.ts'
+import { pipeline } from '../../../src/core/pipeline.ts'
 import { retryBudget } from '../../../src/retry/budget.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { transaction } from '../../../src/stores/postgres/index.ts'

@@ -1,6 +1,6 @@
 import { breaks } from '../kafka/breaks.ts'
 import type { Report, RunHow, Scenario } from '../scenario.ts'
-import { runScript } from '../support/run-script.ts'
+import { runScript } from '../../../test/support/run-script.ts'
 
 async function crashes(how: RunHow, flags: readonly string[], faults: Readonly<Record<string, string>>) {
   const { seed, minutes, full, broken } = how

@@ -1,9 +1,9 @@
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { steps, type Step } from '../support/steps.ts'
-import { workerPool } from '../support/worker-pool.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { steps, type Step } from '../../../test/support/steps.ts'
+import { workerPool } from '../../../test/support/worker-pool.ts'
 
 export const killedAtEachStep: Scenario = {
   name: 'killed-at-each-step',

@@ -1,5 +1,5 @@
-import type { Delivery, Middleware } from '../../../src/delivery.ts'
-import { neverAborts } from '../../../src/signals.ts'
+import type { Delivery, Middleware } from '../../../src/core/delivery.ts'
+import { neverAborts } from '../../../src/core/signals.ts'
 import { breaks, brokenStore } from '../kafka/breaks.ts'
 import { withKafkaRig } from '../kafka/rig.ts'
 import type { Scenario } from '../scenario.ts'

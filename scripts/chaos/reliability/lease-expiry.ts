@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { systemClock } from '../../../src/clock.ts'
+import { systemClock } from '../../../src/core/clock.ts'
 import type { TransactionalIdempotencyStore } from '../../../src/idempotency/store.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { workload } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { workload } from '../../../test/support/workload.ts'
 
 const leaseMs = 500
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Scenario } from '../scenario.ts'
-import { privateKafka } from '../support/private-servers.ts'
+import { privateKafka } from '../../../test/support/private-servers.ts'
 import { outboxRun } from './outbox-runs.ts'
 
 export const outboxBrokerDown: Scenario = {

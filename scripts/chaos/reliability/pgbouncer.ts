@@ -1,10 +1,10 @@
 import type pg from 'pg'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { pgbouncer } from '../support/pgbouncer.ts'
-import { workload } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { pgbouncer } from '../../../test/support/pgbouncer.ts'
+import { workload } from '../../../test/support/workload.ts'
 import { outboxRun } from './outbox-runs.ts'
 
 export const pooled: Scenario = {

@@ -2,7 +2,7 @@ import type { Message } from 'kafkajs'
 import type { Does, WorkerSettings } from '../kafka/worker.ts'
 import { withKafkaRig, type KafkaRig } from '../kafka/rig.ts'
 import { readDeadLetters } from '../kafka/dead-letters.ts'
-import { spawnChild, type Child } from '../support/child.ts'
+import { spawnChild, type Child } from '../../../test/support/child.ts'
 import type { Scenario } from '../scenario.ts'
 
 const maxAttempts = 3

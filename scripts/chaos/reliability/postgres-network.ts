@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { faultProxy, through } from '../support/fault-proxy.ts'
-import { openLedger } from '../support/ledger.ts'
-import { workload } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { faultProxy, through } from '../../../test/support/fault-proxy.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { workload } from '../../../test/support/workload.ts'
 
 /** A connection that went silent is given up after this long; node-postgres by itself waits for ever. */
 const queryTimeoutMs = 700

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { privatePostgres } from '../support/private-servers.ts'
-import { workload } from '../support/workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { privatePostgres } from '../../../test/support/private-servers.ts'
+import { workload } from '../../../test/support/workload.ts'
 
 export const postgresRestart: Scenario = {
   name: 'postgres-restart',

@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { faultProxy, through } from '../support/fault-proxy.ts'
-import { openLedger } from '../support/ledger.ts'
-import { privateRedis } from '../support/private-servers.ts'
-import { redisWorkload } from '../support/redis-workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { faultProxy, through } from '../../../test/support/fault-proxy.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { privateRedis } from '../../../test/support/private-servers.ts'
+import { redisWorkload } from '../../../test/support/redis-workload.ts'
 
 const lagMs = 300
 

@@ -1,10 +1,10 @@
 import { seeded } from '../../../src/transports/memory/random.ts'
 import { claimScript, settleScript } from '../../../src/stores/redis/scripts.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { faultProxy, through } from '../support/fault-proxy.ts'
-import { openLedger } from '../support/ledger.ts'
-import { redisWorkload } from '../support/redis-workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { faultProxy, through } from '../../../test/support/fault-proxy.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { redisWorkload } from '../../../test/support/redis-workload.ts'
 
 export const redisReplyLost: Scenario = {
   name: 'redis-reply-lost',

@@ -1,9 +1,9 @@
 import { seeded } from '../../../src/transports/memory/random.ts'
 import type { Scenario } from '../scenario.ts'
-import { dispatcher, messageIds } from '../support/dispatcher.ts'
-import { openLedger } from '../support/ledger.ts'
-import { privateRedis } from '../support/private-servers.ts'
-import { redisWorkload } from '../support/redis-workload.ts'
+import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
+import { openLedger } from '../../../test/support/ledger.ts'
+import { privateRedis } from '../../../test/support/private-servers.ts'
+import { redisWorkload } from '../../../test/support/redis-workload.ts'
 
 export const redisRestart: Scenario = {
   name: 'redis-restart',

@@ -1,6 +1,6 @@
 import type { WorkerSettings } from '../kafka/worker.ts'
 import { withKafkaRig } from '../kafka/rig.ts'
-import { spawnChild, type Child } from '../support/child.ts'
+import { spawnChild, type Child } from '../../../test/support/child.ts'
 import type { Scenario } from '../scenario.ts'
 
 const perRound = 8

@@ -1,5 +1,5 @@
 import type { Scenario } from '../scenario.ts'
-import { runScript } from '../support/run-script.ts'
+import { runScript } from '../../../test/support/run-script.ts'
 
 export const simulated: Scenario = {
   name: 'simulated',

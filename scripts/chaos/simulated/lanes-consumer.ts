@@ -1,10 +1,10 @@
-import { isAbandoned } from '../../../src/errors.ts'
-import { sleep } from '../../../src/clock.ts'
-import { lanes } from '../../../src/ordering/lanes.ts'
-import { attemptAfter } from '../../../src/ordering/redelivery.ts'
-import type { LaneTrack } from '../../../src/ordering/track.ts'
-import type { LogRecord } from '../../../src/testing/simulated-broker.ts'
-import { deliveryOf, type ConsumerFactory } from '../../../src/testing/simulated-consumer.ts'
+import { isAbandoned } from '../../../src/core/errors.ts'
+import { sleep } from '../../../src/core/clock.ts'
+import { lanes } from '../../../src/consumer/lanes.ts'
+import { attemptAfter } from '../../../src/consumer/redelivery.ts'
+import type { LaneTrack } from '../../../src/consumer/track.ts'
+import type { LogRecord } from '../../../src/testing/world/simulated-broker.ts'
+import { deliveryOf, type ConsumerFactory } from '../../../src/testing/world/simulated-consumer.ts'
 
 /** What a partition is while this process owns it. */
 interface Owned {

@@ -1,7 +1,7 @@
-import { headersFrom } from '../../../src/message.ts'
+import { headersFrom } from '../../../src/core/message.ts'
 import type { OutboxLease, OutboxRow, OutboxStore, Rotation } from '../../../src/outbox/store.ts'
-import type { SimulatedProcess } from '../../../src/testing/process.ts'
-import { callFaults, type Simulation } from '../../../src/testing/task.ts'
+import type { SimulatedProcess } from '../../../src/testing/world/process.ts'
+import { callFaults, type Simulation } from '../../../src/testing/world/task.ts'
 import type { Row, Snapshot, SnapshotTable } from './snapshots.ts'
 
 /** How a reader finds what is new. All but `windows` lose or reorder. */

@@ -1,8 +1,8 @@
-import { ambient } from '../../../src/testing/ambient.ts'
-import { search } from '../../../src/testing/explorer.ts'
-import { report } from '../../../src/testing/report.ts'
-import { toLine } from '../../../src/testing/schedule.ts'
-import { shrink } from '../../../src/testing/shrink.ts'
+import { ambient } from '../../../src/testing/world/ambient.ts'
+import { search } from '../../../src/testing/explorer/explorer.ts'
+import { report } from '../../../src/testing/explorer/report.ts'
+import { toLine } from '../../../src/testing/explorer/schedule.ts'
+import { shrink } from '../../../src/testing/explorer/shrink.ts'
 import { scenarios } from './scenarios.ts'
 
 /** What one process tells about a share of the seeds. */

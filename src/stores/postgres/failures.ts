@@ -1,4 +1,4 @@
-import { HoldfastError } from '../../errors.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import { field } from './rows.ts'
 
 /** The first SQLSTATE in an error or what caused it: some clients wrap what the server said. */

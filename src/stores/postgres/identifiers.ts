@@ -1,4 +1,4 @@
-import { badOption } from '../../options.ts'
+import { badOption } from '../../core/options.ts'
 
 /** A schema's name, quoted for SQL. Anything but a plain lower-case identifier is refused, so that nothing can be injected. */
 export function quotedSchema(where: string, schema: string): string {

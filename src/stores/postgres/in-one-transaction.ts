@@ -1,6 +1,6 @@
-import type { BatchFailure, BatchHandler } from '../../batch.ts'
-import type { Claim, Claimed, Delivery } from '../../delivery.ts'
-import { isAbandoned, isRetryLater } from '../../errors.ts'
+import type { BatchFailure, BatchHandler } from '../../core/batch.ts'
+import type { Claim, Claimed, Delivery } from '../../core/delivery.ts'
+import { isAbandoned, isRetryLater } from '../../core/errors.ts'
 import type { TransactionMiddleware } from './transaction.ts'
 
 /**

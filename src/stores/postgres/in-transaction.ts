@@ -7,8 +7,8 @@ import {
   type Outcome,
   type StatementRunner,
   type Transactional,
-} from '../../delivery.ts'
-import { HoldfastError, isHoldfastError, RetryLater } from '../../errors.ts'
+} from '../../core/delivery.ts'
+import { HoldfastError, isHoldfastError, RetryLater } from '../../core/errors.ts'
 import { looksDisconnected, saysServerIsDown, sqlState } from './failures.ts'
 
 /** Opens a transaction, runs `work` in it, commits where that resolved and rolls back where it rejected. */

@@ -2,8 +2,8 @@ export {
   postgresIdempotencyCleaner,
   type PostgresIdempotencyCleaner,
   type PostgresIdempotencyCleanerOptions,
-} from './idempotency-cleaner.ts'
-export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency-store.ts'
+} from './idempotency/cleaner.ts'
+export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency/store.ts'
 export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
 export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'
 export { inOneTransaction } from './in-one-transaction.ts'
@@ -23,18 +23,18 @@ export {
   transaction,
   type TransactionMiddleware,
 } from './transaction.ts'
-export { postgresOutboxDead, type DeadMessage, type OutboxDead } from './outbox-dead.ts'
-export { postgresSequenceStore, type PostgresSequenceStore, type PostgresSequenceStoreOptions } from './outbox-marks.ts'
+export { postgresOutboxDead, type DeadMessage, type OutboxDead } from './outbox/dead.ts'
+export { postgresSequenceStore, type PostgresSequenceStore, type PostgresSequenceStoreOptions } from './outbox/marks.ts'
 export {
   adoptOutbox,
   changeOutboxShards,
   type Adopted,
   type AdoptOptions,
   type ChangeShardsOptions,
-} from './outbox-operations.ts'
-export { outboxGrants, type OutboxGrants } from './outbox-grants.ts'
-export { type OutboxLayout } from './outbox-schema.ts'
-export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox-store.ts'
+} from './outbox/operations.ts'
+export { outboxGrants, type OutboxGrants } from './outbox/grants.ts'
+export { type OutboxLayout } from './outbox/schema.ts'
+export { postgresOutboxStore, type PostgresOutboxStoreOptions } from './outbox/store.ts'
 export {
   postgresOutboxListener,
   postgresOutboxNotifier,
@@ -43,7 +43,7 @@ export {
   type PostgresOutboxListenerOptions,
   type PostgresOutboxNotifier,
   type PostgresOutboxNotifierOptions,
-} from './outbox-wake-up.ts'
+} from './outbox/wake-up.ts'
 export {
   viaDrizzle,
   viaKnex,
@@ -58,5 +58,5 @@ export {
   type QueryRunner,
   type Template,
   type Via,
-} from './outbox-via.ts'
-export { postgresOutbox, type PostgresOutboxOptions } from './outbox.ts'
+} from './outbox/via.ts'
+export { postgresOutbox, type PostgresOutboxOptions } from './outbox/outbox.ts'

@@ -1,8 +1,8 @@
-import { HoldfastError } from '../../errors.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import { quotedSchema } from './identifiers.ts'
 import type { Layout } from './migration.ts'
 import { migrations } from './migrations.ts'
-import { requireLayout, type OutboxLayout } from './outbox-schema.ts'
+import { requireLayout, type OutboxLayout } from './outbox/schema.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
 import { field } from './rows.ts'
 

@@ -1,4 +1,4 @@
-import type { OutboxLayout } from './outbox-schema.ts'
+import type { OutboxLayout } from './outbox/schema.ts'
 
 /** What can be chosen when tables are made. */
 export interface Layout {

@@ -1,4 +1,4 @@
-import type { StatementRunner } from '../../delivery.ts'
+import type { StatementRunner } from '../../core/delivery.ts'
 import { field, numberField } from './rows.ts'
 import { statementName } from './statement-name.ts'
 

@@ -1,6 +1,6 @@
-import { HoldfastError } from '../../errors.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from '../../idempotency/store.ts'
-import { badOption, requireCount, requireMs, requireText } from '../../options.ts'
+import { badOption, requireCount, requireMs, requireText } from '../../core/options.ts'
 import { apart, batcher } from '../batcher.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
 import { claimScript, settleScript, type Script } from './scripts.ts'

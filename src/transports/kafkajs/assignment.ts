@@ -1,7 +1,7 @@
 import type { Batch, KafkaMessage } from 'kafkajs'
-import { keyFromBytes } from '../../message.ts'
-import type { Lanes } from '../../ordering/lanes.ts'
-import type { LaneTrack } from '../../ordering/track.ts'
+import { keyFromBytes } from '../../core/message.ts'
+import type { Lanes } from '../../consumer/lanes.ts'
+import type { LaneTrack } from '../../consumer/track.ts'
 
 /** One message in a lane. */
 export interface Item {

@@ -1,5 +1,5 @@
 import type { Admin, Kafka } from 'kafkajs'
-import { HoldfastError } from '../../errors.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import { faultOf } from './kafka-errors.ts'
 
 export interface CheckKafkaOptions {

@@ -1,5 +1,5 @@
 import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
-import type { Delivery } from '../../delivery.ts'
+import type { Delivery } from '../../core/delivery.ts'
 import {
   asHeaderValue,
   bytesOfKey,
@@ -12,8 +12,8 @@ import {
   type Headers,
   type HeaderValue,
   type Message,
-} from '../../message.ts'
-import type { Outgoing } from '../../publisher.ts'
+} from '../../core/message.ts'
+import type { Outgoing } from '../../core/publisher.ts'
 
 /** One message as kafkajs hands it over. */
 export interface KafkaRecord {

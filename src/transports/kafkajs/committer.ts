@@ -1,5 +1,5 @@
 import type { EachBatchPayload, Offsets } from 'kafkajs'
-import { emitter } from '../../events.ts'
+import { emitter } from '../../core/events.ts'
 import { positionOf, type Assignment, type Owned } from './assignment.ts'
 
 export interface Committer {

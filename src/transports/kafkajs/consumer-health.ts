@@ -1,5 +1,5 @@
-import type { Health } from '../../health.ts'
-import type { Lanes } from '../../ordering/lanes.ts'
+import type { Health } from '../../core/health.ts'
+import type { Lanes } from '../../consumer/lanes.ts'
 import { positionOf, sizeOf, type Assignment, type Item, type Owned } from './assignment.ts'
 
 export interface ConsumerState {

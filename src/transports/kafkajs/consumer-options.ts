@@ -1,7 +1,7 @@
 import type { ConsumerConfig, Kafka } from 'kafkajs'
-import type { Clock } from '../../clock.ts'
-import type { HasHealth } from '../../health.ts'
-import type { Pipeline } from '../../pipeline.ts'
+import type { Clock } from '../../core/clock.ts'
+import type { HasHealth } from '../../core/health.ts'
+import type { Pipeline } from '../../core/pipeline.ts'
 import type { MessageId } from './codec.ts'
 
 export interface KafkajsConsumerOptions {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock.ts'
+import type { Clock } from '../../core/clock.ts'
 import { asError, isRebalance } from './kafka-errors.ts'
 
 /** Work that must not outlive the membership of its consumer. */

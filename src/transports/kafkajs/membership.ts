@@ -1,7 +1,7 @@
 import type { Consumer } from 'kafkajs'
-import { emitter } from '../../events.ts'
-import { HoldfastError } from '../../errors.ts'
-import { ChildSignal, neverAborts } from '../../signals.ts'
+import { emitter } from '../../core/events.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import { ChildSignal, neverAborts } from '../../core/signals.ts'
 
 /** What the plain forms use of a consumer that is not theirs. */
 export type WatchedConsumer = Pick<Consumer, 'on' | 'events' | 'paused' | 'stop'>

@@ -1,8 +1,8 @@
 import type { CompressionTypes, Producer } from 'kafkajs'
-import { systemClock, type Clock } from '../../clock.ts'
-import { HoldfastError, PublishError, type PublishFailure } from '../../errors.ts'
-import { badOption, requireMethods, requireMs } from '../../options.ts'
-import type { Outgoing, Publisher } from '../../publisher.ts'
+import { systemClock, type Clock } from '../../core/clock.ts'
+import { HoldfastError, PublishError, type PublishFailure } from '../../core/errors.ts'
+import { badOption, requireMethods, requireMs } from '../../core/options.ts'
+import type { Outgoing, Publisher } from '../../core/publisher.ts'
 import { recordFrom } from './codec.ts'
 import { blames, faultOf } from './kafka-errors.ts'
 

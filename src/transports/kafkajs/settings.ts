@@ -1,5 +1,5 @@
-import type { Facts, Stage } from '../../delivery.ts'
-import { HoldfastError } from '../../errors.ts'
+import type { Facts, Stage } from '../../core/delivery.ts'
+import { HoldfastError } from '../../core/errors.ts'
 
 export interface TimeSettings {
   readonly concurrency: number

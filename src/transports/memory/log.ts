@@ -1,5 +1,5 @@
-import { HoldfastError } from '../../errors.ts'
-import type { Outgoing } from '../../publisher.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import type { Outgoing } from '../../core/publisher.ts'
 
 /** One partition: an append-only list with a bound. */
 export interface PartitionLog {

@@ -10,9 +10,9 @@ import {
   postgresjsRunner,
   preparedRunner,
 } from '../../../src/stores/postgres/index.ts'
-import { idempotencyStoreContract } from '../../../src/testing/idempotency-store-contract.ts'
-import { faultProxy, through } from '../../../scripts/chaos/support/fault-proxy.ts'
-import { privatePostgres } from '../../../scripts/chaos/support/private-servers.ts'
+import { idempotencyStoreContract } from '../../../src/testing/contracts/idempotency-store-contract.ts'
+import { faultProxy, through } from '../../support/fault-proxy.ts'
+import { privatePostgres } from '../../support/private-servers.ts'
 import { describeWith, postgresUrl } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import { ask, day, hold } from '../claims.ts'

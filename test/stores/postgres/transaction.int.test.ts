@@ -22,8 +22,8 @@ import {
   transaction,
   type TransactionMiddleware,
 } from '../../../src/stores/postgres/index.ts'
-import { faultProxy, through, type FaultProxy } from '../../../scripts/chaos/support/fault-proxy.ts'
-import { privatePostgres } from '../../../scripts/chaos/support/private-servers.ts'
+import { faultProxy, through, type FaultProxy } from '../../support/fault-proxy.ts'
+import { privatePostgres } from '../../support/private-servers.ts'
 import { describeWith, postgresUrl } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 

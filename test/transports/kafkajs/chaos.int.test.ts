@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { spawnChild } from '../../../scripts/chaos/support/child.ts'
+import { spawnChild } from '../../support/child.ts'
 import { isFull } from '../../support/services.ts'
 
 /** The crash run in short, and the faults that it has to find. */

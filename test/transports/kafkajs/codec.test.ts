@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { KafkaMessage } from 'kafkajs'
-import { headersFrom } from '../../../src/message.ts'
-import { outgoing } from '../../../src/publisher.ts'
+import { headersFrom } from '../../../src/core/message.ts'
+import { outgoing } from '../../../src/core/publisher.ts'
 import { deliveryFrom, recordFrom, type MessageId } from '../../../src/transports/kafkajs/codec.ts'
-import { neverAborts } from '../../../src/signals.ts'
+import { neverAborts } from '../../../src/core/signals.ts'
 
 function read(message: Partial<KafkaMessage>, id?: MessageId) {
   const record = {

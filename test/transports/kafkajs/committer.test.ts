@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { EachBatchPayload, Offsets } from 'kafkajs'
-import { lanes } from '../../../src/ordering/lanes.ts'
+import { lanes } from '../../../src/consumer/lanes.ts'
 import { assignment, type Item } from '../../../src/transports/kafkajs/assignment.ts'
 import { committer } from '../../../src/transports/kafkajs/committer.ts'
 import { fakeClock } from '../../../src/testing/index.ts'

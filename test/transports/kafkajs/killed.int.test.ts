@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { migrate } from '../../../src/stores/postgres/index.ts'
-import { spawnChild } from '../../../scripts/chaos/support/child.ts'
+import { spawnChild } from '../../support/child.ts'
 import { describeWith, kafkaBrokers, postgresUrl, uniqueName } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import type { FixtureSettings } from './fixtures/consumer.ts'

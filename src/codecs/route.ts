@@ -1,0 +1,47 @@
+import { decodeBody, type Decoder } from '../core/codec.ts'
+import type { Delivery } from '../core/delivery.ts'
+import { judge, PermanentError } from '../core/errors.ts'
+import type { Bytes } from '../core/message.ts'
+import { badOption, requireFunctions, requireMethods } from '../core/options.ts'
+
+export type Handler<D> = (delivery: D) => Promise<unknown> | void
+
+export interface RouteOptions<D> {
+  /** Handles the types that the table does not name. @defaultValue they are undecodable, for good */
+  readonly otherwise?: Handler<D>
+}
+
+/** One topic, several message types, each with its own codec: `.handle(route({ 'order.placed': on(json(Placed), …) }))`. */
+export function route<D extends Delivery<Bytes>>(
+  table: Readonly<Record<string, Handler<D>>>,
+  { otherwise = refuse }: RouteOptions<D> = {},
+): (delivery: D) => Promise<void> {
+  if (typeof table !== 'object' || (table as unknown) === null)
+    throw badOption('route', 'table', 'an object of types and handlers', table)
+  requireFunctions('route', table)
+  requireFunctions('route', { otherwise })
+  const handlers = new Map(Object.entries(table))
+  return async function route(delivery) {
+    await (handlers.get(delivery.message.type) ?? otherwise)(delivery)
+  }
+}
+
+/** One row of the table: decodes, then handles. */
+export function on<Body, D extends Delivery<Bytes>>(
+  codec: Pick<Decoder<Body>, 'decode'>,
+  handler: (delivery: Omit<D, 'message'> & Delivery<Body>) => Promise<unknown> | void,
+): (delivery: D) => Promise<void> {
+  requireMethods('on', 'codec', codec, ['decode'])
+  requireFunctions('on', { handler })
+  return async function on(delivery) {
+    const body = await decodeBody(codec, delivery.message)
+    await handler({ ...delivery, message: { ...delivery.message, body } })
+  }
+}
+
+function refuse(delivery: Delivery): never {
+  const { id, type } = delivery.message
+  const error = new PermanentError(`no route for the type '${type.slice(0, 80)}'`)
+  judge(error, { messageId: id, attempts: 0, reason: 'undecodable' })
+  throw error
+}

@@ -1,0 +1,156 @@
+import { batched, type BatchHandler, type BatchOptions } from './batch.ts'
+import { decodeBody, type Decoder } from './codec.ts'
+import type { Delivery, Incoming, Outcome, Place, Stage, Step, Typed } from './delivery.ts'
+import { describe, refuseBadOrder, type Description } from './describe.ts'
+import { emitter } from './events.ts'
+import { headersFrom, type Bytes } from './message.ts'
+import { badOption, requireFunctions, requireGiven, requireMethods, requireText } from './options.ts'
+import { neverAborts } from './signals.ts'
+
+/** A finished pipeline: any transport, framework or test calls it. */
+export interface Pipeline<Body = Bytes> {
+  readonly name: string
+  /** For callers without a transport: fills in what is missing. Rejects where the message should come again. */
+  dispatch(incoming: Incoming<Body>): Promise<Outcome>
+  /** For transports, which know everything about a delivery. */
+  readonly step: Step<Delivery<Body>>
+  readonly stages: readonly Stage[]
+  /** The stack, the guarantee of this very combination, its worst cases, and what is doubtful about it. */
+  describe(): Description
+}
+
+/** A `Middleware`, or any plain function of its shape. */
+export type Fits<D, Adds> = Typed<D, Adds> & ((next: Step<D & Adds>, place?: Place) => Step<D>)
+
+type Compose<Entry, Body, Added> = (
+  inner: Step<Delivery<Body> & Added>,
+  stages: readonly Stage[],
+) => Step<Delivery<Entry>>
+
+/** `Entry` is the body that arrives, `Body` the body here, `Added` what the middlewares so far put on the delivery. */
+export interface PipelineBuilder<Entry, Body, Added> {
+  /** Adds a middleware inside those already added: the first added is outermost. */
+  use<Adds = unknown>(middleware: Fits<Delivery<Body> & Added, Adds>): PipelineBuilder<Entry, Body, Added & Adds>
+  /** From here on inwards the body is typed; what stands outside sees the bytes. */
+  decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>): PipelineBuilder<Entry, Out, Added>
+  /** What the handler returns is ignored; what it throws is a nack. */
+  handle(handler: (delivery: Delivery<Body> & Added) => Promise<unknown> | void): Pipeline<Entry>
+  /** Each message keeps its own claim, retry and outcome; only the call of the handler is shared. */
+  handleBatch(options: BatchOptions, handler: BatchHandler<Delivery<Body> & Added>): Pipeline<Entry>
+  /** @internal */
+  readonly compose: Compose<Entry, Body, Added>
+}
+
+/** Starts a pipeline. The name is the scope of its idempotency keys, and stands in every event, span and metric. */
+export function pipeline<Body = Bytes>(name: string): PipelineBuilder<Body, Body, unknown> {
+  requireGiven('pipeline', { name })
+  requireText('pipeline', { name })
+  return builder<Body, Body, unknown>(name, [], (inner) => inner)
+}
+
+function builder<Entry, Body, Added>(
+  name: string,
+  stages: readonly Stage[],
+  compose: Compose<Entry, Body, Added>,
+): PipelineBuilder<Entry, Body, Added> {
+  const at = stages.length
+  return {
+    compose,
+    use<Adds>(middleware: Fits<Delivery<Body> & Added, Adds>) {
+      requireFunctions('use', { middleware })
+      const stage = middleware.stage ?? { name: middleware.name || 'anonymous' }
+      return builder<Entry, Body, Added & Adds>(name, [...stages, stage], (inner, all) => {
+        const place = { pipeline: name, outside: all.slice(0, at), inside: all.slice(at + 1) }
+        const step: Step<Delivery<Body> & Added> & { readonly stage?: Stage } = middleware(inner, place)
+        // A factory that was not called takes the next step for its options: every message would be acked unseen.
+        if (typeof step !== 'function' || step.stage !== undefined)
+          throw badOption(name, `what ${stage.name} makes of a step`, 'a step: is its factory called?', step)
+        return compose(guarded(step), all)
+      })
+    },
+    decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>) {
+      requireMethods('decode', 'codec', codec, ['decode'])
+      const outer = this.compose
+      return builder<Entry, Out, Added>(name, [...stages, { name: 'decode' }], (inner, all) =>
+        outer(async function decode(delivery) {
+          const body = await decodeBody(codec, delivery.message)
+          return inner({ ...delivery, message: { ...delivery.message, body } })
+        }, all),
+      )
+    },
+    handle(handler) {
+      requireFunctions('handle', { handler })
+      const step = guarded(function handle(delivery: Delivery<Body> & Added) {
+        return Promise.resolve(handler(delivery)).then(handled)
+      })
+      return finish(name, stages, (all) => compose(step, all))
+    },
+    handleBatch(options, handler) {
+      const stage: Stage = {
+        name: 'batch',
+        notInside: { transaction: 'the handler is called once for many messages, each with a transaction of its own' },
+      }
+      const step = batched(options, handler)
+      return finish(name, [...stages, stage], (all) => compose(step, all))
+    },
+  }
+}
+
+function finish<Entry>(
+  name: string,
+  stages: readonly Stage[],
+  compose: (stages: readonly Stage[]) => Step<Delivery<Entry>>,
+): Pipeline<Entry> {
+  refuseBadOrder(name, stages)
+  const step = observed(compose(stages))
+  return {
+    name,
+    step,
+    stages,
+    dispatch({ message, origin, attempt = 1, signal = neverAborts, raw = null }) {
+      return step({
+        message: { type: name, key: null, headers: headersFrom([]), timeMs: Date.now(), ...message },
+        bytes: message.body instanceof Uint8Array ? message.body : null,
+        pipeline: name,
+        origin: { system: 'direct', destination: name, partition: null, position: null, group: null, ...origin },
+        attempt,
+        signal,
+        raw,
+      })
+    },
+    describe: () => describe(name, stages),
+  }
+}
+
+const handled = (): Outcome => 'handled'
+
+const settled = emitter('settled')
+const nacked = emitter('nacked')
+
+/** Says how each delivery ended, where anybody listens. */
+function observed<Entry>(step: Step<Delivery<Entry>>): Step<Delivery<Entry>> {
+  return function deliver(delivery) {
+    if (!settled.active() && !nacked.active()) return step(delivery)
+    return step(delivery).then(
+      (outcome) => {
+        if (settled.active()) settled.publish({ delivery, outcome })
+        return outcome
+      },
+      (error: unknown) => {
+        if (nacked.active()) nacked.publish({ delivery, error })
+        throw error
+      },
+    )
+  }
+}
+
+/** A stage that throws before it returns a promise must still be a nack for the stages around it. */
+function guarded<D>(step: Step<D>): Step<D> {
+  return (delivery) => {
+    try {
+      return step(delivery)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import type { Delivery } from '../delivery.ts'
+import { subscribe, type CircuitState, type Events } from '../events.ts'
+import type { InstrumentId } from './instruments.ts'
+import type { Distribution, Family, Series } from './series.ts'
+
+/** Where the measurements go. */
+export interface Counted {
+  series(this: void, id: InstrumentId): Family<Series>
+  distribution(this: void, id: InstrumentId): Family<Distribution>
+  /** Whether the pipeline has our middleware: what others do is not counted here. */
+  isMeasured(this: void, pipeline: string): boolean
+}
+
+const circuitStates: readonly CircuitState[] = ['closed', 'open', 'half-open']
+const shardChanges: readonly Events['outbox-shard-changed']['change'][] = ['claimed', 'released', 'lost', 'failed']
+const rotationResults: readonly Events['outbox-rotated']['result'][] = ['cleaned', 'empty', 'busy', 'locked']
+
+/** Counts what stages, stores, relays and consumers report, for as long as the process lives. */
+export function countEvents({ series, distribution, isMeasured }: Counted): void {
+  /** Adds one for a delivery of a measured pipeline. */
+  function count(id: InstrumentId, { pipeline }: Delivery, ...labels: readonly string[]): void {
+    if (isMeasured(pipeline)) series(id).of(pipeline, ...labels).value++
+  }
+
+  subscribe('attempt-failed', ({ delivery, nextInMs }) => {
+    count('attempts', delivery, 'failed')
+    if (nextInMs === null || !isMeasured(delivery.pipeline)) return
+    count('retries', delivery)
+    distribution('retryDelay')
+      .of(delivery.pipeline)
+      .observe(nextInMs / 1000)
+  })
+  subscribe('retry-refused', ({ delivery }) => count('retriesRefused', delivery))
+  subscribe('abandoned', ({ delivery }) => count('abandoned', delivery))
+  subscribe('duplicate-seen', ({ delivery, suppressed }) => count('duplicates', delivery, String(suppressed)))
+  subscribe('conflict-seen', ({ delivery }) => count('conflicts', delivery))
+  subscribe('lease-renewed', ({ delivery }) => count('leaseRenewals', delivery))
+  subscribe('lease-lost', ({ delivery }) => count('leasesLost', delivery))
+  subscribe('dead-lettered', ({ delivery, reason }) => count('deadLetters', delivery, reason))
+  subscribe('dead-letter-failed', ({ delivery }) => count('deadLetterFailures', delivery))
+
+  subscribe('store-failed', ({ store, operation }) => series('storeFailures').of(store, operation).value++)
+  subscribe('circuit-changed', ({ name, to }) => {
+    series('circuitChanges').of(name, to).value++
+    for (const state of circuitStates) series('circuitState').of(name, state).value = Number(state === to)
+  })
+  subscribe(
+    'consumer-changed',
+    ({ system, group, change }) => series('consumerChanges').of(system, group, change).value++,
+  )
+  countOutbox({ series, distribution, isMeasured })
+}
+
+function countOutbox({ series, distribution }: Counted): void {
+  subscribe('outbox-published', ({ messages, lagMs }) => {
+    series('outboxPublished').of().value += messages
+    distribution('outboxLag')
+      .of()
+      .observe(lagMs / 1000)
+  })
+  subscribe('outbox-dead', () => series('outboxDead').of().value++)
+  subscribe('outbox-outage', () => series('outboxOutages').of().value++)
+  subscribe('outbox-refused', () => series('outboxRefused').of().value++)
+  subscribe('outbox-rotated', ({ slot, result }) => {
+    // The rate of a series that appears late misses its first.
+    for (const each of rotationResults) series('outboxRotations').of(String(slot), each)
+    series('outboxRotations').of(String(slot), result).value++
+  })
+
+  subscribe('outbox-window', ({ shard, messages }) => {
+    series('outboxWindow').of(String(shard)).value = messages
+  })
+  subscribe('outbox-shard-changed', ({ shard, change }) => {
+    for (const each of shardChanges) series('outboxShardChanges').of(each)
+    series('outboxShardChanges').of(change).value++
+    // A window goes on with whoever takes the shard, who has not counted it.
+    series('outboxWindow').of(String(shard)).value = 0
+  })
+
+  // Whoever told last stands last.
+  const statuses = new Map<string, Status>()
+  subscribe('outbox-status', (status) => {
+    statuses.delete(status.relay)
+    statuses.set(status.relay, { ...status, toldAtMs: Date.now() })
+    showStatuses(statuses, series)
+  })
+  subscribe('outbox-relay-ended', ({ relay }) => {
+    if (statuses.delete(relay)) showStatuses(statuses, series)
+  })
+}
+
+type Status = Events['outbox-status'] & { readonly toldAtMs: number }
+
+const ofStatus = [
+  'outboxOwned',
+  'outboxPending',
+  'outboxOldestAge',
+  'outboxDelayed',
+  'outboxDeadRows',
+  'outboxUnheld',
+  'outboxStatusTime',
+] as const
+
+/** What the relays of this process hold, and the outbox as the last of them saw it; nothing where none runs any more. */
+function showStatuses(statuses: ReadonlyMap<string, Status>, series: Counted['series']): void {
+  const all = [...statuses.values()]
+  const last = all.at(-1)
+  if (last === undefined) {
+    for (const id of ofStatus) series(id).clear()
+    return
+  }
+  series('outboxOwned').of().value = all.reduce((sum, { owned }) => sum + owned.length, 0)
+  series('outboxPending').of().value = last.pending
+  series('outboxOldestAge').of().value = (last.oldestAgeMs ?? 0) / 1000
+  series('outboxDelayed').of().value = last.delayed
+  series('outboxDeadRows').of().value = last.dead
+  series('outboxUnheld').of().value = last.unheld
+  series('outboxStatusTime').of().value = last.toldAtMs / 1000
+}

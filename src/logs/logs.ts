@@ -1,0 +1,101 @@
+import { consoleLogger, deliveryLines, errorFields, logLines, type Lines, type Logger } from './log-lines.ts'
+import { requireMethods, requireOneOf } from '../core/options.ts'
+
+export { consoleLogger, type Logger } from './log-lines.ts'
+
+export interface LogOptions {
+  /** Only these pipelines. What belongs to no pipeline (a circuit, a store, a consumer) is always logged. @defaultValue all */
+  readonly pipelines?: readonly string[]
+  /** Only these events. @defaultValue all that need attention: not each success, not each renewal */
+  readonly events?: readonly LoggedEvent[]
+}
+
+/** Turns events into log lines, without bodies, keys or header values. The returned function ends it. */
+export function logEvents(
+  logger: Logger = consoleLogger,
+  { pipelines, events = loggedEvents }: LogOptions = {},
+): () => void {
+  requireMethods('logEvents', 'logger', logger, ['info', 'warn', 'error'])
+  for (const name of events) requireOneOf('logEvents', 'events', name, loggedEvents)
+  return logLines(logger, lines, events, pipelines && new Set(pipelines))
+}
+
+export type LoggedEvent =
+  | 'nacked'
+  | 'dead-lettered'
+  | 'dead-letter-failed'
+  | 'discarded'
+  | 'abandoned'
+  | 'conflict-seen'
+  | 'lease-lost'
+  | 'store-failed'
+  | 'circuit-changed'
+  | 'consumer-changed'
+  | 'outbox-shard-changed'
+  | 'outbox-outage'
+  | 'outbox-dead'
+  | 'outbox-refused'
+
+const lines: Lines<LoggedEvent> = {
+  ...deliveryLines,
+  discarded: ({ error, reason }) => ({
+    level: 'info',
+    message: 'discarded',
+    fields: { reason, ...errorFields(error) },
+  }),
+  abandoned: () => ({ level: 'error', message: 'given up: its handler ignores its signal', fields: {} }),
+  'conflict-seen': () => ({ level: 'warn', message: 'a known key came with another content', fields: {} }),
+  'lease-lost': () => ({ level: 'warn', message: 'lost its lease', fields: {} }),
+  'store-failed': ({ store, operation, error }) => ({
+    level: 'error',
+    message: 'no answer from a store',
+    fields: { store, operation, ...errorFields(error) },
+  }),
+  'circuit-changed': ({ name, from, to }) => ({
+    level: to === 'closed' ? 'info' : 'warn',
+    message: `circuit ${to}`,
+    fields: { circuit: name, from },
+  }),
+  'consumer-changed': ({ system, group, change, detail, error }) => ({
+    level: error === undefined ? 'info' : 'error',
+    message: `consumer ${change}`,
+    fields: { system, group, ...detail, ...(error === undefined ? {} : errorFields(error)) },
+  }),
+  'outbox-shard-changed': ({ relay, shard, epoch, change, error }) => ({
+    level: change === 'lost' || change === 'failed' ? 'warn' : 'info',
+    message: `outbox shard ${change}`,
+    fields: { relay, shard, epoch: String(epoch), ...(error === undefined ? {} : errorFields(error)) },
+  }),
+  'outbox-outage': ({ relay, shard, error, nextInMs }) => ({
+    level: 'warn',
+    message: 'the broker did not take a page of the outbox',
+    fields: { relay, shard, nextInMs: Math.round(nextInMs), ...errorFields(error) },
+  }),
+  'outbox-dead': ({ relay, shard, messageId, destination, error }) => ({
+    level: 'error',
+    message: 'the broker refused a message of the outbox for good',
+    fields: { relay, shard, messageId, destination, ...errorFields(error) },
+  }),
+  'outbox-refused': ({ relay, reason }) => ({
+    level: 'error',
+    message: 'the outbox waits for an operator',
+    fields: { relay, reason },
+  }),
+}
+
+const loggedEvents: readonly LoggedEvent[] = [
+  'nacked',
+  'dead-lettered',
+  'dead-letter-failed',
+  'discarded',
+  'abandoned',
+  'conflict-seen',
+  'lease-lost',
+  'store-failed',
+  'circuit-changed',
+  'consumer-changed',
+  'outbox-shard-changed',
+  'outbox-outage',
+  'outbox-dead',
+  'outbox-refused',
+]

@@ -1,0 +1,88 @@
+import { sleep, systemClock, type Clock } from '../../../core/clock.ts'
+import { emitter } from '../../../core/events.ts'
+import { requireCount, requireMethods, requireMs } from '../../../core/options.ts'
+import { explained } from '../failures.ts'
+import { quotedSchema } from '../identifiers.ts'
+import type { Queryable } from '../queryable.ts'
+
+export interface PostgresIdempotencyCleanerOptions {
+  /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  /** The longest `retainMs` of the pipelines that use the table. @defaultValue 7 days */
+  readonly retainMs?: number
+  /** How long a key that nobody settled or claimed again is kept. @defaultValue 30 days */
+  readonly abandonedMs?: number
+  /** How long to wait from one clean-up to the next. @defaultValue 60_000 */
+  readonly everyMs?: number
+  /** How many keys one statement deletes at most. @defaultValue 1000 */
+  readonly batchSize?: number
+  readonly clock?: Clock
+}
+
+export interface PostgresIdempotencyCleaner {
+  /** Cleans up again and again until the signal aborts. A database that is down is waited for. */
+  run(signal: AbortSignal): Promise<void>
+  /** Deletes what is over now, and says how many keys that were. */
+  clean(signal?: AbortSignal): Promise<number>
+}
+
+const where = 'postgresIdempotencyCleaner'
+const storeFailed = emitter('store-failed')
+
+/**
+ * Deletes keys whose retention is over, a whole day's at a time, in small statements. Nothing depends on it but disk
+ * space: such a key counts as unknown already. Any number of processes may run one.
+ */
+export function postgresIdempotencyCleaner(
+  pool: Queryable,
+  {
+    schema = 'holdfast',
+    retainMs = 7 * 86_400_000,
+    abandonedMs = 30 * 86_400_000,
+    everyMs = 60_000,
+    batchSize = 1000,
+    clock = systemClock,
+  }: PostgresIdempotencyCleanerOptions = {},
+): PostgresIdempotencyCleaner {
+  requireMethods(where, 'pool', pool, ['query'])
+  requireMs(where, { retainMs, abandonedMs, everyMs })
+  requireCount(where, { batchSize })
+
+  const table = `${quotedSchema(where, schema)}.idempotency`
+  // The day bounds the scan to keys old enough to be over; `statement_timestamp()`, since a volatile function is no
+  // index condition. What is locked is being claimed again right now.
+  const cleanSql = `
+delete from ${table} where ctid = any (array(
+  select ctid from ${table}
+  where added_on < ((statement_timestamp() - $1::float8 * interval '1 ms') at time zone 'utc')::date
+    and (retain_until < statement_timestamp()
+      or (state in ('released', 'in-progress')
+        and lease_until < statement_timestamp() - $2::float8 * interval '1 ms'))
+  order by added_on
+  limit $3
+  for update skip locked))`
+
+  async function clean(signal?: AbortSignal): Promise<number> {
+    for (let cleaned = 0; ;) {
+      const { rowCount } = await pool.query(cleanSql, [retainMs, abandonedMs, batchSize]).catch((error: unknown) => {
+        throw explained(where, schema, error)
+      })
+      cleaned += rowCount ?? 0
+      if ((rowCount ?? 0) < batchSize || signal?.aborted === true) return cleaned
+    }
+  }
+
+  return {
+    clean,
+    async run(signal) {
+      while (!signal.aborted) {
+        try {
+          await clean(signal)
+        } catch (error) {
+          if (storeFailed.active()) storeFailed.publish({ store: 'postgresql', operation: 'clean', error })
+        }
+        await sleep(clock, everyMs, signal).catch(() => undefined)
+      }
+    },
+  }
+}

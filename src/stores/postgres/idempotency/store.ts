@@ -1,0 +1,231 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { StatementRunner } from '../../../core/delivery.ts'
+import type {
+  ClaimRequest,
+  ClaimResult,
+  Held,
+  HeldClaim,
+  TransactionalIdempotencyStore,
+} from '../../../idempotency/store.ts'
+import { badOption, requireCount, requireMethods, requireMs } from '../../../core/options.ts'
+import { apart, batcher, onceEach } from '../../batcher.ts'
+import { failureFromJson, failureToJson } from '../../failure-json.ts'
+import { explained, isContention, isLockTimeout, mayBeOneRow } from '../failures.ts'
+import { idempotencyStatements } from './statements.ts'
+import { quotedSchema } from '../identifiers.ts'
+import type { Queryable } from '../queryable.ts'
+import { numberField, textField } from '../rows.ts'
+
+export interface PostgresIdempotencyStoreOptions {
+  /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  /** How many claims travel in one statement at most. @defaultValue 200 */
+  readonly maxBatch?: number
+  /** How many statements of one kind travel at once. @defaultValue 2 */
+  readonly maxInFlight?: number
+  /** How long a statement waits for a row that another transaction has locked. @defaultValue 500 */
+  readonly lockTimeoutMs?: number
+}
+
+const where = 'postgresIdempotencyStore'
+
+/**
+ * Keeps the claims in PostgreSQL, and completes them inside the handler's transaction: effects in that transaction
+ * happen once per key. Give it a small pool of its own, so that renewals never queue behind handlers.
+ */
+export function postgresIdempotencyStore(
+  pool: Queryable,
+  { schema = 'holdfast', maxBatch = 200, maxInFlight = 2, lockTimeoutMs = 500 }: PostgresIdempotencyStoreOptions = {},
+): TransactionalIdempotencyStore {
+  requireMethods(where, 'pool', pool, ['query'])
+  requireCount(where, { maxBatch, maxInFlight })
+  requireMs(where, { lockTimeoutMs })
+  const { claimSql, settleSql, completeSql, completeAllSql } = idempotencyStatements(quotedSchema(where, schema))
+  const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
+
+  /** One statement, sent again while all that stands in its way is another transaction. */
+  async function run(text: string, values: unknown[]): Promise<readonly unknown[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await pool.query(text, values)).rows
+      } catch (error) {
+        if (attempt >= mostAttempts || !isContention(error)) throw explained(where, schema, error)
+        await wait(attempt * attempt)
+      }
+    }
+  }
+
+  async function sendClaims(requests: readonly ClaimRequest[]): Promise<readonly (ClaimResult | undefined)[]> {
+    const answers: (ClaimResult | undefined)[] = requests.map(() => undefined)
+    let open = requests.map((_, at) => at)
+    // A row may answer nothing: it changed between the statement's snapshot and its write. The next snapshot shows it.
+    for (let round = 0; round < 3 && open.length > 0; round++) {
+      const asked = open.map((at) => requests[at])
+      const rows = await run(claimSql, [
+        open,
+        asked.map((request) => request?.scope),
+        asked.map((request) => request?.key),
+        asked.map((request) => request?.owner),
+        asked.map((request) => request?.leaseMs),
+        asked.map((request) => request?.fingerprint),
+        lockTimeout,
+      ])
+      for (const row of rows) answers[numberField(row, 'n')] = claimResult(row)
+      open = open.filter((at) => answers[at] === undefined)
+    }
+    return answers.map((answer) => answer ?? busy)
+  }
+
+  async function sendSettlements(settlements: readonly Settlement[]): Promise<readonly Held[]> {
+    const rows = await run(settleSql, [
+      settlements.map((_, at) => at),
+      settlements.map(({ held }) => held.scope),
+      settlements.map(({ held }) => held.key),
+      settlements.map(({ held }) => String(held.token)),
+      settlements.map(({ state }) => state),
+      settlements.map(({ forMs }) => forMs),
+      settlements.map(({ attempts }) => attempts),
+      settlements.map(({ failure }) => failure),
+      lockTimeout,
+    ])
+    const changed = new Set(rows.map((row) => numberField(row, 'n')))
+    return settlements.map((_, at) => (changed.has(at) ? 'ok' : 'lost'))
+  }
+
+  const claim = batcher<ClaimRequest, ClaimResult>({
+    send: onceEach(
+      apart(sendClaims, mayBeOneRow, (error) => (isLockTimeout(error) ? busy : undefined)),
+      sameKey,
+      followClaim,
+    ),
+    maxBatch,
+    maxInFlight,
+  })
+  const settle = batcher<Settlement, Held>({
+    send: onceEach(
+      apart(sendSettlements, mayBeOneRow),
+      ({ held }) => sameKey(held),
+      // Whatever comes second, the first may have changed what it finds.
+      () => undefined,
+    ),
+    maxBatch,
+    maxInFlight,
+  })
+
+  async function sendCompletions(tx: StatementRunner, completions: readonly Completion[]): Promise<readonly Held[]> {
+    const [first] = completions
+    if (first === undefined) return []
+    if (completions.length === 1) {
+      const { scope, key, token } = first.held
+      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), first.retainMs])
+      return [rowCount === 1 ? 'ok' : 'lost']
+    }
+    const asked = completions.map(({ held: { scope, key, token }, retainMs }, n) => {
+      return { n, scope, key, token: String(token), retain_ms: retainMs }
+    })
+    const { rows, rowCount } = await tx.query(completeAllSql, [JSON.stringify(asked)])
+    if (rowCount === completions.length) return completions.map(() => 'ok')
+    // Drizzle's runner tells how many, not which: then none counts, and the transaction is not committed.
+    const changed = new Set(rows.map((row) => numberField(row, 'n')))
+    return completions.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+  }
+  const together = perTransaction(sendCompletions)
+
+  return {
+    name: 'postgresql',
+    async claim(request) {
+      requireStorable('scope', request.scope)
+      requireStorable('key', request.key)
+      return claim(request)
+    },
+    renew: (held, leaseMs) => settle({ held, state: 'in-progress', forMs: leaseMs, attempts: null, failure: null }),
+    complete: (held, retainMs) => settle({ held, state: 'completed', forMs: retainMs, attempts: null, failure: null }),
+    release: (held, attempts) => settle({ held, state: 'released', forMs: 0, attempts, failure: null }),
+    fail: (held, failure, retainMs) =>
+      settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
+    completeIn: (tx, held, retainMs) => together(tx, { held, retainMs }),
+  }
+}
+
+interface Completion {
+  readonly held: HeldClaim
+  readonly retainMs: number
+}
+
+/** What is asked of one transaction without a pause travels as one statement. */
+function perTransaction(
+  send: (tx: StatementRunner, completions: readonly Completion[]) => Promise<readonly Held[]>,
+): (tx: StatementRunner, completion: Completion) => Promise<Held> {
+  const open = new WeakMap<
+    StatementRunner,
+    { readonly asked: Completion[]; readonly answers: Promise<readonly Held[]> }
+  >()
+  return async function ask(tx, completion) {
+    let batch = open.get(tx)
+    if (batch === undefined) {
+      const asked: Completion[] = []
+      const answers = Promise.resolve().then(() => {
+        open.delete(tx)
+        return send(tx, asked)
+      })
+      batch = { asked, answers }
+      open.set(tx, batch)
+    }
+    const at = batch.asked.push(completion) - 1
+    return (await batch.answers)[at] ?? 'lost'
+  }
+}
+
+interface Settlement {
+  readonly held: HeldClaim
+  readonly state: 'in-progress' | 'completed' | 'released' | 'failed'
+  readonly forMs: number
+  readonly attempts: number | null
+  readonly failure: string | null
+}
+
+// Contention ends by itself; more rounds than this mean that something else is wrong.
+const mostAttempts = 12
+
+/** Another transaction has the row: its outcome is a moment away. */
+const busy: ClaimResult = { state: 'in-progress', retryAfterMs: 50 }
+
+function claimResult(row: unknown): ClaimResult | undefined {
+  const state = textField(row, 'state') ?? ''
+  switch (state) {
+    case 'claimed':
+      return { state, token: BigInt(textField(row, 'token') ?? 0), attempts: numberField(row, 'attempts') }
+    case 'in-progress':
+      return { state, retryAfterMs: Math.max(1, numberField(row, 'wait_ms')) }
+    case 'completed':
+    case 'conflict':
+      return { state }
+    case 'failed':
+      return { state, failure: failureFromJson(textField(row, 'failure')) }
+    default:
+      return undefined
+  }
+}
+
+/** Two claims of one key in one batch: the second is told what the first one's answer means for it. */
+function followClaim(request: ClaimRequest, first: ClaimRequest, answer: ClaimResult): ClaimResult | undefined {
+  if (request.fingerprint === first.fingerprint || answer.state === 'claimed') {
+    if (answer.state !== 'claimed' || request.owner === first.owner) return answer
+    if (request.fingerprint !== null && first.fingerprint !== null && request.fingerprint !== first.fingerprint)
+      return undefined
+    return { state: 'in-progress', retryAfterMs: first.leaseMs }
+  }
+  return undefined
+}
+
+function sameKey({ scope, key }: Pick<HeldClaim, 'scope' | 'key'>): string {
+  return `${scope.length}:${scope}${key}`
+}
+
+// An index row takes 2,704 bytes, scope and key together.
+const longestBytes = 1300
+
+function requireStorable(name: string, text: string): void {
+  const storable = !text.includes('\0') && text.isWellFormed() && Buffer.byteLength(text) <= longestBytes
+  if (!storable) throw badOption(where, name, `well-formed text without NUL, at most ${longestBytes} bytes long`, text)
+}

@@ -1,0 +1,42 @@
+import { quotedRole, quotedSchema } from '../identifiers.ts'
+
+/** Who gets what; the names of roles as they are, not quoted. */
+export interface OutboxGrants {
+  /** Where the tables are. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  readonly writer?: string
+  readonly relay?: string
+  /** For consumers that use `sequence()` with this database. */
+  readonly gate?: string
+}
+
+/** What each role needs and no more, as SQL for the owner to run. */
+export function outboxGrants({ schema = 'holdfast', ...roles }: OutboxGrants): string {
+  const quoted = quotedSchema('outboxGrants', schema)
+  const written = 'topic, key, type, message_id, headers, payload'
+  const each = (kind: 'writer' | 'relay' | 'gate', grants: readonly string[]): readonly string[] => {
+    const role = roles[kind]
+    if (role === undefined) return []
+    return grants.map((grant) => `grant ${grant} to ${quotedRole('outboxGrants', kind, role)};`)
+  }
+  return [
+    ...each('writer', [
+      `usage on schema ${quoted}`,
+      `usage on sequence ${quoted}.outbox_id`,
+      // Without slot, txid and id: those are never a writer's to choose.
+      `insert (${written}) on ${quoted}.outbox`,
+      `insert (due_at, ${written}) on ${quoted}.outbox_delayed`,
+    ]),
+    ...each('relay', [
+      `usage on schema ${quoted}`,
+      `usage on sequence ${quoted}.outbox_id`,
+      `select, insert on ${quoted}.outbox`,
+      `truncate, select on ${[0, 1, 2].map((slot) => `${quoted}.outbox_${slot}`).join(', ')}`,
+      `select, update on ${quoted}.outbox_shard`,
+      `select, insert, update, delete on ${quoted}.outbox_relay`,
+      `select, insert, delete on ${quoted}.outbox_dead`,
+      `select, delete on ${quoted}.outbox_delayed`,
+    ]),
+    ...each('gate', [`usage on schema ${quoted}`, `select, insert, update, delete on ${quoted}.outbox_mark`]),
+  ].join('\n')
+}

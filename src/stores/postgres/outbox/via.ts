@@ -1,0 +1,98 @@
+import { statementName } from '../statement-name.ts'
+
+/** What an INSERT into the outbox is given; every placeholder is cast, so no client has to know the types. */
+export type OutboxValue = string | Uint8Array | null
+
+/** Runs one statement with `$1`, `$2`, … in the caller's transaction. */
+export type Via<Tx> = (tx: Tx, text: string, values: OutboxValue[]) => PromiseLike<unknown>
+
+/** What has `query(text, values)`: a client of pg, an EntityManager or QueryRunner of TypeORM. */
+export interface QueryRunner {
+  query(text: string, values: OutboxValue[]): PromiseLike<unknown>
+}
+
+/** pg, TypeORM, and whatever else has `query(text, values)`. */
+export const viaQuery: Via<unknown> = (tx, text, values) => {
+  if (!canQuery(tx)) throw new TypeError('outbox: tx has no query(); say how to run a statement with the option via')
+  return tx.query(text, values)
+}
+
+/** What names its statements: a client of pg. */
+export interface PreparingRunner {
+  query(statement: { name: string; text: string; values: OutboxValue[] }): PromiseLike<unknown>
+}
+
+/**
+ * pg, with a prepared statement for one message: PostgreSQL reads and plans it once a connection instead of every time.
+ * Behind pgbouncer in transaction mode it needs 1.21 or newer, with `max_prepared_statements` above 0.
+ */
+export const viaPrepared: Via<PreparingRunner> = (tx, text, values) =>
+  // Many messages are a text of their own for each number: each would stay with the connection.
+  tx.query({ name: values.length <= 7 ? statementName(text) : '', text, values })
+
+/** postgres.js: `sql.begin((tx) => outbox.add(tx, …))`. */
+export const viaPostgresJs: Via<{ unsafe(text: string, values: OutboxValue[]): PromiseLike<unknown> }> = (
+  tx,
+  text,
+  values,
+) => tx.unsafe(text, values)
+
+/** Prisma: `prisma.$transaction((tx) => outbox.add(tx, …))`. */
+export const viaPrisma: Via<{ $executeRawUnsafe(text: string, ...values: OutboxValue[]): PromiseLike<unknown> }> = (
+  tx,
+  text,
+  values,
+) => tx.$executeRawUnsafe(text, ...values)
+
+/** Knex: `knex.transaction((trx) => outbox.add(trx, …))`. */
+export const viaKnex: Via<KnexSlice> = (trx, text, values) => {
+  const { parts, used } = split(text, values)
+  return trx.raw(parts.join('?'), used)
+}
+
+/** Knex's bindings know Buffers, not bare byte arrays. */
+export interface KnexSlice {
+  raw(text: string, values: readonly (string | Buffer | null)[]): PromiseLike<unknown>
+}
+
+/** Drizzle, given its own `sql`: `via: viaDrizzle(sql)`. */
+export function viaDrizzle<Query>(sql: Template<Query>): Via<{ execute(query: Query): PromiseLike<unknown> }> {
+  return (tx, text, values) => tx.execute(templated(sql, text, values))
+}
+
+/** Kysely, given its own `sql`: `via: viaKysely(sql)`. */
+export function viaKysely<Executor>(
+  sql: Template<{ execute(executor: Executor): PromiseLike<unknown> }>,
+): Via<Executor> {
+  return (trx, text, values) => templated(sql, text, values).execute(trx)
+}
+
+/** A template tag: `` sql`…${value}…` ``. */
+export type Template<Query> = (strings: TemplateStringsArray, ...values: (string | Buffer | null)[]) => Query
+
+function templated<Query>(sql: Template<Query>, text: string, values: readonly OutboxValue[]): Query {
+  const { parts, used } = split(text, values)
+  return sql(Object.assign(parts, { raw: parts }), ...used)
+}
+
+/** Cuts a statement at its placeholders; one that stands twice gets its value twice. */
+function split(text: string, values: readonly OutboxValue[]): { parts: string[]; used: (string | Buffer | null)[] } {
+  const used: (string | Buffer | null)[] = []
+  const parts: string[] = []
+  let from = 0
+  for (const match of text.matchAll(/\$(\d+)/g)) {
+    const value = values[Number(match[1]) - 1] ?? null
+    parts.push(text.slice(from, match.index))
+    used.push(value instanceof Uint8Array ? asBuffer(value) : value)
+    from = match.index + match[0].length
+  }
+  return { parts: [...parts, text.slice(from)], used }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function canQuery(tx: unknown): tx is QueryRunner {
+  return typeof tx === 'object' && tx !== null && 'query' in tx && typeof tx.query === 'function'
+}

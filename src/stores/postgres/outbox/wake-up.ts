@@ -1,0 +1,146 @@
+import { sleep, systemClock, type Clock } from '../../../core/clock.ts'
+import { emitter } from '../../../core/events.ts'
+import { requireMethods, requireMs } from '../../../core/options.ts'
+import { quotedSchema } from '../identifiers.ts'
+import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
+
+export interface PostgresOutboxNotifierOptions {
+  /** Where the tables are. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  /** At most one NOTIFY in so long, for all commits of this process. @defaultValue 10 */
+  readonly everyMs?: number
+  readonly clock?: Clock
+}
+
+export interface PostgresOutboxNotifier {
+  /** "Something was committed": to be called after the commit. Returns at once and never throws. */
+  notify(): void
+}
+
+const storeFailed = emitter('store-failed')
+
+/**
+ * Wakes the relays of other processes, where {@link postgresOutboxListener} runs. Only a hint: what is lost is found by
+ * polling. A NOTIFY inside the writers' own transactions would make their commits wait for each other.
+ */
+export function postgresOutboxNotifier(
+  pool: Queryable,
+  { schema = 'holdfast', everyMs = 10, clock = systemClock }: PostgresOutboxNotifierOptions = {},
+): PostgresOutboxNotifier {
+  quotedSchema('postgresOutboxNotifier', schema)
+  requireMs('postgresOutboxNotifier', { everyMs }, 0)
+  let wanted = false
+  let sending = false
+
+  async function send(): Promise<void> {
+    sending = true
+    while (wanted) {
+      wanted = false
+      try {
+        await pool.query(NOTIFY, [schema])
+      } catch (error) {
+        report('notify', error)
+      }
+      await new Promise<void>((resolve) => clock.after(everyMs, resolve))
+    }
+    sending = false
+  }
+
+  return {
+    notify() {
+      wanted = true
+      if (!sending) void send()
+    },
+  }
+}
+
+export interface PostgresOutboxListenerOptions {
+  /** Where the tables are. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  /** The first wait after a connection was lost; it doubles. @defaultValue 100 */
+  readonly minRetryMs?: number
+  /** @defaultValue 10_000 */
+  readonly maxRetryMs?: number
+  readonly clock?: Clock
+}
+
+export interface PostgresOutboxListener {
+  /**
+   * Listens until the signal aborts, on one connection of the pool that it keeps. A lost one is reported as
+   * `store-failed` and replaced; meanwhile the relay polls. Never rejects.
+   */
+  run(signal: AbortSignal): Promise<void>
+}
+
+/** A client of pg on which notifications arrive. */
+export interface ListeningClientSlice extends PoolClientSlice {
+  on(event: 'error', listener: (error: Error) => void): unknown
+  on(event: 'end', listener: () => void): unknown
+  on(event: 'notification', listener: (notification: { readonly channel: string }) => void): unknown
+}
+
+/**
+ * Pokes the relay of this process when any other has committed something. The pool must connect to the server itself:
+ * behind pgbouncer in transaction mode LISTEN is accepted and nothing ever arrives.
+ */
+export function postgresOutboxListener<Client extends ListeningClientSlice>(
+  pool: PoolSlice<Client>,
+  relay: { poke(): void },
+  {
+    schema = 'holdfast',
+    minRetryMs = 100,
+    maxRetryMs = 10_000,
+    clock = systemClock,
+  }: PostgresOutboxListenerOptions = {},
+): PostgresOutboxListener {
+  const channel = quotedSchema('postgresOutboxListener', schema)
+  requireMethods('postgresOutboxListener', 'relay', relay, ['poke'])
+  requireMs('postgresOutboxListener', { minRetryMs, maxRetryMs })
+
+  async function listen(signal: AbortSignal, listening: () => void): Promise<void> {
+    const client = await pool.connect()
+    const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
+    // It may end while LISTEN is on its way, and then that says so.
+    ended.catch(() => {})
+    client.on('error', reject)
+    client.on('end', () => reject(new Error('outbox: the connection that listens has ended')))
+    client.on('notification', (notification) => {
+      if (notification.channel === schema) relay.poke()
+    })
+    const aborted = (): void => resolve()
+    signal.addEventListener('abort', aborted)
+    try {
+      if (signal.aborted) return
+      await client.query(`listen ${channel}`, [])
+      listening()
+      // What was committed before we listened.
+      relay.poke()
+      await ended
+    } finally {
+      signal.removeEventListener('abort', aborted)
+      // Not to be lent to anybody else: it listens.
+      client.release(true)
+    }
+  }
+
+  return {
+    async run(signal) {
+      let failures = 0
+      while (!signal.aborted) {
+        try {
+          await listen(signal, () => (failures = 0))
+        } catch (error) {
+          report('listen', error)
+          await sleep(clock, Math.min(maxRetryMs, minRetryMs * 2 ** failures++), signal).catch(() => {})
+        }
+      }
+    },
+  }
+}
+
+// The channel has the name of the schema: both are 63 bytes at most.
+const NOTIFY = "select pg_notify($1, 'outbox')"
+
+function report(operation: string, error: unknown): void {
+  if (storeFailed.active()) storeFailed.publish({ store: 'postgresql', operation, error })
+}

@@ -1,0 +1,183 @@
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+import { badOption, requireCount, requireText } from '../../core/options.ts'
+import type { Pipeline } from '../../core/pipeline.ts'
+import { ambient } from '../world/ambient.ts'
+import { boring, replaying } from './choosers.ts'
+import type { Effects } from '../effects.ts'
+import { search } from './explorer.ts'
+import { allFaults, isFault, type Fault } from '../world/faults.ts'
+import { invariantsFrom, type Invariant, type InvariantName } from '../world/invariants.ts'
+import { replayReport, report } from './report.ts'
+import { fromLine, toLine } from './schedule.ts'
+import { shrink } from './shrink.ts'
+import { runSchedule, type Kit, type Run, type Scenario } from '../world/world.ts'
+
+export interface ExploreOptions<E extends Effects = Effects> {
+  /** Builds the pipeline of one simulated process: what it keeps in memory is lost when that crashes. */
+  readonly pipeline: (kit: Kit<E>) => Pipeline
+  /** Stands in errors. @defaultValue the pipeline's name */
+  readonly name?: string
+  /** Functions that touch the world; a function that makes them gives every run its own. @defaultValue none */
+  readonly effects?: E | (() => E)
+  /** The body of the message with that number, from 1: bytes, or anything that JSON can write. @defaultValue its number and id */
+  readonly body?: (number: number) => unknown
+  /** How many schedules are tried. @defaultValue 1_000 */
+  readonly seeds?: number
+  /** @defaultValue 1 */
+  readonly firstSeed?: number
+  /** Stops earlier, after that much time. @defaultValue without bound */
+  readonly budgetMs?: number
+  /** @defaultValue 4 */
+  readonly messages?: number
+  /** How many different keys they have. @defaultValue 2 */
+  readonly keys?: number
+  /** @defaultValue 2 */
+  readonly consumers?: number
+  /** @defaultValue 2 */
+  readonly partitions?: number
+  /** Consumer groups that each get every message; `kit.group` says which one a pipeline is built for. @defaultValue one */
+  readonly groups?: readonly string[]
+  /** @defaultValue all; `poison` only where the pipeline has a dead letter */
+  readonly faults?: readonly Fault[]
+  /** @defaultValue all that make sense: `once` where there are `effects` or a transaction, `one-fate` with a transaction */
+  readonly invariants?: readonly (InvariantName | Invariant)[]
+  /** Runs this schedule and no other: the line that a failure prints. */
+  readonly replay?: string
+  /** A file of such lines: they are run first, and a new failure is added. */
+  readonly seedFile?: string
+}
+
+/** What was tried, when nothing was found. */
+export interface Explored {
+  readonly schedules: number
+  readonly steps: number
+  readonly seconds: number
+  /** Messages whose handler waited for something outside the simulation: a replay of it may differ. */
+  readonly leftSimulation: readonly string[]
+  /** Faults of a replayed line whose place never came up: it is not the schedule that it was. */
+  readonly missed: readonly string[]
+}
+
+/** A schedule was found that breaks an invariant. The message says how, and how to see it again. */
+export class ResilienceError extends Error {
+  override readonly name = 'ResilienceError'
+  readonly invariant: string
+  /** The line that replays it. */
+  readonly replay: string
+  constructor(message: string, invariant: string, replay: string) {
+    super(message)
+    this.invariant = invariant
+    this.replay = replay
+    // Where it was thrown says nothing; what happened does.
+    this.stack = `${this.name}: ${message}`
+  }
+}
+
+/**
+ * Runs the pipeline in a small simulated world again and again, each time in another order and with other faults, and
+ * checks that the invariants hold.
+ * @throws ResilienceError with the shortest schedule that breaks one.
+ */
+export async function explore<E extends Effects = Effects>(options: ExploreOptions<E>): Promise<Explored> {
+  const { seeds = 1_000, firstSeed = 1, budgetMs = Infinity, replay, seedFile } = options
+  const real = ambient()
+  try {
+    const scenario = await scenarioOf(options)
+    if (replay !== undefined) return await replayLine(scenario, replay)
+    for (const line of linesOf(seedFile)) await replayLine(scenario, line)
+    const result = await search(scenario, { seeds, firstSeed, budgetMs })
+    const { found, schedules, steps, seconds, left } = result
+    if (found === undefined) return { schedules, steps, seconds, leftSimulation: [...left], missed: [] }
+    const shrunk = await shrink(scenario, found.deviations, found.run.simulation.violation?.invariant ?? '')
+    const line = toLine(shrunk.schedule)
+    if (seedFile !== undefined) appendFileSync(seedFile, `${line}\n`)
+    throw failure(report(scenario.name, { found, schedules }, shrunk), shrunk.run, line)
+  } finally {
+    real()
+  }
+}
+
+/** Runs one schedule, and fails as the search that found it did. */
+async function replayLine<E extends Effects>(scenario: Scenario<E>, line: string): Promise<Explored> {
+  const schedule = fromLine(line)
+  const startedMs = performance.now()
+  const run = await runSchedule({ ...scenario, size: schedule.size }, replaying(schedule.deviations), { record: true })
+  const { violation, steps, left, deviations } = run.simulation
+  if (violation !== undefined) throw failure(replayReport(scenario.name, { schedule, run, replays: 0 }), run, line)
+  const seconds = (performance.now() - startedMs) / 1000
+  const struck = new Set(deviations.map(({ do: what, at }) => `${what} ${at}`))
+  const faults = schedule.deviations.filter(({ do: what }) => what !== 'run' && what !== 'hold')
+  const missed = faults.map(({ do: what, at }) => `${what} ${at}`).filter((name) => !struck.has(name))
+  return { schedules: 1, steps, seconds, leftSimulation: [...left], missed }
+}
+
+function failure(message: string, { simulation }: Run, line: string): ResilienceError {
+  return new ResilienceError(message, simulation.violation?.invariant ?? '', line)
+}
+
+function linesOf(seedFile: string | undefined): readonly string[] {
+  if (seedFile === undefined || !existsSync(seedFile)) return []
+  return readFileSync(seedFile, 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
+}
+
+/** Checks the options and fills in what depends on the pipeline. */
+export async function scenarioOf<E extends Effects>({
+  pipeline,
+  name,
+  effects,
+  body = (number) => ({ id: `m${number}`, number }),
+  seeds,
+  messages = 4,
+  keys = 2,
+  consumers = 2,
+  partitions = 2,
+  groups = ['orders'],
+  faults,
+  invariants,
+}: ExploreOptions<E>): Promise<Scenario<E>> {
+  requireCount('explore', { seeds, messages, keys, consumers, partitions })
+  requireText('explore', { name })
+  if (typeof pipeline !== 'function') throw badOption('explore', 'pipeline', 'a function that builds one', pipeline)
+  for (const fault of faults ?? [])
+    if (!isFault(fault)) throw badOption('explore', 'faults', `made of ${allFaults.join(', ')}`, fault)
+  const wire = new TextEncoder()
+  const scenario: Scenario<E> = {
+    name: name ?? '',
+    size: { messages, consumers, partitions },
+    keys,
+    groups,
+    faults: [],
+    invariants: [],
+    // Without any there is nothing that could be missing from it.
+    effects: () => (typeof effects === 'function' ? effects() : (effects ?? ({} as E))),
+    body(number) {
+      const made = body(number)
+      return made instanceof Uint8Array ? made : wire.encode(JSON.stringify(made))
+    },
+    build: pipeline,
+  }
+  const built: Pipeline[] = []
+  const watched = { ...scenario, size: { ...scenario.size, messages: 0 }, build: watching }
+  await runSchedule(watched, boring)
+  const [first] = built
+  const stages = new Set(first?.stages.map((stage) => stage.name))
+  const defaults: InvariantName[] = ['no-loss', 'key-order', 'bounded-attempts', 'acked-settled', 'drained']
+  if (effects !== undefined || stages.has('transaction')) defaults.push('once')
+  // What happens outside the transaction can happen, and its message still fail for good.
+  if (stages.has('dead-letter') && stages.has('transaction')) defaults.push('one-fate')
+  if (stages.has('idempotency')) defaults.push('live-lease', 'one-at-a-time')
+  return {
+    ...scenario,
+    name: name ?? first?.name ?? 'pipeline',
+    faults: faults ?? allFaults.filter((fault) => fault !== 'poison' || stages.has('dead-letter')),
+    invariants: invariantsFrom('explore', invariants ?? [...defaults, 'no-start-after-abort']),
+  }
+
+  function watching(kit: Kit<E>): Pipeline {
+    const one = pipeline(kit)
+    built.push(one)
+    return one
+  }
+}

@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest'
+import {
+  AbandonedError,
+  attemptsBefore,
+  FailedBeforeError,
+  failureFrom,
+  HoldfastError,
+  isAbandoned,
+  isFailedBefore,
+  isHoldfastError,
+  isPermanent,
+  isPublishError,
+  isRetryLater,
+  judge,
+  PermanentError,
+  PublishError,
+  RetryLater,
+} from '../../src/core/errors.ts'
+
+const failure = { reason: 'attempts', errorName: 'Error', errorMessage: 'x', attempts: 5 } as const
+
+describe('errors', () => {
+  it.each([
+    [new PermanentError('m'), 'permanent'],
+    [new RetryLater(5), 'retry-later'],
+    [new AbandonedError('m', Promise.resolve()), 'abandoned'],
+    [new PublishError('m', []), 'publish-failed'],
+    [new FailedBeforeError('m', failure), 'failed-before'],
+    [new HoldfastError('timed-out', 'm'), 'timed-out'],
+  ])('%o has a code, a name and a stack', (error, code) => {
+    expect(error).toBeInstanceOf(Error)
+    expect(error).toMatchObject({ name: 'HoldfastError', code })
+    expect(error.stack).toContain('errors.test.ts')
+  })
+
+  it('keep their cause', () => {
+    const cause = new Error('deeper')
+    expect(new PermanentError('m', { cause }).cause).toBe(cause)
+    expect(new RetryLater(5, { cause }).cause).toBe(cause)
+    expect(new PublishError('m', [], { cause }).cause).toBe(cause)
+    expect(new AbandonedError('m', Promise.resolve(), { cause }).cause).toBe(cause)
+  })
+
+  it('are known by name and code, across two installed copies', () => {
+    const copy = (code: string) => Object.assign(new Error('m'), { name: 'HoldfastError', code })
+    expect(isRetryLater(copy('retry-later'))).toBe(true)
+    expect(isPermanent(copy('permanent'))).toBe(true)
+    expect(isAbandoned(copy('abandoned'))).toBe(true)
+    expect(isFailedBefore(copy('failed-before'))).toBe(true)
+    expect(isPublishError(copy('publish-failed'))).toBe(true)
+    expect(isHoldfastError(copy('anything'))).toBe(true)
+  })
+
+  it.each([undefined, null, 'permanent', { name: 'HoldfastError', code: 'permanent' }, new Error('permanent')])(
+    'are not mistaken for %o',
+    (other) => {
+      expect([isHoldfastError(other), isPermanent(other), isRetryLater(other), isAbandoned(other)]).not.toContain(true)
+    },
+  )
+
+  it('permanent is what can only fail again', () => {
+    expect(isPermanent(new PermanentError('m'))).toBe(true)
+    expect(isPermanent(new HoldfastError('key-conflict', 'm'))).toBe(true)
+    expect(isPermanent(new FailedBeforeError('m', failure))).toBe(true)
+    expect(isPermanent(new HoldfastError('timed-out', 'm'))).toBe(false)
+    expect(isPermanent(new RetryLater(0))).toBe(false)
+  })
+
+  it('B-9: RetryLater says what waits, a single message unless told otherwise', () => {
+    expect(new RetryLater(5)).toMatchObject({ afterMs: 5, holds: 'message', message: 'retry later' })
+    const open = new RetryLater(5, { holds: 'pipeline', because: 'circuit x is open' })
+    expect(open).toMatchObject({ holds: 'pipeline', message: 'circuit x is open' })
+  })
+
+  it.each([
+    [-5, 0],
+    [NaN, 0],
+    [Infinity, 0],
+    [0.5, 0.5],
+  ])('RetryLater(%d) waits %d ms', (given, afterMs) => {
+    expect(new RetryLater(given).afterMs).toBe(afterMs)
+  })
+})
+
+describe('what is noted beside an error', () => {
+  it('stands beside it, for one message, and leaves the error as it was', () => {
+    const error = Object.freeze(new Error('the handler’s own'))
+    judge(error, { messageId: 'm1', attempts: 3, reason: 'attempts' })
+    expect(attemptsBefore(error, 'm1')).toBe(3)
+    expect(attemptsBefore(error, 'm2')).toBe(undefined)
+    expect(failureFrom(error, 'm1', 9)).toMatchObject({ reason: 'attempts', attempts: 3 })
+    // An error object that a handler throws for every message must not tell one the count of another.
+    expect(failureFrom(error, 'm2', 9)).toMatchObject({ reason: 'unhandled', attempts: 9 })
+  })
+
+  it('cannot be noted beside a thrown text, which does no harm', () => {
+    judge('thrown', { messageId: 'm1', attempts: 3, reason: 'attempts' })
+    expect(attemptsBefore('thrown', 'm1')).toBe(undefined)
+    expect(failureFrom('thrown', 'm1', 2)).toEqual({
+      reason: 'unhandled',
+      errorName: 'string',
+      errorMessage: 'thrown',
+      attempts: 2,
+    })
+  })
+})
+
+describe('failureFrom()', () => {
+  it.each([
+    [new PermanentError('m'), 'permanent'],
+    [new HoldfastError('key-conflict', 'm'), 'conflict'],
+    [new TypeError('m'), 'unhandled'],
+    [undefined, 'unhandled'],
+  ])('of %o has the reason %s', (error, reason) => {
+    expect(failureFrom(error, 'm1', 1).reason).toBe(reason)
+  })
+
+  it('keeps name and 1 KB of text, and no stack', () => {
+    expect(failureFrom(new RangeError('x'.repeat(5_000)), 'm1', 2)).toEqual({
+      reason: 'unhandled',
+      errorName: 'RangeError',
+      errorMessage: 'x'.repeat(1024),
+      attempts: 2,
+    })
+  })
+
+  it('of a message that failed before is what was recorded then', () => {
+    expect(failureFrom(new FailedBeforeError('m', failure), 'm1', 1)).toEqual(failure)
+  })
+})
