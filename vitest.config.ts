@@ -1,26 +1,11 @@
-import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { publishedSources } from './test/support/published-sources.ts'
 
-const src = (path: string) => join(import.meta.dirname, 'src', path)
-
-/** The published names, so that tests and examples read as a user's code does. */
-const alias = {
-  'holdfast/postgres': src('stores/postgres/index.ts'),
-  'holdfast/redis': src('stores/redis/index.ts'),
-  'holdfast/kafkajs': src('transports/kafkajs/index.ts'),
-  'holdfast/memory': src('transports/memory/index.ts'),
-  'holdfast/testing': src('testing/index.ts'),
-  'holdfast/vitest': src('vitest/index.ts'),
-  'holdfast/policies': src('retry/index.ts'),
-  'holdfast/dead-letters': src('dead-letter/index.ts'),
-  'holdfast/logs': src('logs/logs.ts'),
-  'holdfast/health': src('core/health.ts'),
-  'holdfast/outbox': src('outbox/index.ts'),
-  'holdfast/cloudevents': src('codecs/cloudevents.ts'),
-  'holdfast/tracing': src('tracing/index.ts'),
-  'holdfast/metrics': src('metrics/index.ts'),
-  holdfast: src('index.ts'),
-}
+/** The published names lead to the source, so that tests and examples read as a user's code does. */
+const alias = Object.entries(publishedSources).map(([name, replacement]) => ({
+  find: new RegExp(`^${name}$`),
+  replacement,
+}))
 
 export default defineConfig({
   resolve: { alias },
