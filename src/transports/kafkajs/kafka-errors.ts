@@ -1,3 +1,5 @@
+import type { Blame } from '../publish-in-halves.ts'
+
 /** What is known of an error of kafkajs, found anywhere along its causes. */
 export interface KafkaFault {
   readonly name: string
@@ -43,11 +45,11 @@ const badMessage = new Set([
   'UNSUPPORTED_FOR_MESSAGE_FORMAT',
 ])
 
-/** Whom an error of the producer blames: everything that goes to a topic, some message, or nobody (an outage). */
-export function blames(error: unknown): 'topic' | 'message' | 'nobody' {
+/** What an error of the producer is about. */
+export function blames(error: unknown): Blame {
   const { type } = faultOf(error)
   if (type === undefined) return 'nobody'
-  if (badTopic.has(type)) return 'topic'
+  if (badTopic.has(type)) return 'destination'
   return badMessage.has(type) ? 'message' : 'nobody'
 }
 
