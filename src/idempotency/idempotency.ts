@@ -12,6 +12,7 @@ import {
   RetryLater,
 } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
+import { generationOf } from '../core/redrive.ts'
 import { badOption, requireFunctions, requireMethods, requireMs, requireOneOf, requireText } from '../core/options.ts'
 import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
@@ -132,7 +133,8 @@ export function idempotency<Body = unknown>({
       const sentMs = clock.now()
       let answer: ClaimResult
       try {
-        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print })
+        const generation = generationOf(delivery.message.headers)
+        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print, generation })
       } catch (cause) {
         reportFailure('claim', cause)
         if (failsOpen && !isBadSetup(cause)) return next({ ...delivery, ...unclaimed })

@@ -21,13 +21,17 @@ export function memoryIdempotencyStore({
   let settledCount = 0
   let lastToken = 0n
 
-  function claim({ scope, key, owner, leaseMs, fingerprint }: ClaimRequest): Promise<ClaimResult> {
+  function claim({ scope, key, owner, leaseMs, fingerprint, generation = 0 }: ClaimRequest): Promise<ClaimResult> {
     const nowMs = clock.now()
     forgetOver(nowMs)
     let keys = scopes.get(scope)
     if (keys === undefined) scopes.set(scope, (keys = new Map<string, Entry>()))
     let entry = keys.get(key)
     if (entry !== undefined && entry.state !== 'in-progress' && entry.untilMs <= nowMs) {
+      forget(entry)
+      entry = undefined
+    }
+    if (entry?.state === 'failed' && generation > entry.generation) {
       forget(entry)
       entry = undefined
     }
@@ -47,6 +51,7 @@ export function memoryIdempotencyStore({
     entry.state = 'in-progress'
     entry.token = ++lastToken
     entry.attempts++
+    entry.generation = generation
     return claimed(entry, nowMs + leaseMs)
   }
 
@@ -127,6 +132,7 @@ class Entry {
   state: 'in-progress' | 'completed' | 'failed' | 'released' = 'in-progress'
   token = 0n
   attempts = 0
+  generation = 0
   owner: string
   /** In progress: the end of the lease. Settled: how long it is remembered. */
   untilMs = 0

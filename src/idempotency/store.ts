@@ -36,6 +36,11 @@ export interface ClaimRequest {
   readonly leaseMs: number
   /** A digest of the payload, or `null` to accept any. Kept with the record; a completed key keeps its own. */
   readonly fingerprint: string | null
+  /**
+   * Which redrive brings the message. A `failed` key is claimed again by a newer generation than it failed with; the count
+   * of attempts and the fingerprint start anew then. @defaultValue 0, no redrive
+   */
+  readonly generation?: number
 }
 
 export type ClaimResult =

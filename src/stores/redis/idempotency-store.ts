@@ -102,8 +102,10 @@ export function redisIdempotencyStore(
   async function sendClaims(requests: readonly ClaimRequest[]): Promise<readonly (ClaimResult | undefined)[]> {
     if (!checked) await check()
     const values: string[] = []
-    for (const { owner, leaseMs, fingerprint } of requests)
-      values.push(`${Math.ceil(leaseMs)} ${fingerprint === null ? '' : withLength(fingerprint)}`, owner)
+    for (const { owner, leaseMs, fingerprint, generation = 0 } of requests) {
+      const redrive = generation === 0 ? '' : `/${generation}`
+      values.push(`${Math.ceil(leaseMs)}${redrive} ${fingerprint === null ? '' : withLength(fingerprint)}`, owner)
+    }
     const [token = '', ...answers] = (await run(claimScript, requests.map(nameOf), values)).split('\n')
     const fresh: ClaimResult = { state: 'claimed', token: BigInt(token), attempts: 1 }
     return answers.map((answer) => (answer === 'c' ? fresh : claimResult(answer)))

@@ -10,7 +10,8 @@ export interface Script {
 //   letter       p in progress, c completed, f failed, r released; a capital where a fingerprint is kept
 //   token        16 digits: the server's time in µs, or one more than the token before
 //   fingerprint  where one is kept, with its length and a colon in front
-//   p: end of the lease in µs (16 digits), attempts, colon, owner     r: attempts     f: the failure     c: nothing
+//   p: end of the lease in µs (16 digits), attempts, `/` and the generation of a redrive, colon, owner
+//   r: attempts     f: the generation of a redrive, the failure     c: nothing
 // Retention is the expiry of the key, the lease stands in the text: the two are never one.
 // A double holds 16 digits exactly, and only `%.0f` prints them in full.
 const head = `
@@ -35,8 +36,8 @@ end
 `
 
 /**
- * Claims each of KEYS. ARGV: for how many ms an unsettled key is remembered, then lease in ms with the fingerprint (its
- * length and a colon in front; empty: none) behind a space, and owner for each. Answers one text, a line for each:
+ * Claims each of KEYS. ARGV: for how many ms an unsettled key is remembered, then lease in ms, `/` and the generation of a
+ * redrive, and the fingerprint (its length and a colon in front; empty: none) behind a space, and owner for each. Answers one text, a line for each:
  * `c` for a new key, whose token is the first line, `c<token>:<attempts>`, `p<ms left>`, `d`, `f<failure>`, or `x` for a
  * key that is known with another fingerprint.
  */
@@ -44,16 +45,16 @@ export const claimScript: Script = script(`${head}
 local now, forget = now(), ARGV[1]
 local fresh = digits(now)
 local answers = { fresh }
-local terms, lease, fingerprint, ms, start
+local terms, lease, generation, fingerprint, ms, start
 for i = 1, #KEYS do
   local key, owner = KEYS[i], ARGV[i * 2 + 1]
   -- Nearly always those of the key before.
   if ARGV[i * 2] ~= terms then
     terms = ARGV[i * 2]
-    lease, fingerprint = string.match(terms, '^(%d+) (.*)$')
+    lease, generation, fingerprint = string.match(terms, '^(%d+)(/?%d*) (.*)$')
     ms = string.format('%.0f', lease + forget)
     lease = digits(now + lease * 1000)
-    start = (fingerprint == '' and 'p' or 'P') .. fresh .. fingerprint .. lease .. '1:'
+    start = (fingerprint == '' and 'p' or 'P') .. fresh .. fingerprint .. lease .. '1' .. generation .. ':'
   end
   if redis.call('SET', key, start .. owner, 'NX', 'PX', ms) then
     answers[i + 1] = 'c'
@@ -61,9 +62,14 @@ for i = 1, #KEYS do
     local state, token, kept, rest = parts(redis.call('GET', key))
     local till, attempts, holder
     if state == 'p' then
-      till, attempts, holder = string.match(rest, '^(${'%d'.repeat(16)})(%d+):(.*)$')
+      till, attempts, holder = string.match(rest, '^(${'%d'.repeat(16)})(%d+)/?%d*:(.*)$')
     else
       attempts = rest
+    end
+    if state == 'f' and generation ~= '' then
+      -- A redrive that is newer than the one that failed last is a new start.
+      local last = tonumber('0' .. string.match(rest, '^%d*'))
+      if tonumber(string.sub(generation, 2)) > last then state, attempts, kept = 'r', 0, '' end
     end
     local resent = holder == owner
     if fingerprint ~= '' and kept ~= '' and kept ~= fingerprint then
@@ -71,7 +77,7 @@ for i = 1, #KEYS do
     elseif state == 'c' then
       answers[i + 1] = 'd'
     elseif state == 'f' then
-      answers[i + 1] = 'f' .. rest
+      answers[i + 1] = 'f' .. string.match(rest, '^%d*(.*)$')
     elseif state == 'p' and not resent and tonumber(till) > now then
       answers[i + 1] = 'p' .. math.ceil((till - now) / 1000)
     else
@@ -81,7 +87,7 @@ for i = 1, #KEYS do
         attempts = string.format('%.0f', attempts + 1)
       end
       if kept == '' then kept = fingerprint end
-      put(key, 'p', token, kept, lease .. attempts .. ':' .. owner, ms)
+      put(key, 'p', token, kept, lease .. attempts .. generation .. ':' .. owner, ms)
       answers[i + 1] = 'c' .. token .. ':' .. attempts
     end
   end
@@ -106,6 +112,9 @@ for i = 1, #KEYS do
       if wanted == 'p' then
         rest = digits(now() + ms * 1000) .. string.sub(rest, 17)
         ms = string.format('%.0f', ms + ARGV[1])
+      elseif wanted == 'f' then
+        local generation = string.match(rest, state == 'p' and '^%d+/(%d+):' or '^%d+') or ''
+        rest = generation .. string.sub(new, 18)
       else
         rest = string.sub(new, 18)
       end

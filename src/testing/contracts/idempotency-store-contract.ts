@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Failure } from '../../core/errors.ts'
 import { contractOf, type ContractCase } from './contract.ts'
 import { keyCases } from './idempotency-key-cases.ts'
+import { redriveCases } from './idempotency-redrive-cases.ts'
 import {
   ask,
   failure,
@@ -22,7 +23,7 @@ import {
 export function idempotencyStoreContract(
   create: () => Promise<IdempotencyStoreHarness> | IdempotencyStoreHarness,
 ): readonly ContractCase[] {
-  return contractOf(create, { ...cases, ...keyCases })
+  return contractOf(create, { ...cases, ...keyCases, ...redriveCases })
 }
 
 const cases: IdempotencyStoreCases = {

@@ -9,6 +9,7 @@ export interface ClaimRow {
   /** In progress: the end of the lease. Settled: how long it is remembered. */
   untilMs: number
   attempts: number
+  generation: number
   fingerprint: string | null
   failure: Failure | null
 }
@@ -56,8 +57,10 @@ export function claimTable(
     held,
     row: current,
     byToken: (token) => [...rows.values()].find((row) => row.token === token),
-    claim({ scope, key, owner, leaseMs, fingerprint }) {
-      const row = current(scope, key)
+    claim({ scope, key, owner, leaseMs, fingerprint, generation = 0 }) {
+      const known = current(scope, key)
+      // A newer redrive of a failed key starts anew.
+      const row = known?.state === 'failed' && generation > known.generation ? undefined : known
       const untilMs = nowMs() + leaseMs
       if (row !== undefined) {
         if (fingerprint !== null && row.fingerprint !== null && row.fingerprint !== fingerprint)
@@ -80,6 +83,7 @@ export function claimTable(
         owner,
         untilMs,
         attempts,
+        generation,
         fingerprint: kept,
         failure: null,
       })

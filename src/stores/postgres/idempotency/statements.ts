@@ -12,6 +12,9 @@ export function idempotencyStatements(schema: string): IdempotencyStatements {
 
   const resent = `i.state = 'in-progress' and i.owner = excluded.owner`
   const over = `i.state in ('completed', 'failed') and i.retain_until <= clock_timestamp()`
+  // A redrive that is newer than the one that failed last. It is a new start: of the attempts, and of the fingerprint.
+  const redriven = `i.state = 'failed' and excluded.generation > i.generation`
+  const anew = `(${over}) or (${redriven})`
 
   // One autocommitted statement arbitrates, so that a claim never waits for a handler.
   // - Keys are written in order: two batches that share keys cannot deadlock.
@@ -21,26 +24,27 @@ export function idempotencyStatements(schema: string): IdempotencyStatements {
   //   and no row is answered: ask again.
   const claimSql = `
 with asked as materialized (
-  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[])
-    as asked (n, scope, key, owner, lease_ms, fingerprint)),
+  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[])
+    as asked (n, scope, key, owner, lease_ms, fingerprint, generation)),
 ${bounded('$7')},
 won as (
-  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint)
+  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint, generation)
   select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
-    clock_timestamp() + lease_ms * interval '1 ms', fingerprint
+    clock_timestamp() + lease_ms * interval '1 ms', fingerprint, generation
   from asked cross join bounded
   order by scope, key
   on conflict (scope, key) do update set
     state = 'in-progress',
     token = case when ${resent} then i.token else nextval('${schema}.fence') end,
-    attempts = case when ${resent} then i.attempts when ${over} then 1 else i.attempts + 1 end,
+    attempts = case when ${resent} then i.attempts when ${anew} then 1 else i.attempts + 1 end,
     owner = excluded.owner,
     lease_until = excluded.lease_until,
-    fingerprint = case when ${over} then excluded.fingerprint else coalesce(i.fingerprint, excluded.fingerprint) end,
+    generation = excluded.generation,
+    fingerprint = case when ${anew} then excluded.fingerprint else coalesce(i.fingerprint, excluded.fingerprint) end,
     added_on = case when ${over} then excluded.added_on else i.added_on end,
     retain_until = null,
     failure = null
-  where (${over})
+  where ${anew}
     or ((i.state = 'released' or (i.state = 'in-progress' and i.lease_until < clock_timestamp()) or (${resent}))
       and coalesce(i.fingerprint = excluded.fingerprint, true))
   returning i.scope, i.key, i.token, i.attempts)

@@ -69,6 +69,7 @@ export function postgresIdempotencyStore(
         asked.map((request) => request?.leaseMs),
         asked.map((request) => request?.fingerprint),
         lockTimeout,
+        asked.map((request) => request?.generation ?? 0),
       ])
       for (const row of rows) answers[numberField(row, 'n')] = claimResult(row)
       open = open.filter((at) => answers[at] === undefined)
@@ -209,6 +210,8 @@ function claimResult(row: unknown): ClaimResult | undefined {
 
 /** Two claims of one key in one batch: the second is told what the first one's answer means for it. */
 function followClaim(request: ClaimRequest, first: ClaimRequest, answer: ClaimResult): ClaimResult | undefined {
+  // A newer redrive may run where the first was told `failed`: only the store can tell.
+  if ((request.generation ?? 0) > (first.generation ?? 0)) return undefined
   if (request.fingerprint === first.fingerprint || answer.state === 'claimed') {
     if (answer.state !== 'claimed' || request.owner === first.owner) return answer
     if (request.fingerprint !== null && first.fingerprint !== null && request.fingerprint !== first.fingerprint)
