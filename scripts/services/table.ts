@@ -8,7 +8,7 @@ import type { Service } from './service.ts'
 export const services: readonly Service[] = [postgres, redis, kafka, postgres18, kafka3, jaeger]
 
 /** What `npm test` needs. */
-export const defaultNames: readonly string[] = ['postgres', 'redis', 'kafka']
+export const defaultNames: readonly string[] = ['postgres', 'redis', 'kafka', 'postgres18']
 
 export function serviceNamed(name: string): Service {
   const found = services.find((service) => service.name === name)

@@ -7,25 +7,27 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Registry } from 'prom-client'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { circuitBreaker, pipeline, retry, RetryLater, type Delivery } from 'holdfast'
 import { retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { prometheusProgram } from '../../scripts/services/prometheus.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
 import { privatePrometheus, type PrivateServer } from '../support/private-servers.ts'
+import { describeUnless } from '../support/skipped.ts'
 import { alerts, alertsFile, alertTestsFile, panelQueries } from './shipped.ts'
 import { tellOfEverything } from './support.ts'
 
 const execute = promisify(execFile)
 const promtool = await prometheusProgram('promtool', console.error).catch(unlessUnavailable)
+const reason = promtool === undefined ? 'Prometheus cannot be had here' : undefined
 
 function unlessUnavailable(error: unknown): undefined {
   if (!(error instanceof Unavailable) || process.env['CI'] === 'true') throw error
   console.warn(`${error.message}. The tests that need it are skipped.`)
 }
 
-describe.skipIf(promtool === undefined)('with promtool', () => {
+describeUnless(reason, 'with promtool', () => {
   const tool = promtool ?? ''
 
   it('the alerts are good rules, silent in a quiet hour and all firing in a bad one', async () => {
@@ -53,7 +55,7 @@ describe.skipIf(promtool === undefined)('with promtool', () => {
   })
 })
 
-describe.skipIf(promtool === undefined)('with a real Prometheus', () => {
+describeUnless(reason, 'with a real Prometheus', () => {
   let prometheus: PrivateServer
   let close: () => void
   let service: Awaited<ReturnType<typeof busyService>>

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, expect, it } from 'vitest'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import type { OutboxLease, OutboxStore } from '../../src/outbox/store.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
@@ -12,10 +12,13 @@ import { outboxStatements } from '../../src/stores/postgres/outbox/statements.ts
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import type { PoolClientSlice } from '../../src/stores/postgres/queryable.ts'
 import { postgresUrl, uniqueName } from '../support/services.ts'
+import { describeUnless } from '../support/skipped.ts'
 import { server, tool, toolsDir, type Server } from './standby.ts'
 import { outboxDatabase, pause, target, until } from './support.ts'
 
-describe.skipIf(toolsDir === undefined)('another server than the one before (needs the tools of PostgreSQL)', () => {
+const reason = toolsDir === undefined ? 'the programs of PostgreSQL (pg_ctl and others) are not installed' : undefined
+
+describeUnless(reason, 'another server than the one before', () => {
   const servers: Server[] = []
   const pools: pg.Pool[] = []
 

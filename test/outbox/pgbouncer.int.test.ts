@@ -1,18 +1,17 @@
 import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import { outboxRelay } from '../../src/outbox/relay.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { havePgbouncer, pgbouncer } from '../support/pgbouncer.ts'
+import { describeUnless } from '../support/skipped.ts'
 import { describeOnBoth, fastSlots, outboxDatabase, pause, target, until, type OutboxDatabase } from './support.ts'
 
-const title = 'behind pgbouncer in transaction mode'
+// Under CI the tests run anyway and fail with what to install.
+const missing = !havePgbouncer() && process.env['CI'] !== 'true' ? 'pgbouncer is not installed' : undefined
 
-// Under CI it fails with what to install.
-if (!havePgbouncer() && process.env['CI'] !== 'true')
-  describe.skip(`${title} (skipped: pgbouncer is not installed)`, () => {})
-else
-  describeOnBoth(title, (url) => {
+describeUnless(missing, 'behind pgbouncer', () =>
+  describeOnBoth('in transaction mode', (url) => {
     let db: OutboxDatabase
     let bouncer: Awaited<ReturnType<typeof pgbouncer>>
     let pool: pg.Pool
@@ -101,4 +100,5 @@ else
       }
       expect(heard).toBeLessThan(committed)
     })
-  })
+  }),
+)

@@ -1,17 +1,20 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, expect, it } from 'vitest'
 import { committedHash } from '../testing/fixtures/fingerprint.ts'
-import { entries, packed, projectDir, run } from './support.ts'
+import { describeUnless } from '../support/skipped.ts'
+import { entries, manifest, packed, projectDir, run } from './support.ts'
 
 /** What `engines` names as the oldest Node. */
-const VERSION = '22.12.0'
+const VERSION = `${manifest.engines.node.replace('>=', '')}.0`
 
 /** The package on the npm registry that holds Node for this machine, and nothing else. */
 const PACKAGE = `node-${process.platform}-${process.arch}`
 
-describe.skipIf(process.platform === 'win32')('under the oldest Node that is supported', () => {
+const reason = process.platform === 'win32' ? 'Node is packed otherwise for Windows' : undefined
+
+describeUnless(reason, 'under the oldest Node that is supported', () => {
   const folder = join(projectDir, `node_modules/.cache/node-${VERSION}`)
   const node = join(folder, 'node_modules', PACKAGE, 'bin/node')
 

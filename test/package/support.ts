@@ -9,6 +9,7 @@ export { run } from '../../scripts/services/commands.ts'
 export const packed = inject('packed')
 
 interface Manifest {
+  readonly engines: { readonly node: string }
   readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>
   readonly dependencies: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>

@@ -3,7 +3,8 @@ import { up } from '../../scripts/services/manager.ts'
 import { sweepPrivateServers } from './private-servers.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
 import { defaultNames, serviceNamed, services } from '../../scripts/services/table.ts'
-import { isFull, type ServiceAddress } from './services.ts'
+import type { ServiceAddress } from './services.ts'
+import { isFull } from './skipped.ts'
 
 /** Brings up the real servers before the first `.int.test.ts`; they stay up, `npm run services -- down` stops them. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {

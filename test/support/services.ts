@@ -1,4 +1,5 @@
-import { describe, inject } from 'vitest'
+import { inject } from 'vitest'
+import { describeUnless } from './skipped.ts'
 
 export { uniqueName } from './unique-name.ts'
 
@@ -14,9 +15,6 @@ declare module 'vitest' {
   }
 }
 
-/** Says whether this is `npm run test:full`: with every server, and with what takes long. */
-export const isFull = process.env['HOLDFAST_FULL'] === '1'
-
 export const postgresUrl = (): string => serviceAddress('postgres').url
 export const postgres18Url = (): string => serviceAddress('postgres18').url
 export const redisUrl = (): string => serviceAddress('redis').url
@@ -31,11 +29,10 @@ export function serviceAddress(name: string): ServiceAddress {
   return found
 }
 
-/** A suite that needs servers: it is skipped, and says which are missing, where they cannot be had. */
+/** A suite that needs servers. Where one cannot be had, the suite is skipped and names it. */
 export function describeWith(names: readonly string[], title: string, body: () => void): void {
   const missing = names.filter((name) => provided()[name] === undefined)
-  if (missing.length === 0) describe(title, body)
-  else describe.skip(`${title} (skipped: without ${missing.join(' and ')})`, body)
+  describeUnless(missing.length === 0 ? undefined : `there is no ${missing.join(' and no ')}`, title, body)
 }
 
 /** Nothing is provided to a run that did not ask for servers. */

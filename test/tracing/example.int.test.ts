@@ -1,14 +1,7 @@
 import { expect, it } from 'vitest'
 import { runExample } from '../examples/run.ts'
-import {
-  describeWith,
-  isFull,
-  jaegerUrl,
-  kafkaBrokers,
-  postgresUrl,
-  serviceAddress,
-  uniqueName,
-} from '../support/services.ts'
+import { describeWith, jaegerUrl, kafkaBrokers, postgresUrl, serviceAddress, uniqueName } from '../support/services.ts'
+import { describeFull } from '../support/skipped.ts'
 import { otlpReceiver, spansOf, type ReceivedSpan, type ResourceSpans } from './otlp-receiver.ts'
 
 const CLIENT = 3
@@ -104,7 +97,7 @@ describeWith(['kafka', 'postgres'], 'the example traces-in-jaeger', () => {
   })
 })
 
-if (isFull)
+describeFull('all of it', () =>
   describeWith(['kafka', 'postgres', 'jaeger'], 'the example with a real Jaeger', () => {
     it('is read back from the query API as the same one trace', async () => {
       const otlp = serviceAddress('jaeger').also['otlp'] ?? jaegerUrl()
@@ -115,4 +108,5 @@ if (isFull)
       const { result } = (await response.json()) as { readonly result: { readonly resourceSpans: ResourceSpans[] } }
       expectOneTrace(result.resourceSpans.flatMap(spansOf), traceId, topic)
     })
-  })
+  }),
+)

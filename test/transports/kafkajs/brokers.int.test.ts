@@ -17,7 +17,8 @@ import { outgoing } from '../../../src/core/publisher.ts'
 import { eachMessage, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import { privateKafka, type PrivateServer } from '../../support/private-servers.ts'
-import { isFull, uniqueName } from '../../support/services.ts'
+import { uniqueName } from '../../support/services.ts'
+import { describeFull } from '../../support/skipped.ts'
 import { managed } from './managed.ts'
 import { testKafka, until, type TestKafka } from './support.ts'
 
@@ -26,7 +27,7 @@ const quiet = {
   retry: { initialRetryTime: 100, retries: 3 },
 } satisfies Partial<KafkaConfig>
 
-describe.skipIf(!isFull)('brokers of its own (npm run test:full)', () => {
+describeFull('brokers of its own', () => {
   describe('one broker that stops and comes back', () => {
     let server: PrivateServer
     let test: TestKafka

@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { spawnChild } from '../../support/child.ts'
-import { isFull } from '../../support/services.ts'
+import { describeFull } from '../../support/skipped.ts'
 
 /** The crash run in short, and the faults that it has to find. */
 const runs = [
@@ -12,7 +12,7 @@ const runs = [
   { args: ['--ordered', '--messages', '15000', '--break', 'ownership-guard'], code: 1 },
 ]
 
-describe.skipIf(!isFull)('npm run chaos:kafka (npm run test:full)', () => {
+describeFull('npm run chaos:kafka', () => {
   it.each(runs)('$args ends with $code', { timeout: 900_000 }, async ({ args, code }) => {
     const child = spawnChild('scripts/chaos/kafka/main.ts', { args })
     const ended = await child.exited
