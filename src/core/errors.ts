@@ -1,3 +1,5 @@
+import { plainText } from './text.ts'
+
 export type ErrorCode =
   | 'permanent'
   | 'retry-later'
@@ -166,11 +168,11 @@ export function failureFrom(error: unknown, messageId: string, attempts: number)
 /** Name and text of whatever was thrown: an error that cannot be told must not keep its message from being given up. */
 export function textOf(error: unknown): Pick<Failure, 'errorName' | 'errorMessage'> {
   try {
-    if (!(error instanceof Error)) return { errorName: typeof error, errorMessage: String(error).slice(0, 1024) }
+    if (!(error instanceof Error)) return { errorName: typeof error, errorMessage: plainText(String(error)) }
     const name: unknown = error.name
     return {
-      errorName: typeof name === 'string' ? name.slice(0, 1024) : 'Error',
-      errorMessage: String(error.message).slice(0, 1024),
+      errorName: typeof name === 'string' ? plainText(name) : 'Error',
+      errorMessage: plainText(String(error.message)),
     }
   } catch {
     return { errorName: typeof error, errorMessage: 'what was thrown cannot be shown' }

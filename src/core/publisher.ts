@@ -1,10 +1,12 @@
+import { isPermanent, isPublishError, type PublishFailure } from './errors.ts'
 import { badOption, requireFunctions, requireMethods } from './options.ts'
 import { headersFrom, type Bytes, type Message } from './message.ts'
 
 /**
  * Sends messages. Resolves only when every one of them is confirmed.
- * Rejects with a `PublishError` that names those that were not (the others were), or with anything else for an outage:
- * then nothing is known, and all are to be sent again with the same ids.
+ * Rejects with a `PublishError` that names at least one message that was not confirmed; the others were. A permanent
+ * error that is no `PublishError` refuses all of them. Anything else is an outage: nothing is known, and all are to be
+ * sent again with the same ids.
  * Messages of one key arrive in the order of the list, those that were refused for good left out.
  */
 export interface Publisher<Body = Bytes> {
@@ -35,6 +37,21 @@ export function outgoing<Body>(parts: OutgoingParts<Body>): Outgoing<Body> {
     timeMs: Date.now(),
     ...parts,
   }
+}
+
+/**
+ * Which of `count` messages a rejection of `publish` says were not confirmed. `undefined` means an outage: nothing is
+ * known of any of them. A permanent error that is no `PublishError` refuses all of them.
+ */
+export function failuresIn(error: unknown, count: number): readonly PublishFailure[] | undefined {
+  if (isPermanent(error)) return Array.from({ length: count }, (_, index) => ({ index, error, permanent: true }))
+  if (!isPublishError(error)) return undefined
+  const failures: unknown = error.failures
+  // Without failures, or with a message that was not given, it says nothing of the messages: not that they were confirmed.
+  if (!Array.isArray(failures) || failures.length === 0) return undefined
+  return error.failures.every(({ index }) => Number.isInteger(index) && index >= 0 && index < count)
+    ? error.failures
+    : undefined
 }
 
 export type Publish<Body> = Publisher<Body>['publish']

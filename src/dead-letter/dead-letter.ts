@@ -1,10 +1,10 @@
 import { systemClock, type Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
-import { failureFrom, isAbandoned, isPublishError, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
+import { failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { Bytes } from '../core/message.ts'
 import { badOption, requireCount, requireMethods, requireText } from '../core/options.ts'
-import type { Publisher } from '../core/publisher.ts'
+import { failuresIn, type Publisher } from '../core/publisher.ts'
 import { metadataOf, withMetadata, type DeadLetterMetadata } from './envelope.ts'
 
 export interface DeadLetterOptions {
@@ -101,8 +101,9 @@ export function deadLetter({
   })
 }
 
+/** Whether the target will never take this one message: then nothing else has to wait for it. */
 function isRefused(error: unknown): boolean {
-  return isPublishError(error) && error.failures.some(({ permanent }) => permanent)
+  return failuresIn(error, 1)?.some(({ permanent }) => permanent) ?? false
 }
 
 function stackOf(error: unknown): string | null {

@@ -1,6 +1,7 @@
 import { sleep, type Clock } from '../core/clock.ts'
-import { HoldfastError, isPublishError, type PublishFailure } from '../core/errors.ts'
-import type { Outgoing, Publisher } from '../core/publisher.ts'
+import { HoldfastError, textOf } from '../core/errors.ts'
+import { failuresIn, type Outgoing, type Publisher } from '../core/publisher.ts'
+import { plainText } from '../core/text.ts'
 import type { DeadRow, OutboxRow } from './store.ts'
 
 export interface PublishRowsOptions {
@@ -37,8 +38,9 @@ export function publishRows({
       await bounded(rows, signal)
       return []
     } catch (error) {
-      if (!isPublishError(error) || error.failures.length === 0) throw error
-      return error.failures.map((failure) => refusedRow(rows, failure))
+      const failures = failuresIn(error, rows.length)
+      if (failures === undefined) throw error
+      return failures.map(({ index, ...rest }) => ({ row: rows[index] as OutboxRow, ...rest }))
     }
   }
 
@@ -84,7 +86,7 @@ export function publishRows({
         if (left.length === 1 && refused[0]?.permanent === true) {
           const [{ row, error }] = refused as [Refused]
           onDead(row, error)
-          return [{ position: row.position, error: textOf(error) }]
+          return [{ position: row.position, error: lineOf(error) }]
         }
         left = refused.map(({ row }) => row)
         if (refused.length === 0) break
@@ -123,13 +125,6 @@ interface Refused {
   readonly permanent: boolean
 }
 
-function refusedRow(rows: readonly OutboxRow[], { index, error, permanent }: PublishFailure): Refused {
-  const row = rows[index]
-  if (row === undefined)
-    throw new HoldfastError('publish-failed', `outbox: the publisher named message ${index}, which it was not given`)
-  return { row, error, permanent }
-}
-
 /** The first of each key, then the second of each, …: so a key's next message waits for the confirmation of the last. */
 function roundsOf(rows: readonly OutboxRow[]): readonly OutboxRow[][] {
   const rounds: OutboxRow[][] = []
@@ -143,8 +138,9 @@ function roundsOf(rows: readonly OutboxRow[]): readonly OutboxRow[][] {
   return rounds
 }
 
-function textOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+function lineOf(error: unknown): string {
+  const { errorName, errorMessage } = textOf(error)
+  return plainText(`${errorName}: ${errorMessage}`)
 }
 
 function asError(reason: unknown): Error {

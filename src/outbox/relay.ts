@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { HoldfastError, isHoldfastError } from '../core/errors.ts'
+import { HoldfastError, isHoldfastError, textOf } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
 import { requireCount, requireMethods, requireMs, requireText } from '../core/options.ts'
@@ -99,6 +99,11 @@ export function outboxRelay({
   let attendance: Attendance | null = null
   let attendedAtMs = -Infinity
   let lastError: unknown = null
+  let claimError: string | null = null
+  // Since when it holds no shard although it should.
+  let emptySinceMs: number | null = null
+  // Shards whose store failed, until one of their pages is settled.
+  const failures = new Map<number, { readonly reason: string; readonly atMs: number }>()
   let state: 'new' | 'running' | 'stopped' | 'failed' = 'new'
 
   /** Runs one call of the store; where it fails, says so and goes on. */
@@ -135,25 +140,47 @@ export function outboxRelay({
       return
     }
     for (const shard of [...owned.values()].slice(now.share)) shard.stop()
+    if (owned.size >= now.share) claimError = null
     while (owned.size < now.share && !stop.aborted) {
       const sentAtMs = clock.now()
       const lease = await attempted('claim', () => store.claim(name, leaseMs, [...owned.keys()]))
-      if (lease === undefined || lease === null) return
+      claimError = lease === undefined ? textOf(lastError).errorMessage : null
+      if (lease === undefined || lease === null) break
       const { shard, epoch } = lease
       if (shardChanged.active()) shardChanged.publish({ relay: name, shard, epoch, change: 'claimed' })
       const loop = shardLoop({
         ...{ relay: name, lease, publisher, news, leaseMs, leaseEndsMs: sentAtMs + leaseMs, batchRows, batchBytes },
         ...{ minPollMs, maxPollMs, duePollMs, publishTimeoutMs, minRetryMs, maxRetryMs, oneInFlightPerKey },
-        ...{ clock, random, drained, activity },
+        ...{ clock, random, drained, activity, onProgress: () => void failures.delete(shard) },
       })
       owned.set(shard, loop)
       void loop.ended.then(({ change, error }) => {
         owned.delete(shard)
         if (error !== undefined) lastError = error
+        if (change === 'failed')
+          failures.set(shard, { reason: `shard ${shard}: ${textOf(error).errorMessage}`, atMs: clock.now() })
         if (shardChanged.active())
           shardChanged.publish({ relay: name, shard, epoch, change, ...(error === undefined ? {} : { error }) })
       })
     }
+    if (owned.size > 0 || now.share === 0) emptySinceMs = null
+    else emptySinceMs ??= clock.now()
+  }
+
+  /** Why it cannot do its work now; `null` where it can. */
+  function trouble(): string | null {
+    if (state !== 'running') return `the relay is ${state}`
+    if (typeof attendance?.refused === 'string') return attendance.refused
+    const now = clock.now()
+    if (now - attendedAtMs >= 2 * leaseMs)
+      return lastError === null ? 'the store has not answered yet' : textOf(lastError).errorMessage
+    if (claimError !== null) return `no shard can be claimed: ${claimError}`
+    const outages = [...owned.values()].map((loop) => loop.outage()).filter((outage) => outage !== null)
+    const failed = [...failures.values()].filter(({ atMs }) => now - atMs < 2 * leaseMs).map(({ reason }) => reason)
+    if (outages[0] !== undefined || failed[0] !== undefined) return outages[0] ?? failed[0] ?? null
+    if (emptySinceMs !== null && now - emptySinceMs >= 2 * leaseMs)
+      return `it holds none of the ${attendance?.shards ?? 0} shards, since others do not let go of them`
+    return null
   }
 
   async function rotate(): Promise<void> {
@@ -219,19 +246,20 @@ export function outboxRelay({
     poke: () => news.poke(),
     health() {
       const outages = [...owned.values()].filter((loop) => loop.outage() !== null)
-      const attended = clock.now() - attendedAtMs < 2 * leaseMs
+      const reason = trouble()
       return {
         name: `outbox relay ${name}`,
         live: state !== 'failed',
-        ready: state === 'running' && attended && attendance?.refused === null && outages.length === 0,
+        ready: reason === null,
         details: {
           state,
+          reason,
           owned: [...owned.keys()].sort((a, b) => a - b),
           shards: attendance?.shards ?? null,
           relays: attendance?.relays ?? null,
           refused: attendance?.refused ?? null,
           outage: outages[0]?.outage() ?? null,
-          lastError: lastError === null ? null : textOf(lastError),
+          lastError: lastError === null ? null : textOf(lastError).errorMessage,
         },
       }
     },
@@ -246,8 +274,4 @@ function bounded<T>(clock: Clock, ms: number, work: Promise<T>): Promise<T> {
     )
     work.then(resolve, reject).finally(cancel)
   })
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import { HoldfastError } from '../core/errors.ts'
+import { HoldfastError, textOf } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { publishRows } from './publish-rows.ts'
@@ -27,6 +27,8 @@ export interface ShardLoopParts {
   readonly random: () => number
   /** Aborts when even what was begun has to end. */
   readonly drained: AbortSignal
+  /** Called whenever a page was settled, or there was none to publish. */
+  readonly onProgress: () => void
   /** When any shard of the relay last had something to publish. */
   readonly activity: { lastMs: number }
 }
@@ -77,7 +79,7 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     ...parts,
     timeoutMs: parts.publishTimeoutMs,
     onOutage(error, nextInMs) {
-      outage = error instanceof Error ? error.message : String(error)
+      outage = textOf(error).errorMessage
       if (outageEvent.active()) outageEvent.publish({ relay, shard, error, nextInMs })
     },
     onDead(row, error) {
@@ -138,6 +140,7 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     outage = null
     const publishMs = clock.now() - startedMs
     await held<'ok'>(lease.settle(dead))
+    parts.onProgress()
     if (!published.active()) return
     const lagMs = rows.reduce((most, { ageMs }) => Math.max(most, ageMs), 0) + publishMs
     published.publish({ relay, shard, messages: rows.length - dead.length, dead: dead.length, lagMs, publishMs })
@@ -165,7 +168,7 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
           await publishPage(rows)
           activity.lastMs = clock.now()
           if (isFull(rows)) continue
-        }
+        } else parts.onProgress()
         // A tenth of the time since any shard had a message: what comes at a steady rate is found soon, and idling
         // costs little. Where several come at a time, a look costs writers more than a message does: more are left to
         // gather.

@@ -1,9 +1,9 @@
 import { isFailureReason, type Failure } from '../core/errors.ts'
+import { plainText } from '../core/text.ts'
 
 /** As text that every store can keep: PostgreSQL's JSON knows neither NUL nor half a surrogate pair. */
 export function failureToJson({ errorName, errorMessage, ...rest }: Failure): string {
-  const clean = (text: string): string => text.toWellFormed().replaceAll('\0', '\ufffd')
-  return JSON.stringify({ ...rest, errorName: clean(errorName), errorMessage: clean(errorMessage) })
+  return JSON.stringify({ ...rest, errorName: plainText(errorName), errorMessage: plainText(errorMessage) })
 }
 
 /** What cannot be read is still a final failure. */

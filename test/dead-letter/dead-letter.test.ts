@@ -9,6 +9,7 @@ import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import { headersFrom, type Bytes } from '../../src/core/message.ts'
 import { pipeline } from '../../src/core/pipeline.ts'
 import type { Outgoing, Publisher } from '../../src/core/publisher.ts'
+import { memoryOutbox, memoryOutboxStore } from '../../src/outbox/memory-store.ts'
 import { retry } from '../../src/retry/retry.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { watch, watched } from '../support/watch.ts'
@@ -144,7 +145,7 @@ describe('deadLetter()', () => {
     const refusals: readonly [why: string, waits: string, Error][] = [
       ['is down', 'pipeline', new Error('no brokers')],
       ['refuses this message', 'message', tooLarge],
-      ['says so with a PermanentError', 'pipeline', new PermanentError('no such topic')],
+      ['says so with a PermanentError', 'message', new PermanentError('no such topic')],
     ]
     it.each(refusals)('because it %s, the message is handed back and the %s waits', async (_, holds, failure) => {
       const events = watch('dead-letter-failed')
@@ -157,6 +158,32 @@ describe('deadLetter()', () => {
       to.failure = undefined
       expect(await dispatch()).toBe('dead-lettered')
       expect(to.letters).toHaveLength(1)
+    })
+
+    it('takes a PublishError that names no message for an outage, not for a confirmation', async () => {
+      const { dispatch } = orders(throwing(new Error('poison')), {
+        to: { publish: () => Promise.reject(new PublishError('some failed', [])) },
+      })
+      expect(await rejection(dispatch())).toMatchObject({ code: 'retry-later', holds: 'pipeline' })
+    })
+
+    it('holds the message alone for any permanent refusal, such as a header that an outbox cannot keep', async () => {
+      const store = memoryOutboxStore()
+      const toOutbox: Publisher = {
+        async publish(messages) {
+          const tx = store.begin()
+          await memoryOutbox().add(tx, messages)
+          tx.commit()
+        },
+      }
+      const { dispatch, incoming } = orders(throwing(new Error('poison')), { to: toOutbox })
+      const message = { ...incoming.message, headers: headersFrom([['a\0b', 'value']]) }
+      expect(await rejection(dispatch({ message }))).toMatchObject({
+        code: 'retry-later',
+        holds: 'message',
+        cause: { code: 'permanent' },
+      })
+      expect(await dispatch()).toBe('dead-lettered')
     })
 
     it('says less about a message that is too large with all that there is to say', async () => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { HoldfastError, PublishError } from '../../src/core/errors.ts'
+import { HoldfastError, PermanentError, PublishError } from '../../src/core/errors.ts'
 import { subscribe, type Events } from '../../src/core/events.ts'
 import { memoryOutbox, memoryOutboxStore, type MemoryOutboxStore } from '../../src/outbox/memory-store.ts'
 import { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from '../../src/outbox/relay.ts'
@@ -114,6 +114,115 @@ describe('outboxRelay()', () => {
     await clock.advance(1000)
     expect(to.ids()).toEqual(['a', 'b', 'c'])
     expect(store.dead).toEqual([])
+    relay.stop()
+    await clock.advance(1)
+    await relay.done
+  })
+
+  it('O-6: takes a PublishError that names none of its messages for an outage', async () => {
+    for (const named of [[], [7], [-1], [0.5]]) {
+      let down = true
+      const to = target(() => {
+        const failures = named.map((index) => ({ index, error: new Error('lost'), permanent: true }))
+        if (down) return Promise.reject(new PublishError('some failed', failures))
+      })
+      await add({ id: 'a' })
+      const relay = start(to)
+      await clock.advance(5000)
+      expect(relay.health()).toMatchObject({ ready: false, details: { reason: 'some failed' } })
+      down = false
+      await clock.advance(10_000)
+      expect(to.ids().at(-1)).toBe('a')
+      expect(store.dead).toEqual([])
+      relay.stop()
+      await clock.advance(1)
+      await relay.done
+    }
+  })
+
+  it('O-7: judges a page that is refused for good as a whole message by message', async () => {
+    const to = refusing((messages) =>
+      messages.some(({ id }) => id === 'bad') ? new PermanentError('a name that no broker takes') : null,
+    )
+    await add({ id: 'a' }, { id: 'bad' }, { id: 'b' })
+    const relay = start(to)
+    await clock.advance(1000)
+    expect(to.ids()).toEqual(['a', 'b'])
+    expect(store.dead).toMatchObject([{ error: 'HoldfastError: a name that no broker takes', row: { id: 'bad' } }])
+    relay.stop()
+    await clock.advance(1)
+    await relay.done
+  })
+
+  it('O-7: sets aside what is refused with an error that cannot be read', async () => {
+    const hostile = Object.defineProperty(new Error(), 'message', {
+      get: () => {
+        throw new Error('not for you')
+      },
+    })
+    const texts: readonly (readonly [unknown, string])[] = [
+      [hostile, 'object: what was thrown cannot be shown'],
+      [Object.create(null), 'object: what was thrown cannot be shown'],
+      ['text', 'string: text'],
+      [new Error('a\0b \ud83d'), 'Error: a\ufffdb \ufffd'],
+    ]
+    for (const [error, text] of texts) {
+      const to = target((messages) => {
+        const index = messages.findIndex(({ id }) => id === 'bad')
+        if (index >= 0) throw new PublishError('refused', [{ index, error, permanent: true }])
+      })
+      await add({ id: 'bad' }, { id: 'b' })
+      const relay = start(to)
+      await clock.advance(1000)
+      expect(to.ids()).toEqual(['b'])
+      expect(store.dead.at(-1)?.error).toBe(text)
+      expect(relay.health()).toMatchObject({ ready: true })
+      relay.stop()
+      await clock.advance(1)
+      await relay.done
+    }
+  })
+
+  it('is not ready while it cannot settle what it published, and says why', async () => {
+    let broken = true
+    const claim: MemoryOutboxStore['claim'] = async (...args) => {
+      const lease = await store.claim(...args)
+      if (lease === null) return null
+      const settle: typeof lease.settle = (dead) =>
+        broken ? Promise.reject(new Error('no room on the disk')) : lease.settle(dead)
+      return { ...lease, settle }
+    }
+    await add({ id: 'a' })
+    const relay = start(target(), { store: { ...store, claim } })
+    await clock.advance(30_000)
+    expect(relay.health()).toMatchObject({ ready: false, details: { reason: 'shard 0: no room on the disk' } })
+    broken = false
+    await clock.advance(15_000)
+    expect(relay.health()).toMatchObject({ ready: true, details: { reason: null } })
+    relay.stop()
+    await clock.advance(1)
+    await relay.done
+  })
+
+  it('is not ready while it can claim nothing, and says why', async () => {
+    let claim: MemoryOutboxStore['claim'] = () => Promise.reject(new Error('permission denied'))
+    const relay = start(target(), { store: { ...store, claim: (...args) => claim(...args) } })
+    await clock.advance(5000)
+    expect(relay.health()).toMatchObject({
+      ready: false,
+      details: { reason: 'no shard can be claimed: permission denied' },
+    })
+    claim = () => Promise.resolve(null)
+    await clock.advance(5000)
+    expect(relay.health()).toMatchObject({ ready: true })
+    await clock.advance(30_000)
+    expect(relay.health()).toMatchObject({
+      ready: false,
+      details: { reason: 'it holds none of the 1 shards, since others do not let go of them' },
+    })
+    claim = (...args) => store.claim(...args)
+    await clock.advance(5000)
+    expect(relay.health()).toMatchObject({ ready: true, details: { reason: null, owned: [0] } })
     relay.stop()
     await clock.advance(1)
     await relay.done

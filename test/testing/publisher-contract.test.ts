@@ -223,6 +223,12 @@ const bugs: Readonly<Record<string, readonly [clause: string, bug: Bug]>> = {
       )
     }),
   ],
+  'says that some failed, and not which': [
+    'O-6 takes no outage for a refusal, and goes on when it is over',
+    failing((error) => {
+      throw error instanceof PublishError ? error : new PublishError('some failed', [])
+    }),
+  ],
   'swallows outages': [
     'O-6 takes no outage for a refusal, and goes on when it is over',
     failing((error) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isPublishError } from '../../core/errors.ts'
 import { headersFrom, type Bytes, type Message } from '../../core/message.ts'
-import { outgoing, type Outgoing, type OutgoingParts, type Publisher } from '../../core/publisher.ts'
+import { failuresIn, outgoing, type Outgoing, type OutgoingParts, type Publisher } from '../../core/publisher.ts'
 import { contractOf, type ContractCase } from './contract.ts'
 
 /** One publisher to be tested, with the broker behind it. */
@@ -177,6 +177,9 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
       await begin()
       const error = await within(2 * givesUpMs, what, publisher.publish(messages))
       await end()
+      // Without them it would read as "all the others are confirmed".
+      if (isPublishError(error))
+        assert.ok(failuresIn(error, messages.length), `${what}: a PublishError names none of the messages it was given`)
       // Refused for good, it would be thrown away.
       const given = isPublishError(error) ? error.failures.filter(({ permanent }) => permanent) : []
       assert.deepEqual(given, [], `${what}: it says that messages are refused for good`)

@@ -35,13 +35,13 @@ export function isRebalance(error: unknown): boolean {
   return type !== undefined && endsMembership.has(type)
 }
 
-// Refused whatever the other messages of the request are.
+// Refused whatever the other messages of the request are. INVALID_TIMESTAMP is not among them: kafkajs stamps each record
+// with this machine's clock, so that is wrong, and every message would be refused until it is set right.
 const badTopic = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'])
 const badMessage = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
   'INVALID_RECORD',
-  'INVALID_TIMESTAMP',
   'UNSUPPORTED_FOR_MESSAGE_FORMAT',
 ])
 

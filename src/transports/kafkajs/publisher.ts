@@ -1,5 +1,6 @@
 import type { CompressionTypes, Producer } from 'kafkajs'
 import { systemClock, type Clock } from '../../core/clock.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import { badOption, requireMethods, requireMs } from '../../core/options.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import { byDestination, publishInHalves, type HalvingPublish, type Numbered } from '../publish-in-halves.ts'
@@ -35,16 +36,20 @@ export function kafkajsPublisher(
       topic,
       messages: messages.map(({ message }) => recordFrom(message)),
     }))
-    await producer.sendBatch({
-      topicMessages,
-      acks,
-      timeout: timeoutMs,
-      ...(compression === undefined ? {} : { compression }),
+    const batch = { topicMessages, acks, timeout: timeoutMs, ...(compression === undefined ? {} : { compression }) }
+    await producer.sendBatch(batch).catch((error: unknown) => {
+      throw faultOf(error).type === 'INVALID_TIMESTAMP' ? clockIsWrong(error) : error
     })
   }
 
   const how: HalvingPublish = { broker: 'Kafka', send, blames, reason, timeoutMs, clock }
   return { publish: (messages, { signal } = {}) => publishInHalves(messages, signal, how) }
+}
+
+function clockIsWrong(cause: unknown): HoldfastError {
+  const what =
+    "Kafka refused the time of a record: this machine's clock differs too much from the broker's; set it right"
+  return new HoldfastError('unavailable', what, { cause })
 }
 
 function reason(error: unknown): string {

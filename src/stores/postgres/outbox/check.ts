@@ -33,6 +33,11 @@ export async function checkOutbox(run: Run, schema: string, quoted: string): Pro
   const changed = shardsChanged(schema, numberField(found.rows[0], 'shards'), numberField(found.rows[0], 'wanted'))
   if (changed !== null) throw badSchema(changed)
   await checkRights(run, schema, quoted)
+  // Windows are bound to the server's timeline, which some hosted servers refuse to tell.
+  await run(
+    `select ${quoted}.outbox_cluster(), ${quoted}.outbox_timeline(), pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()`,
+    [],
+  )
 }
 
 /** Why the number of shards is not to be trusted; `null` where it is. */

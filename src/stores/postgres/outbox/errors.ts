@@ -21,7 +21,11 @@ export function explained(error: unknown, schema: string): unknown {
     case '55000':
       return /recovery/.test(messageOf(error))
         ? say('unavailable', 'this server is a standby: the outbox works on the primary only')
-        : error
+        : say(
+            'bad-schema',
+            `this server does not answer what a relay must know of its write-ahead log (${messageOf(error)}). On a ` +
+              'hosted server that may need wal_level = logical',
+          )
     default:
       return error
   }

@@ -1,8 +1,10 @@
 import type { Clock } from '../../../core/clock.ts'
 import { emitter } from '../../../core/events.ts'
+import { asciiText, plainText } from '../../../core/text.ts'
 import { outboxIdHeader, withHeaders } from '../../../core/message.ts'
 import { headersFromJson } from '../../../outbox/headers-json.ts'
 import type { DeadRow, OutboxLease, OutboxRow } from '../../../outbox/store.ts'
+import { sqlState } from './errors.ts'
 import { parseSnapshot } from './snapshot.ts'
 import type { OutboxStatements } from './statements.ts'
 import type { QueryAnswer } from '../queryable.ts'
@@ -71,18 +73,18 @@ export function postgresOutboxLease({
   async function persist(position: Position, dead: readonly DeadRow[] = []): Promise<boolean> {
     const { snapshot, window } = position
     const sentAtMs = clock.now()
-    const { rows } = await run(statements.advance, [
-      shard,
-      epoch,
-      timeline,
-      snapshot,
-      window?.to ?? null,
-      window?.pos ?? null,
-      window?.end ?? null,
-      leaseMs,
-      dead.map((row) => row.position),
-      dead.map((row) => row.error.slice(0, 1024)),
-    ])
+    const advance = (errors: readonly string[]): Promise<QueryAnswer> =>
+      run(statements.advance, [
+        ...[shard, epoch, timeline, snapshot],
+        ...[window?.to ?? null, window?.pos ?? null, window?.end ?? null, leaseMs],
+        ...[dead.map((row) => row.position), errors],
+      ])
+    const errors = dead.map(({ error }) => plainText(error))
+    const { rows } = await advance(errors).catch((error: unknown) => {
+      // The text of an error may have characters that the encoding of this database lacks; the page must move on.
+      if (errors.length === 0 || sqlState(error)?.startsWith('22') !== true) throw error
+      return advance(errors.map(asciiText))
+    })
     if (numberField(rows[0], 'held') !== 1) return !(lost = true)
     dirty = false
     storedAtMs = sentAtMs
