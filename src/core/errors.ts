@@ -96,6 +96,8 @@ export interface Failure {
   readonly reason: FailureReason
   readonly errorName: string
   readonly errorMessage: string
+  /** The error's own `code`, where it has one: `23505`, `ECONNREFUSED`. */
+  readonly errorCode?: string
   /** How often the handler was started. */
   readonly attempts: number
 }
@@ -136,6 +138,24 @@ export function isPermanent(error: unknown): boolean {
 }
 const permanent: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['permanent', 'failed-before', 'key-conflict'])
 
+/** The claim under which a message failed. */
+export interface ClaimName {
+  readonly scope: string
+  readonly key: string
+}
+
+const claims = new WeakMap<object, ClaimName & { readonly messageId: string }>()
+
+/** Notes under which claim an error came about, for the dead letter that stands further out. */
+export function noteClaim(error: unknown, messageId: string, scope: string, key: string): void {
+  if (typeof error === 'object' && error !== null) claims.set(error, { messageId, scope, key })
+}
+
+export function claimBehind(error: unknown, messageId: string): ClaimName | undefined {
+  const noted = typeof error === 'object' && error !== null ? claims.get(error) : undefined
+  return noted?.messageId === messageId ? noted : undefined
+}
+
 interface Verdict {
   readonly messageId: string
   readonly attempts: number
@@ -161,7 +181,19 @@ export function failureFrom(error: unknown, messageId: string, attempts: number)
   return {
     reason: verdict?.reason ?? reasonOf(error),
     ...textOf(error),
+    ...codeOf(error),
     attempts: verdict?.attempts ?? attempts,
+  }
+}
+
+/** Ours say no more with their code than with the reason. */
+function codeOf(error: unknown): Pick<Failure, 'errorCode'> {
+  try {
+    if (!(error instanceof Error) || !('code' in error) || isHoldfastError(error)) return {}
+    const { code } = error
+    return typeof code === 'string' || typeof code === 'number' ? { errorCode: String(code).slice(0, 64) } : {}
+  } catch {
+    return {}
   }
 }
 

@@ -21,6 +21,27 @@ export function redrivenFrom(headers: Headers): Redriven | undefined {
   return found === null ? undefined : { generation: Number(found[1]), destination: found[2] ?? '' }
 }
 
+/**
+ * Which pipeline a redrive is for, where several groups read one topic: `<pipeline>;<digest of destination and id>`. The
+ * digest is of this very message: an event that inherited the header from the message that caused it is for everybody.
+ */
+export const redriveToHeader = 'holdfast-redrive-to'
+
+export function redriveToText(pipeline: string, destination: string, id: string): string {
+  return `${pipeline};${digestOf(destination, id)}`
+}
+
+export function isForAnother(headers: Headers, pipeline: string, destination: string, id: string): boolean {
+  const text = headerText(headers, redriveToHeader)
+  const at = text?.lastIndexOf(';') ?? -1
+  return text !== undefined && text.slice(0, at) !== pipeline && text.slice(at + 1) === digestOf(destination, id)
+}
+
+function digestOf(destination: string, id: string): string {
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256')
+  return hash.update(`${destination.length}:${destination}${id}`).digest('base64url').slice(0, 22)
+}
+
 /** 0 where the message is no redrive. */
 export function generationOf(headers: Headers): number {
   return Object.hasOwn(headers, redriveHeader) ? (redrivenFrom(headers)?.generation ?? 0) : 0

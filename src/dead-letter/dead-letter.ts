@@ -1,11 +1,13 @@
-import { systemClock, type Clock } from '../core/clock.ts'
-import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
-import { failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
+import { sleep, systemClock, type Clock } from '../core/clock.ts'
+import { staged, type Delivery, type Middleware, type Outcome, type Step } from '../core/delivery.ts'
+import { claimBehind, failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { Bytes } from '../core/message.ts'
 import { badOption, requireCount, requireMethods, requireText } from '../core/options.ts'
 import { failuresIn, type Publisher } from '../core/publisher.ts'
-import { metadataOf, withMetadata, type DeadLetterMetadata } from './envelope.ts'
+import { isForAnother, redrivenFrom, redriveHeader } from '../core/redrive.ts'
+import { metadataOf, withMetadata, withRedactedHistory, type DeadLetterMetadata } from './envelope.ts'
+import { isDeadLetterStore } from './store.ts'
 
 export interface DeadLetterOptions {
   /** Where dead letters are published. It must resolve only when they are confirmed. */
@@ -20,6 +22,10 @@ export interface DeadLetterOptions {
   readonly maxMetadataBytes?: number
   /** Says no to errors that are to be handed back to the transport instead. @defaultValue all are dead-lettered */
   readonly shouldDeadLetter?: (given: GivenUp) => boolean
+  /** The machine, for the history of a dead letter. @defaultValue `os.hostname()` */
+  readonly host?: string
+  /** The version of the service, for the history of a dead letter. @defaultValue none */
+  readonly version?: string
   readonly clock?: Clock
 }
 
@@ -33,7 +39,10 @@ export interface GivenUp {
 const deadLettered = emitter('dead-lettered')
 const deadLetterFailed = emitter('dead-letter-failed')
 
+const storeFailed = emitter('store-failed')
+
 const retryPublishingMs = 1000
+const tellMs = 2000
 const leastMetadataBytes = 256
 
 /**
@@ -47,6 +56,8 @@ export function deadLetter({
   includeStack = false,
   maxMetadataBytes = 16_384,
   shouldDeadLetter = () => true,
+  host,
+  version,
   clock = systemClock,
 }: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
   requireMethods('deadLetter', 'to', to, ['publish'])
@@ -54,12 +65,23 @@ export function deadLetter({
   if (typeof destination === 'string') requireText('deadLetter', { destination })
   else if (typeof destination !== 'function')
     throw badOption('deadLetter', 'destination', 'a text or a function', destination)
+  requireText('deadLetter', { host, version })
   for (const [name, option] of Object.entries({ redact, shouldDeadLetter }))
     if (typeof option !== 'function') throw badOption('deadLetter', name, 'a function', option)
 
   async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown): Promise<void> {
     const { message, signal } = delivery
-    const metadata = redact(metadataOf(delivery, failure, clock.wall(), includeStack ? stackOf(error) : null))
+    const redacted = redact(
+      metadataOf(delivery, failure, {
+        timeMs: clock.wall(),
+        stack: includeStack ? stackOf(error) : null,
+        claim: claimBehind(error, message.id),
+        // Loaded with the first dead letter.
+        host: host ?? process.getBuiltinModule('node:os').hostname(),
+        version: version ?? null,
+      }),
+    )
+    const metadata = withRedactedHistory(redacted)
     const target = typeof destination === 'string' ? destination : destination(delivery)
     const send = (maxBytes: number): Promise<void> =>
       to.publish([{ ...withMetadata(message, metadata, maxBytes), destination: target }], { signal })
@@ -90,8 +112,28 @@ export function deadLetter({
     return 'dead-lettered'
   }
 
+  /** Tells where the letter is kept that its redrive went well. What is not told shows at the next redrive. */
+  async function tellResolved({ message, pipeline, signal }: Delivery<Bytes>): Promise<void> {
+    const redriven = redrivenFrom(message.headers)
+    if (redriven === undefined || !isDeadLetterStore(to)) return
+    const { id, key, body } = message
+    const told = to.resolved([{ pipeline, id, key, body, ...redriven }], { signal })
+    await Promise.race([told, sleep(clock, tellMs)]).catch((error: unknown) => {
+      if (storeFailed.active()) storeFailed.publish({ store: 'dead-letter', operation: 'resolve', error })
+    })
+  }
+
+  async function redriven<D extends Delivery<Bytes>>(delivery: D, next: Step<D>): Promise<Outcome> {
+    const { message, pipeline, origin } = delivery
+    if (isForAnother(message.headers, pipeline, origin.destination, message.id)) return 'discarded'
+    const outcome = await next(delivery).catch((error: unknown) => giveUp(delivery, error))
+    if (outcome === 'handled' || outcome === 'duplicate') await tellResolved(delivery)
+    return outcome
+  }
+
   const middleware: Middleware<unknown, Delivery<Bytes>> = (next) =>
     function deadLetter(delivery) {
+      if (Object.hasOwn(delivery.message.headers, redriveHeader)) return redriven(delivery, next)
       return next(delivery).then(undefined, (error: unknown) => giveUp(delivery, error))
     }
   return staged(middleware, {

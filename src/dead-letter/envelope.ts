@@ -1,6 +1,7 @@
 import type { Delivery, Origin } from '../core/delivery.ts'
-import { isFailureReason, type Failure, type FailureReason } from '../core/errors.ts'
+import { isFailureReason, type ClaimName, type Failure, type FailureReason } from '../core/errors.ts'
 import { firstHeader, headersFrom, withHeaders, type Bytes, type Headers, type Message } from '../core/message.ts'
+import { historyFrom, historyText, longestHistory, type Death } from './history.ts'
 
 /** What a dead letter says about itself, beside the untouched message. */
 export interface DeadLetterMetadata {
@@ -14,7 +15,14 @@ export interface DeadLetterMetadata {
   readonly origin: Origin
   readonly errorName: string
   readonly errorMessage: string
+  /** The error's own `code`, where it has one: `23505`, `ECONNREFUSED`. */
+  readonly errorCode: string | null
   readonly errorStack: string | null
+  /** The claim in the idempotency store that says `failed`. */
+  readonly claimScope: string | null
+  readonly claimKey: string | null
+  /** The last five times that it was given up, this time included, oldest first. */
+  readonly history: readonly Death[]
 }
 
 /** The prefix of every header of ours; what arrives with it from outside is overwritten. */
@@ -32,33 +40,63 @@ const names = {
   partition: `${prefix}origin-partition`,
   position: `${prefix}origin-position`,
   group: `${prefix}origin-group`,
+  claimScope: `${prefix}claim-scope`,
+  claimKey: `${prefix}claim-key`,
+  errorCode: `${prefix}error-code`,
   errorName: `${prefix}error-name`,
   errorMessage: `${prefix}error-message`,
   errorStack: `${prefix}error-stack`,
 } as const
+const historyName = `${prefix}history`
 const fields = Object.keys(names) as (keyof typeof names)[]
 
 const longestTextBytes = 1024
+
+/** Who gave a message up, and what else is known of it. */
+export interface Circumstances {
+  readonly timeMs: number
+  readonly stack: string | null
+  readonly claim: ClaimName | undefined
+  readonly host: string
+  readonly version: string | null
+}
 
 /** What is known about a message that is given up. */
 export function metadataOf(
   delivery: Delivery,
   failure: Failure,
-  timeMs: number,
-  stack: string | null,
+  { timeMs, stack, claim, host, version }: Circumstances,
 ): DeadLetterMetadata {
-  const { reason, attempts, errorName, errorMessage } = failure
+  const { reason, attempts } = failure
+  const errorName = cut(failure.errorName, longestTextBytes)
+  const errorMessage = cut(failure.errorMessage, longestTextBytes)
+  const death = { timeMs: Math.round(timeMs), errorName, errorMessage: cut(errorMessage, 200), host, version }
   const before = firstHeader(delivery.message.headers, [names.count])
   return {
     reason,
     attempts,
-    timeMs: Math.round(timeMs),
+    timeMs: death.timeMs,
     count: (countFrom(before) ?? 0) + 1,
     pipeline: delivery.pipeline,
     origin: delivery.origin,
-    errorName: cut(errorName, longestTextBytes),
-    errorMessage: cut(errorMessage, longestTextBytes),
+    errorName,
+    errorMessage,
+    errorCode: failure.errorCode ?? null,
     errorStack: stack,
+    claimScope: claim?.scope ?? null,
+    claimKey: claim?.key ?? null,
+    history: [...historyFrom(firstHeader(delivery.message.headers, [historyName])), death].slice(-longestHistory),
+  }
+}
+
+/** What `redact` took out of the error is taken out of the history too: its last entry is this very death. */
+export function withRedactedHistory(metadata: DeadLetterMetadata): DeadLetterMetadata {
+  const { history, errorName, errorMessage } = metadata
+  const last = history.at(-1)
+  if (last === undefined) return metadata
+  return {
+    ...metadata,
+    history: [...history.slice(0, -1), { ...last, errorName, errorMessage: cut(errorMessage, 200) }],
   }
 }
 
@@ -76,10 +114,16 @@ export function withMetadata(message: Message<Bytes>, metadata: DeadLetterMetada
     more[name] = text
     left -= name.length + Buffer.byteLength(text)
   }
+  // Whole or not at all: half a JSON text says nothing.
+  const history = historyText(metadata.history, left - historyName.length)
+  if (history !== null) more[historyName] = history
   return { ...message, headers: withHeaders(withoutOurs(message.headers), more) }
 }
 
-/** A dead letter taken apart again: the message as it was before, and what was noted about it. */
+/**
+ * A dead letter taken apart again: the message as it was before, and what was noted about it. The message keeps the count
+ * and the history of its deaths, so that one that is redriven and dies again goes on counting.
+ */
 export interface DeadLetter {
   readonly message: Message<Bytes>
   readonly metadata: DeadLetterMetadata
@@ -94,7 +138,7 @@ export function readDeadLetter(message: Message<Bytes>): DeadLetter | undefined 
   const reason = text(names.reason)
   if (reason === null || !isFailureReason(reason)) return undefined
   return {
-    message: { ...message, headers: withoutOurs(message.headers) },
+    message: { ...message, headers: withoutOurs(message.headers, [names.count, historyName]) },
     metadata: {
       reason,
       attempts: countFrom(text(names.attempts)) ?? 0,
@@ -110,16 +154,20 @@ export function readDeadLetter(message: Message<Bytes>): DeadLetter | undefined 
       },
       errorName: text(names.errorName) ?? '',
       errorMessage: text(names.errorMessage) ?? '',
+      errorCode: text(names.errorCode),
       errorStack: text(names.errorStack),
+      claimScope: text(names.claimScope),
+      claimKey: text(names.claimKey),
+      history: historyFrom(text(historyName)),
     },
   }
 }
 
-function withoutOurs(headers: Headers): Headers {
+function withoutOurs(headers: Headers, but: readonly string[] = []): Headers {
   const others: [string, Headers[string]][] = []
   for (const name of Object.keys(headers)) {
     const value = headers[name]
-    if (value !== undefined && !name.startsWith(prefix)) others.push([name, value])
+    if (value !== undefined && (!name.startsWith(prefix) || but.includes(name))) others.push([name, value])
   }
   return Object.keys(headers).length === others.length ? headers : headersFrom(others)
 }

@@ -8,6 +8,7 @@ import {
   isAbandoned,
   isHoldfastError,
   isRetryLater,
+  noteClaim,
   PermanentError,
   RetryLater,
 } from '../core/errors.ts'
@@ -116,6 +117,7 @@ export function idempotency<Body = unknown>({
         await store.release(lease.held, attempts).catch((cause: unknown) => reportFailure('release', cause))
         throw error
       }
+      noteClaim(error, delivery.message.id, lease.held.scope, lease.held.key)
       const failure = failureFrom(error, delivery.message.id, attempts)
       const send = () => store.fail(lease.held, failure, retainMs)
       const answer = await send().catch((cause: unknown) => running.sendAgain(lease, 'fail', cause, send))
@@ -172,6 +174,7 @@ export function idempotency<Body = unknown>({
       const known = recognise(delivery, key, answer)
       if (observing) return next({ ...delivery, ...unclaimed })
       if (known === 'duplicate') return known
+      noteClaim(known, delivery.message.id, inScope, key)
       throw known
     }
   }

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { json, type Schema } from '../../src/codecs/json.ts'
 import { deadLetter, type DeadLetterOptions } from '../../src/dead-letter/dead-letter.ts'
@@ -95,6 +96,18 @@ describe('deadLetter()', () => {
       errorName: 'HoldfastError',
       errorMessage: 'no such customer',
       errorStack: null,
+      errorCode: null,
+      claimScope: null,
+      claimKey: null,
+      history: [
+        {
+          timeMs: Date.UTC(2025, 0, 1),
+          errorName: 'HoldfastError',
+          errorMessage: 'no such customer',
+          host: hostname(),
+          version: null,
+        },
+      ],
     })
     expect(events).toMatchObject([{ error, reason: 'permanent', delivery: { message: { id: 'm1' } } }])
   })

@@ -1,12 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Delivery, Origin } from '../../src/core/delivery.ts'
-import { metadataOf, readDeadLetter, withMetadata, type DeadLetterMetadata } from '../../src/dead-letter/envelope.ts'
+import {
+  metadataOf,
+  readDeadLetter,
+  withMetadata,
+  type DeadLetter,
+  type DeadLetterMetadata,
+} from '../../src/dead-letter/envelope.ts'
 import type { FailureReason } from '../../src/core/errors.ts'
 import { headersFrom, type Bytes, type Headers, type HeaderValue, type Message } from '../../src/core/message.ts'
 import { neverAborts } from '../../src/core/signals.ts'
 
 const budget = 16_384
+const circumstances = { timeMs: 0, stack: null, claim: undefined, host: 'here', version: null }
 
 // Whole characters only: half a surrogate pair has no UTF-8.
 const text = (maxLength: number): fc.Arbitrary<string> => fc.string({ unit: 'grapheme', maxLength })
@@ -56,6 +63,19 @@ const metadata: fc.Arbitrary<DeadLetterMetadata> = fc.record({
   errorName: text(30),
   errorMessage: text(300),
   errorStack: fc.option(text(500)),
+  errorCode: fc.option(text(10)),
+  claimScope: fc.option(text(30)),
+  claimKey: fc.option(text(30)),
+  history: fc.array(
+    fc.record({
+      timeMs: fc.nat(),
+      errorName: text(20),
+      errorMessage: text(40),
+      host: text(10),
+      version: fc.option(fc.string({ minLength: 1, maxLength: 8 })),
+    }),
+    { maxLength: 5 },
+  ),
 })
 
 function ours(headers: Headers): [string, string][] {
@@ -84,6 +104,19 @@ const someMetadata: DeadLetterMetadata = {
   errorName: 'TypeError',
   errorMessage: 'x is undefined',
   errorStack: null,
+  errorCode: null,
+  claimScope: null,
+  claimKey: null,
+  history: [],
+}
+
+/** Without what it keeps for its next death. */
+function stripped(read: DeadLetter | undefined): Message<Bytes> | undefined {
+  return read && { ...read.message, headers: headersFrom(Object.entries(read.message.headers).filter(isUsers)) }
+}
+
+function isUsers(entry: [string, unknown]): entry is [string, HeaderValue] {
+  return !entry[0].startsWith('holdfast-dead-')
 }
 
 describe('the dead-letter envelope', () => {
@@ -91,7 +124,8 @@ describe('the dead-letter envelope', () => {
     fc.assert(
       fc.property(message, metadata, (original, noted) => {
         const read = readDeadLetter(withMetadata(original, noted, 1_000_000))
-        expect(read).toEqual({ message: original, metadata: noted })
+        expect(read?.metadata).toEqual(noted)
+        expect(stripped(read)).toEqual(original)
         expect(read?.message.body).toBe(original.body)
         expect(Object.getPrototypeOf(read?.message.headers)).toBe(null)
       }),
@@ -104,7 +138,7 @@ describe('the dead-letter envelope', () => {
         const dead = withMetadata(original, noted, maxBytes)
         expect(sizeOf(dead.headers)).toBeLessThanOrEqual(maxBytes)
         const read = readDeadLetter(dead)
-        expect(read?.message).toEqual(original)
+        expect(stripped(read)).toEqual(original)
         // What matters most is there in any case; text is cut between characters.
         expect(read?.metadata).toMatchObject({ reason: noted.reason, attempts: noted.attempts, count: noted.count })
         // A replacement character is a cut inside a character, unless it was there before.
@@ -162,11 +196,77 @@ describe('the dead-letter envelope', () => {
         raw: null,
       }
       const failure = { reason: 'attempts', errorName: 'E', errorMessage: 'm', attempts: 5 } as const
-      return metadataOf(delivery, failure, 0, null).count
+      return metadataOf(delivery, failure, circumstances).count
     }
     expect(noted(null)).toBe(1)
     expect(noted('3')).toBe(4)
     for (const nonsense of ['-1', '1e9', 'NaN', '', '99999999999999999999', '{}']) expect(noted(nonsense)).toBe(1)
+  })
+
+  it('keeps the count and the last five deaths with the message, so that a redrive that fails goes on counting', () => {
+    let message = someMessage
+    for (let times = 1; times <= 7; times++) {
+      const failure = { reason: 'attempts', errorName: 'E', errorMessage: `death ${times}`, attempts: 5 } as const
+      const delivery = {
+        message,
+        bytes: null,
+        pipeline: 'p',
+        origin: someMetadata.origin,
+        attempt: 1,
+        signal: neverAborts,
+        raw: null,
+      }
+      const noted = metadataOf(delivery, failure, { ...circumstances, timeMs: times, version: '1.2' })
+      const read = readDeadLetter(withMetadata(message, noted, budget))
+      expect(read?.metadata.count).toBe(times)
+      expect(read?.metadata.history.at(-1)).toEqual({
+        timeMs: times,
+        errorName: 'E',
+        errorMessage: `death ${times}`,
+        host: 'here',
+        version: '1.2',
+      })
+      message = read?.message ?? expect.fail('unread')
+    }
+    const { history } =
+      readDeadLetter(
+        withMetadata(
+          message,
+          metadataOf(
+            {
+              message,
+              bytes: null,
+              pipeline: 'p',
+              origin: someMetadata.origin,
+              attempt: 1,
+              signal: neverAborts,
+              raw: null,
+            },
+            { reason: 'attempts', errorName: 'E', errorMessage: 'death 8', attempts: 1 },
+            circumstances,
+          ),
+          budget,
+        ),
+      )?.metadata ?? expect.fail('unread')
+    expect(history.map(({ errorMessage }) => errorMessage)).toEqual([4, 5, 6, 7, 8].map((n) => `death ${n}`))
+  })
+
+  it('keeps as many of the latest deaths as fit, whole, and reads nonsense as none', () => {
+    const death = { timeMs: 1, errorName: 'E', errorMessage: 'm'.repeat(100), host: 'here', version: null }
+    const noted = { ...someMetadata, history: Array.from({ length: 5 }, (_, at) => ({ ...death, timeMs: at })) }
+    expect(
+      readDeadLetter(withMetadata(someMessage, noted, 1_000))?.metadata.history.map(({ timeMs }) => timeMs),
+    ).toEqual([2, 3, 4])
+    for (const nonsense of ['{', '1', '[1,null,"x",{"timeMs":"soon"}]'])
+      expect(
+        readDeadLetter({
+          ...someMessage,
+          headers: headersFrom([
+            ['holdfast-dead-reason', 'crashed'],
+            ['holdfast-dead-history', nonsense],
+          ]),
+        })?.metadata.history,
+      ).toEqual([])
   })
 
   it('does not take other messages for dead letters', () => {

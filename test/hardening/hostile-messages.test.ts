@@ -86,8 +86,8 @@ describe('X: hostile messages, through every stage', () => {
     const read = letters[0] && readDeadLetter(letters[0])
     expect(read?.metadata.reason).toBe('permanent')
     expect(Buffer.from(read?.message.body ?? []).equals(body)).toBe(true)
-    const theirs = Object.entries(headers).filter(([name]) => !name.startsWith('holdfast-dead-'))
-    expect(Object.entries(read?.message.headers ?? {})).toEqual(theirs)
+    const theirs = (all: object) => Object.entries(all).filter(([name]) => !name.startsWith('holdfast-dead-'))
+    expect(theirs(read?.message.headers ?? {})).toEqual(theirs(headers))
   })
 
   it.each([
