@@ -38,7 +38,7 @@ const EXTRAS: Readonly<Record<string, readonly string[]>> = {
   'transports/memory': ['idempotency', 'dead-letter', 'ordering', 'outbox'],
 }
 
-/** Packages by the room that may import them; all but these three are for their types alone. */
+/** Packages by the room that may import them. All but those of `AT_RUN_TIME` are for their types alone. */
 const VENDORS: Readonly<Record<string, readonly string[]>> = {
   retry: ['cockatiel'],
   tracing: ['@opentelemetry/api'],
@@ -46,9 +46,11 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'stores/postgres': ['pg'],
   'stores/redis': ['ioredis'],
   'transports/kafkajs': ['kafkajs'],
+  'transports/platformatic-kafka': ['@platformatic/kafka'],
   vitest: ['vitest'],
 }
-const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client']
+// The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes.
+const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client', '@platformatic/kafka']
 /** Unavoidable at run time too, but only when it is reached: the entry is imported without it. */
 const WHEN_REACHED = ['kafkajs']
 

@@ -1,12 +1,11 @@
 import { connect } from 'node:net'
 import { it } from 'vitest'
 import { kafkajsPublisher } from 'holdfast/kafkajs'
-import { pipeline, type Bytes, type Message } from 'holdfast'
 import { publisherContract, type PublisherHarness } from 'holdfast/testing'
 import { faultProxy } from '../../support/fault-proxy.ts'
-import { describeWith, kafkaBrokers, uniqueName } from '../../support/services.ts'
-import { eachMessage } from '../../../src/transports/kafkajs/index.ts'
-import { testKafka, until, type TestKafka } from './support.ts'
+import { describeWith, kafkaBrokers } from '../../support/services.ts'
+import { everythingIn } from './everything-in.ts'
+import { testKafka } from './support.ts'
 
 describeWith(['kafka'], 'kafkajsPublisher on real Kafka', () => {
   for (const { name, run } of publisherContract(create)) it(name, { timeout: 90_000 }, run)
@@ -51,20 +50,4 @@ async function create(): Promise<PublisherHarness> {
       await proxy.dispose()
     },
   }
-}
-
-/** Up to where the partitions end now. */
-async function everythingIn(test: TestKafka, topic: string): Promise<readonly Message<Bytes>[]> {
-  const ends = new Map(
-    (await test.admin.fetchTopicOffsets(topic)).map(({ partition, high }) => [partition, Number(high)]),
-  )
-  const total = [...ends.values()].reduce((sum, end) => sum + end, 0)
-  const seen: Message<Bytes>[] = []
-  if (total === 0) return seen
-  const consumer = await test.consumer(topic, uniqueName('group'))
-  const all = pipeline('read').handle(({ message }) => void seen.push(message))
-  await consumer.run({ eachMessage: eachMessage(all) })
-  await until(`${total} messages`, () => seen.length >= total)
-  await consumer.stop()
-  return seen.slice(0, total)
 }

@@ -45,6 +45,13 @@ export async function testKafka(config: Partial<KafkaConfig> = {}): Promise<Test
       const topic = uniqueName('topic')
       const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
       await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }] })
+      // A broker that is busy answers for a new topic before it leads its partitions.
+      await until(`every partition of ${topic} is led`, () =>
+        admin.fetchTopicOffsets(topic).then(
+          (offsets) => offsets.length === partitions,
+          () => false,
+        ),
+      )
       return topic
     },
     async send(topic, messages) {

@@ -1,0 +1,1 @@
+export { platformaticKafkaPublisher, type KafkaProducer, type PlatformaticKafkaPublisherOptions } from './publisher.ts'

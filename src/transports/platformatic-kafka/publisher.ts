@@ -1,0 +1,81 @@
+import { compatibilityPartitioner, type Producer, type SendOptions } from '@platformatic/kafka'
+import { systemClock, type Clock } from '../../core/clock.ts'
+import { requireMethods, requireMs, requireOneOf } from '../../core/options.ts'
+import type { Publisher } from '../../core/publisher.ts'
+import { publishInHalves, type Blame, type HalvingPublish, type Numbered } from '../publish-in-halves.ts'
+import { recordFrom } from './codec.ts'
+import { apiIdOf, isUnknownTopic, reasonOf } from './errors.ts'
+
+export interface PlatformaticKafkaPublisherOptions {
+  /** @defaultValue none */
+  readonly compression?: 'gzip' | 'snappy' | 'lz4' | 'zstd'
+  /** Ms. A confirmation that has not come by then is an outage: nobody knows what was written. @defaultValue 30_000 */
+  readonly timeoutMs?: number
+  readonly clock?: Clock
+}
+
+/** What the publisher needs of a `Producer`. */
+export interface KafkaProducer {
+  send(options: SendOptions<Buffer, Buffer, Buffer, Buffer>): Promise<unknown>
+}
+
+/**
+ * Publishes through a producer of `@platformatic/kafka`, and resolves when every in-sync replica has everything.
+ * Messages of one key stay in order, and keys go to the partitions that every other client of Kafka chooses.
+ * Create the producer with `new Producer({ …, idempotent: true, retries: 3, requestTimeout: 5_000 })`: without `idempotent`
+ * it may write twice by itself, and with endless retries it writes after the publisher has given up.
+ * @throws PublishError naming the messages that Kafka will never take: too large, unknown topic, invalid record.
+ */
+export function platformaticKafkaPublisher(
+  producer: Pick<Producer, 'send'> | KafkaProducer,
+  { compression, timeoutMs = 30_000, clock = systemClock }: PlatformaticKafkaPublisherOptions = {},
+): Publisher {
+  const self = 'platformaticKafkaPublisher'
+  requireMethods(self, 'producer', producer, ['send'])
+  requireMs(self, { timeoutMs })
+  if (compression !== undefined) requireOneOf(self, 'compression', compression, compressions)
+  const sends = new InTurn()
+
+  async function send(numbered: readonly Numbered[], ended: () => boolean): Promise<void> {
+    // One request at a time: where the first of two has to be sent again, the client writes them in the wrong order.
+    await sends.run(async () => {
+      if (ended()) return
+      await producer.send({
+        messages: numbered.map(({ message }) => recordFrom(message)),
+        acks: -1,
+        // The client's default spreads keys in another way than every other client.
+        partitioner: compatibilityPartitioner,
+        ...(compression === undefined ? {} : { compression }),
+      })
+    })
+  }
+
+  const how: HalvingPublish = { broker: 'Kafka', send, blames, reason: reasonOf, timeoutMs, clock }
+  return { publish: (messages, { signal } = {}) => publishInHalves(messages, signal, how) }
+}
+
+const compressions = ['gzip', 'snappy', 'lz4', 'zstd'] as const
+
+class InTurn {
+  #last: Promise<unknown> = Promise.resolve()
+
+  run(work: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(work)
+    this.#last = done.catch(() => {})
+    return done
+  }
+}
+
+const badMessage: ReadonlySet<string> = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+])
+
+function blames(error: unknown): Blame {
+  const id = apiIdOf(error)
+  if (id !== undefined && badMessage.has(id)) return 'message'
+  if (id === 'INVALID_TOPIC_EXCEPTION' || isUnknownTopic(error)) return 'destination'
+  return 'nobody'
+}
