@@ -6,7 +6,7 @@ import { postgresSequenceStore } from '../../src/stores/postgres/outbox/marks.ts
 import { adoptOutbox, changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
-import { describeOnBoth, outboxDatabase, type OutboxDatabase } from './support.ts'
+import { describeOnBoth, addCommitted, outboxDatabase, type OutboxDatabase } from './support.ts'
 
 // A logical copy brings the rows and leaves the sequence where it was made: at its beginning.
 describeOnBoth('adopting a copy whose sequence begins anew', (url) => {
@@ -21,7 +21,8 @@ describeOnBoth('adopting a copy whose sequence begins anew', (url) => {
   })
 
   const add = (...ids: string[]): Promise<unknown> =>
-    postgresOutbox({ schema: db.schema }).add(
+    addCommitted(
+      postgresOutbox({ schema: db.schema }),
       db.pool,
       ids.map((id) => ({ id, destination: 'orders', key: 'k', body: null })),
     )

@@ -59,6 +59,26 @@ void postgresJs.begin((tx) => outbox.add(tx, message))
 // @ts-expect-error a transaction of another client
 void postgresOutbox({ via: viaKnex }).add(client, message)
 
+// What is no transaction would commit by itself.
+// @ts-expect-error a pool of pg
+void outbox.add(pool, message)
+// @ts-expect-error a pool of pg
+void postgresOutbox({ via: viaPrepared }).add(pool, message)
+// @ts-expect-error a DataSource of TypeORM
+void outbox.add(source, message)
+// @ts-expect-error a pool of postgres.js
+void postgresOutbox({ via: viaPostgresJs }).add(postgresJs, message)
+// @ts-expect-error Drizzle outside of a transaction
+void overDrizzle.add(drizzlePg, message)
+// @ts-expect-error Drizzle outside of a transaction
+void overDrizzle.add(drizzleJs, message)
+// @ts-expect-error Kysely outside of a transaction
+void postgresOutbox({ via: viaKysely(kyselySql) }).add(kysely, message)
+// @ts-expect-error Knex outside of a transaction
+void postgresOutbox({ via: viaKnex }).add(knex, message)
+// @ts-expect-error a PrismaClient
+void postgresOutbox({ via: viaPrisma }).add(prisma, message)
+
 // Bodies are bytes, unless a codec says otherwise.
 const typed = postgresOutbox({ codec: json(z.object({ cents: z.number() })) })
 void typed.add(client, { destination: 'orders', body: { cents: 1 } })

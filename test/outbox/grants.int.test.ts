@@ -8,7 +8,7 @@ import { outboxGrants } from '../../src/stores/postgres/outbox/grants.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
 import { uniqueName } from '../support/services.ts'
-import { describeOnBoth, fastSlots, outboxDatabase, target, until } from './support.ts'
+import { describeOnBoth, fastSlots, addCommitted, outboxDatabase, target, until } from './support.ts'
 
 describeOnBoth('what an outbox needs of its database', (url) => {
   let admin: pg.Pool
@@ -54,10 +54,15 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     await fastSlots({ pool: owner.pool, schema })
 
     const outbox = postgresOutbox({ schema })
-    await outbox.add(writer.pool, { id: 'a', destination: 'orders', key: 'k', body: Buffer.from('x') })
-    await outbox.add(writer.pool, { id: 'b', destination: 'orders', key: 'k', body: null }, { strictOrder: true })
-    await outbox.add(writer.pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() })
-    await outbox.add(writer.pool, { id: 'bad', destination: 'orders', body: null })
+    await addCommitted(outbox, writer.pool, { id: 'a', destination: 'orders', key: 'k', body: Buffer.from('x') })
+    await addCommitted(
+      outbox,
+      writer.pool,
+      { id: 'b', destination: 'orders', key: 'k', body: null },
+      { strictOrder: true },
+    )
+    await addCommitted(outbox, writer.pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() })
+    await addCommitted(outbox, writer.pool, { id: 'bad', destination: 'orders', body: null })
     const forbidden = ['id', 'txid', 'slot'].map((column) =>
       writer.pool
         .query(`insert into ${schema}.outbox (${column}, topic, type, message_id) values ('1', 't', 't', 'm')`)
@@ -86,9 +91,9 @@ describeOnBoth('what an outbox needs of its database', (url) => {
   it('the owner, without further rights, changes the number of shards and adopts', async () => {
     const { pool } = await owned()
     const outbox = postgresOutbox({ schema })
-    await outbox.add(pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() })
+    await addCommitted(outbox, pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() })
     await changeOutboxShards(pool, { schema, shards: 2 })
-    await outbox.add(pool, { id: 'a', destination: 'orders', body: null })
+    await addCommitted(outbox, pool, { id: 'a', destination: 'orders', body: null })
     await pool.query(`update ${schema}.outbox_shard set cluster = 'another'`)
     expect(await adoptOutbox(pool, { schema })).toEqual({ adopted: true, messages: 1 })
     const to = target()
@@ -123,7 +128,7 @@ describeOnBoth('what an outbox needs of its database', (url) => {
     })
     const stranger = await role('stranger')
     await expect(
-      postgresOutbox({ schema }).add(stranger.pool, { destination: 'orders', body: null }),
+      addCommitted(postgresOutbox({ schema }), stranger.pool, { destination: 'orders', body: null }),
     ).rejects.toMatchObject({ code: 'bad-schema', message: /this role lacks a right \(permission denied for schema/ })
   })
 

@@ -9,7 +9,16 @@ import { transaction } from '../../src/stores/postgres/transaction.ts'
 import { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from '../../src/outbox/relay.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
-import { describeOnBoth, fastSlots, outboxDatabase, pause, target, until, type OutboxDatabase } from './support.ts'
+import {
+  describeOnBoth,
+  fastSlots,
+  addCommitted,
+  outboxDatabase,
+  pause,
+  target,
+  until,
+  type OutboxDatabase,
+} from './support.ts'
 
 describeOnBoth('outboxRelay()', (url) => {
   let db: OutboxDatabase
@@ -148,7 +157,7 @@ describeOnBoth('outboxRelay()', (url) => {
       if (failures.length > 0) throw new PublishError('refused', failures)
     })
     start({ publisher: to, minRetryMs: 1 })
-    await outbox.add(db.pool, [
+    await addCommitted(outbox, db.pool, [
       { id: 'bad-1', destination: 'orders', key: 'k', headers: { a: Buffer.from([255]) }, body: Buffer.from('x') },
       { id: 'fine', destination: 'orders', key: 'k', body: null },
       { id: 'bad-2', destination: 'orders', key: 'k', body: null },
@@ -173,11 +182,11 @@ describeOnBoth('outboxRelay()', (url) => {
     const relay = start({ publisher: to, duePollMs: 20, maxPollMs: 60_000, minPollMs: 60_000 })
     await until(() => relay.health().ready, 'ready')
     await pause(100)
-    await outbox.add(db.pool, { id: 'now', destination: 'orders', body: null })
+    await addCommitted(outbox, db.pool, { id: 'now', destination: 'orders', body: null })
     await until(() => (relay.poke(), to.ids().includes('now')), 'poked')
     await relay.stop()
     const later = start({ publisher: to, duePollMs: 20 })
-    await outbox.add(db.pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() + 300 })
+    await addCommitted(outbox, db.pool, { id: 'late', destination: 'orders', body: null, delayUntil: Date.now() + 300 })
     await pause(100)
     expect(to.ids()).toEqual(['now'])
     await until(() => to.ids().includes('late'), 'due')
@@ -188,7 +197,7 @@ describeOnBoth('outboxRelay()', (url) => {
     const to = target()
     start({ publisher: to })
     await pause(1500)
-    await postgresOutbox({ schema: db.schema }).add(db.pool, { id: 'a', destination: 'orders', body: null })
+    await addCommitted(postgresOutbox({ schema: db.schema }), db.pool, { id: 'a', destination: 'orders', body: null })
     await until(() => to.ids().includes('a'), 'found')
   })
 
@@ -201,7 +210,7 @@ describeOnBoth('outboxRelay()', (url) => {
     const outbox = postgresOutbox({ schema: db.schema })
     let n = 0
     for (const until = Date.now() + 5000; Date.now() < until; n++) {
-      await outbox.add(db.pool, { id: String(n), destination: 'orders', key: 'k', body: Buffer.alloc(100) })
+      await addCommitted(outbox, db.pool, { id: String(n), destination: 'orders', key: 'k', body: Buffer.alloc(100) })
       await pause(2)
     }
     await until(() => to.published.length >= n, 'published')

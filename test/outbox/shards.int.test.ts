@@ -3,7 +3,7 @@ import type { OutboxLease, OutboxStore } from '../../src/outbox/store.ts'
 import { changeOutboxShards } from '../../src/stores/postgres/outbox/operations.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
-import { describeOnBoth, outboxDatabase, pause, until, type OutboxDatabase } from './support.ts'
+import { describeOnBoth, addCommitted, outboxDatabase, pause, until, type OutboxDatabase } from './support.ts'
 
 describeOnBoth('another number of shards, while messages are delayed and written', (url) => {
   let db: OutboxDatabase
@@ -61,7 +61,7 @@ describeOnBoth('another number of shards, while messages are delayed and written
 
   it('takes the delayed messages along to the shards that are left', async () => {
     const ids = names('d', 20)
-    await outbox().add(db.pool, delayed(ids, Date.now() + 500))
+    await addCommitted(outbox(), db.pool, delayed(ids, Date.now() + 500))
     await change(1)
     await pause(600)
     expect(await drained(1)).toEqual(ids.toSorted())
@@ -125,7 +125,7 @@ describeOnBoth('another number of shards, while messages are delayed and written
       message:
         'changeOutboxShards: transactions that write to the outbox did not end within 100 ms; nothing was changed',
     })
-    await outbox().add(db.pool, { id: 'another', destination: 'orders', body: null })
+    await addCommitted(outbox(), db.pool, { id: 'another', destination: 'orders', body: null })
     await client.query('commit')
     expect(await drained(4)).toEqual(['another', 'open'])
   })
@@ -138,17 +138,23 @@ describeOnBoth('another number of shards, while messages are delayed and written
       code: 'unavailable',
       message: /^changeOutboxShards: somebody reads the outbox for longer than 100 ms/,
     })
-    await outbox().add(db.pool, { id: 'm1', destination: 'orders', body: null })
+    await addCommitted(outbox(), db.pool, { id: 'm1', destination: 'orders', body: null })
     await reader.query('commit')
     expect(await drained(4)).toEqual(['m1'])
     await change(1)
-    await outbox().add(db.pool, [{ id: 'm2', destination: 'orders', body: null }, ...delayed(['d1'], Date.now())])
+    await addCommitted(outbox(), db.pool, [
+      { id: 'm2', destination: 'orders', body: null },
+      ...delayed(['d1'], Date.now()),
+    ])
     expect(await drained(1)).toEqual(['d1', 'm2'])
   })
 
   it('a delayed message that falls due meanwhile does not hold up the shard that it waits for', async () => {
     await change(1)
-    await outbox().add(db.pool, [{ id: 'm1', destination: 'orders', body: null }, ...delayed(['due'], Date.now())])
+    await addCommitted(outbox(), db.pool, [
+      { id: 'm1', destination: 'orders', body: null },
+      ...delayed(['due'], Date.now()),
+    ])
     const lease = await claim()
     const changing = change(2).then(
       () => 'changed',
@@ -168,7 +174,7 @@ describeOnBoth('another number of shards, while messages are delayed and written
 
   it('two changes at a time come one after the other', async () => {
     await change(1)
-    await outbox().add(db.pool, { id: 'm1', destination: 'orders', body: null })
+    await addCommitted(outbox(), db.pool, { id: 'm1', destination: 'orders', body: null })
     const lease = await claim()
     const changing = Promise.all([change(2), change(3)])
     await waitsForALock()

@@ -2,8 +2,10 @@ import pg from 'pg'
 import { isPublishError } from '../../src/core/errors.ts'
 import { outgoing, type Outgoing, type Publisher } from '../../src/core/publisher.ts'
 import { headerText } from '../../src/core/message.ts'
+import type { AddOptions, Outbox, OutboxMessage } from '../../src/outbox/outbox.ts'
 import { migrate } from '../../src/stores/postgres/migrate.ts'
 import { outboxStatements, type OutboxStatements } from '../../src/stores/postgres/outbox/statements.ts'
+import type { QueryRunner } from '../../src/stores/postgres/outbox/via.ts'
 import { createTestPool } from '../support/test-pool.ts'
 import { describeWith, postgres18Url, postgresUrl } from '../support/services.ts'
 
@@ -57,6 +59,27 @@ export async function fastSlots({ pool, schema }: Pick<OutboxDatabase, 'pool' | 
   await slotsByFunction({ pool, schema })
   await pool.query(`create or replace function ${schema}.outbox_slot() returns smallint language sql stable as
     'select (date_part(''epoch'', now())::bigint % 3)::smallint'`)
+}
+
+/** Adds messages in a transaction of their own. */
+export async function addCommitted(
+  outbox: Outbox<QueryRunner>,
+  pool: pg.Pool,
+  messages: OutboxMessage | readonly OutboxMessage[],
+  options?: AddOptions,
+): Promise<readonly string[]> {
+  const client = await pool.connect()
+  try {
+    await client.query('begin')
+    const ids = await outbox.add(client, messages, options)
+    await client.query('commit')
+    return ids
+  } catch (error) {
+    await client.query('rollback')
+    throw error
+  } finally {
+    client.release()
+  }
 }
 
 export interface Target extends Publisher {

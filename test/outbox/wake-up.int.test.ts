@@ -5,7 +5,16 @@ import { outboxRelay } from '../../src/outbox/relay.ts'
 import { postgresOutboxStore } from '../../src/stores/postgres/outbox/store.ts'
 import { postgresOutboxListener, postgresOutboxNotifier } from '../../src/stores/postgres/outbox/wake-up.ts'
 import { postgresOutbox } from '../../src/stores/postgres/outbox/outbox.ts'
-import { describeOnBoth, outboxDatabase, pause, target, until, type OutboxDatabase, type Target } from './support.ts'
+import {
+  describeOnBoth,
+  addCommitted,
+  outboxDatabase,
+  pause,
+  target,
+  until,
+  type OutboxDatabase,
+  type Target,
+} from './support.ts'
 
 // The relays here look by themselves once a minute: what arrives sooner was told.
 describeOnBoth('NOTIFY after the commit, as a hint to other processes', (url) => {
@@ -52,7 +61,7 @@ describeOnBoth('NOTIFY after the commit, as a hint to other processes', (url) =>
   }
 
   const add = (id: string) =>
-    postgresOutbox({ schema: db.schema }).add(db.pool, { id, destination: 'orders', body: null })
+    addCommitted(postgresOutbox({ schema: db.schema }), db.pool, { id, destination: 'orders', body: null })
 
   it('wakes a relay that would not have looked for a minute, and only that of its own outbox', async () => {
     await start(true)

@@ -2,7 +2,7 @@ import { outbox, type AddOptions, type Outbox, type OutboxEntry, type OutboxOpti
 import type { Bytes } from '../../../core/message.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { explained } from './errors.ts'
-import { viaQuery, type OutboxValue, type QueryRunner, type Via } from './via.ts'
+import { viaAnyQuery, type OutboxValue, type QueryRunner, type Via } from './via.ts'
 
 export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
   /** Where the tables are. @defaultValue `'holdfast'` */
@@ -14,7 +14,7 @@ export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
 /** Messages that leave with the caller's own PostgreSQL transaction: one plain INSERT, through any client. */
 export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
   schema = 'holdfast',
-  via = viaQuery,
+  via = viaAnyQuery,
   ...options
 }: PostgresOutboxOptions<Tx, Body> = {}): Outbox<Tx, Body> {
   const statements = insertStatements(quotedSchema('postgresOutbox', schema))

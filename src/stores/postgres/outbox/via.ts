@@ -1,4 +1,12 @@
 import { statementName } from '../statement-name.ts'
+import {
+  requireDrizzleTransaction,
+  requireKnexTransaction,
+  requireKyselyTransaction,
+  requireOpenRunner,
+  requirePostgresJsTransaction,
+  requirePrismaTransaction,
+} from './transactions.ts'
 
 /** What an INSERT into the outbox is given; every placeholder is cast, so no client has to know the types. */
 export type OutboxValue = string | Uint8Array | null
@@ -7,18 +15,28 @@ export type OutboxValue = string | Uint8Array | null
 export type Via<Tx> = (tx: Tx, text: string, values: OutboxValue[]) => PromiseLike<unknown>
 
 /** What has `query(text, values)`: a client of pg, an EntityManager or QueryRunner of TypeORM. */
-export interface QueryRunner {
+export interface QueryRunner extends NoPool {
   query(text: string, values: OutboxValue[]): PromiseLike<unknown>
 }
 
-/** pg, TypeORM, and whatever else has `query(text, values)`. */
-export const viaQuery: Via<unknown> = (tx, text, values) => {
+/** Neither a pool of pg nor a DataSource of TypeORM: what runs there is no part of a transaction. */
+export interface NoPool {
+  readonly totalCount?: never
+  readonly createQueryRunner?: never
+}
+
+/** pg, TypeORM, and what else has `query(text, values)`. */
+export const viaQuery: Via<QueryRunner> = (tx, text, values) => viaAnyQuery(tx, text, values)
+
+/** The same for a `tx` of which the types do not say whether it has `query`. */
+export const viaAnyQuery: Via<unknown> = (tx, text, values) => {
   if (!canQuery(tx)) throw new TypeError('outbox: tx has no query(); say how to run a statement with the option via')
+  requireOpenRunner(tx)
   return tx.query(text, values)
 }
 
 /** What names its statements: a client of pg. */
-export interface PreparingRunner {
+export interface PreparingRunner extends NoPool {
   query(statement: { name: string; text: string; values: OutboxValue[] }): PromiseLike<unknown>
 }
 
@@ -26,45 +44,70 @@ export interface PreparingRunner {
  * pg, with a prepared statement for one message: PostgreSQL reads and plans it once a connection instead of every time.
  * Behind pgbouncer in transaction mode it needs 1.21 or newer, with `max_prepared_statements` above 0.
  */
-export const viaPrepared: Via<PreparingRunner> = (tx, text, values) =>
+export const viaPrepared: Via<PreparingRunner> = (tx, text, values) => {
+  requireOpenRunner(tx)
   // Many messages are a text of their own for each number: each would stay with the connection.
-  tx.query({ name: values.length <= 7 ? statementName(text) : '', text, values })
+  return tx.query({ name: values.length <= 7 ? statementName(text) : '', text, values })
+}
 
 /** postgres.js: `sql.begin((tx) => outbox.add(tx, …))`. */
-export const viaPostgresJs: Via<{ unsafe(text: string, values: OutboxValue[]): PromiseLike<unknown> }> = (
-  tx,
-  text,
-  values,
-) => tx.unsafe(text, values)
+export const viaPostgresJs: Via<PostgresJsSlice> = (tx, text, values) => {
+  requirePostgresJsTransaction(tx)
+  return tx.unsafe(text, values)
+}
+
+/** A transaction of postgres.js has no `begin`; a reserved connection, in which you send `begin` yourself, has `release`. */
+export type PostgresJsSlice = {
+  unsafe(text: string, values: OutboxValue[]): PromiseLike<unknown>
+} & ({ readonly begin?: never } | { release(): void })
 
 /** Prisma: `prisma.$transaction((tx) => outbox.add(tx, …))`. */
-export const viaPrisma: Via<{ $executeRawUnsafe(text: string, ...values: OutboxValue[]): PromiseLike<unknown> }> = (
-  tx,
-  text,
-  values,
-) => tx.$executeRawUnsafe(text, ...values)
+export const viaPrisma: Via<PrismaTransactionSlice> = (tx, text, values) => {
+  requirePrismaTransaction(tx)
+  return tx.$executeRawUnsafe(text, ...values)
+}
+
+/** A transaction of Prisma cannot connect; its client can. */
+export interface PrismaTransactionSlice {
+  $executeRawUnsafe(text: string, ...values: OutboxValue[]): PromiseLike<unknown>
+  readonly $connect?: never
+}
 
 /** Knex: `knex.transaction((trx) => outbox.add(trx, …))`. */
 export const viaKnex: Via<KnexSlice> = (trx, text, values) => {
+  requireKnexTransaction(trx)
   const { parts, used } = split(text, values)
   return trx.raw(parts.join('?'), used)
 }
 
-/** Knex's bindings know Buffers, not bare byte arrays. */
+/** Knex's bindings know Buffers, not bare byte arrays. Only a transaction of it can be completed. */
 export interface KnexSlice {
   raw(text: string, values: readonly (string | Buffer | null)[]): PromiseLike<unknown>
+  isCompleted(): boolean
 }
 
 /** Drizzle, given its own `sql`: `via: viaDrizzle(sql)`. */
-export function viaDrizzle<Query>(sql: Template<Query>): Via<{ execute(query: Query): PromiseLike<unknown> }> {
-  return (tx, text, values) => tx.execute(templated(sql, text, values))
+export function viaDrizzle<Query>(sql: Template<Query>): Via<DrizzleTransactionSlice<Query>> {
+  return (tx, text, values) => {
+    requireDrizzleTransaction(tx)
+    return tx.execute(templated(sql, text, values))
+  }
+}
+
+/** Only a transaction of Drizzle can be rolled back. */
+export interface DrizzleTransactionSlice<Query> {
+  execute(query: Query): PromiseLike<unknown>
+  rollback(): never
 }
 
 /** Kysely, given its own `sql`: `via: viaKysely(sql)`. */
 export function viaKysely<Executor>(
   sql: Template<{ execute(executor: Executor): PromiseLike<unknown> }>,
-): Via<Executor> {
-  return (trx, text, values) => templated(sql, text, values).execute(trx)
+): Via<Executor & { readonly isTransaction: true }> {
+  return (trx, text, values) => {
+    requireKyselyTransaction(trx)
+    return templated(sql, text, values).execute(trx)
+  }
 }
 
 /** A template tag: `` sql`…${value}…` ``. */
