@@ -1,14 +1,27 @@
 import { jaeger } from './jaeger.ts'
 import { kafka, kafka3 } from './kafka.ts'
+import { nats, natsNewest } from './nats.ts'
 import { postgres, postgres18 } from './postgres.ts'
+import { rabbitmq, rabbitmq4 } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import type { Service } from './service.ts'
 
 /** Every service that can be asked for by name. */
-export const services: readonly Service[] = [postgres, redis, kafka, postgres18, kafka3, jaeger]
+export const services: readonly Service[] = [
+  postgres,
+  redis,
+  kafka,
+  postgres18,
+  rabbitmq,
+  nats,
+  kafka3,
+  rabbitmq4,
+  natsNewest,
+  jaeger,
+]
 
 /** What `npm test` needs. */
-export const defaultNames: readonly string[] = ['postgres', 'redis', 'kafka', 'postgres18']
+export const defaultNames: readonly string[] = ['postgres', 'redis', 'kafka', 'postgres18', 'rabbitmq', 'nats']
 
 export function serviceNamed(name: string): Service {
   const found = services.find((service) => service.name === name)

@@ -7,14 +7,15 @@ import { projectDir } from '../../scripts/services/paths.ts'
 import { freePorts } from '../../scripts/services/ports.ts'
 import { isAlive } from '../../scripts/services/processes.ts'
 import type { Running } from '../../scripts/services/records.ts'
-import { describeWith, kafkaBrokers, postgresUrl, redisUrl } from '../support/services.ts'
+import { defaultNames, serviceNamed } from '../../scripts/services/table.ts'
+import { describeWith, redisUrl, serviceAddress } from '../support/services.ts'
 
 interface Ended {
   readonly code: number | null
   readonly output: string
 }
 
-describeWith(['postgres', 'redis', 'kafka'], 'npm run services', () => {
+describeWith(defaultNames, 'npm run services', () => {
   let folder = ''
   let port = 0
 
@@ -113,7 +114,11 @@ describeWith(['postgres', 'redis', 'kafka'], 'npm run services', () => {
   })
 
   it('goes on without a server that was not asked for by name, except under CI', async () => {
-    const others = { HOLDFAST_POSTGRES_URL: postgresUrl(), HOLDFAST_KAFKA_BROKERS: kafkaBrokers().join() }
+    const others = Object.fromEntries(
+      defaultNames
+        .filter((name) => name !== 'redis')
+        .map((name) => [serviceNamed(name).urlVariable, serviceAddress(name).url]),
+    )
     const here = await services(['up'], { ...others, PATH: folder })
     const ci = await services(['up'], { ...others, PATH: folder, CI: 'true' })
     expect([here.code, ci.code]).toEqual([0, 1])

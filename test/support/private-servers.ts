@@ -1,11 +1,13 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { startKafka, type KafkaOptions } from '../../scripts/services/kafka.ts'
+import { startNats, type NatsOptions } from '../../scripts/services/nats.ts'
 import { servicesDir } from '../../scripts/services/paths.ts'
 import { freePorts } from '../../scripts/services/ports.ts'
 import { postgresHome, startPostgres, type PostgresOptions } from '../../scripts/services/postgres.ts'
 import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/services/processes.ts'
 import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
+import { startRabbitmq, type RabbitmqOptions, unpackedHome } from '../../scripts/services/rabbitmq.ts'
 import { startRedis, type RedisOptions } from '../../scripts/services/redis.ts'
 import type { Place, Started } from '../../scripts/services/service.ts'
 import { uniqueName } from './unique-name.ts'
@@ -49,6 +51,14 @@ export function privateRedis(options: Only<RedisOptions> = {}): Promise<PrivateS
 export function privateKafka(options: Only<KafkaOptions> = {}): Promise<PrivateServer> {
   const { nodes = 1, secure = false } = options
   return privateServer('kafka', nodes * (secure ? 4 : 2), 'SIGTERM', (place) => startKafka({ ...place, ...options }))
+}
+
+export function privateRabbitmq(options: Only<RabbitmqOptions> = {}): Promise<PrivateServer> {
+  return privateServer('rabbitmq', 3, 'SIGTERM', (place) => startRabbitmq({ ...place, ...options }))
+}
+
+export function privateNats(options: Only<NatsOptions> = {}): Promise<PrivateServer> {
+  return privateServer('nats', 1, 'SIGTERM', (place) => startNats({ ...place, ...options }))
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {
@@ -110,6 +120,7 @@ async function privateServer(
 
 async function removeData(dir: string): Promise<void> {
   await rm(postgresHome(dir), { recursive: true, force: true })
+  await rm(unpackedHome(dir), { recursive: true, force: true })
   await rm(dir, { recursive: true, force: true })
 }
 

@@ -20,6 +20,10 @@ export const postgres18Url = (): string => serviceAddress('postgres18').url
 export const redisUrl = (): string => serviceAddress('redis').url
 export const kafkaBrokers = (): string[] => serviceAddress('kafka').url.split(',')
 export const kafka3Brokers = (): string[] => serviceAddress('kafka3').url.split(',')
+export const rabbitmqUrl = (): string => serviceAddress('rabbitmq').url
+export const rabbitmq4Url = (): string => serviceAddress('rabbitmq4').url
+export const natsUrl = (): string => serviceAddress('nats').url
+export const natsNewestUrl = (): string => serviceAddress('nats_newest').url
 export const jaegerUrl = (): string => serviceAddress('jaeger').url
 
 export function serviceAddress(name: string): ServiceAddress {
