@@ -36,7 +36,7 @@ export function calls({ simulation, unique, at, active, standStill }: CallsOptio
     process: Parameters<Simulation['op']>[0],
     name: string,
     apply: () => T | Promise<T>,
-    { faults = callFaults, quiet = false, refuses, strike, patienceMs }: OpOptions = {},
+    { faults = callFaults, quiet = false, refuses, strike, patienceMs, note = () => '' }: OpOptions = {},
   ): Promise<T> {
     const sim = simulation()
     const scope = scopes.getStore()
@@ -69,7 +69,7 @@ export function calls({ simulation, unique, at, active, standStill }: CallsOptio
       function answered(value: T, deviation: Deviation | undefined): void {
         const isLost = deviation?.do === 'lose-reply'
         const shown = typeof value === 'object' || value === undefined ? '' : ` → ${String(value)}`
-        if (!quiet) sim.say(who, name + shown + (isLost ? ', its reply is lost' : ''))
+        if (!quiet) sim.say(who, name + shown + note() + (isLost ? ', its reply is lost' : ''))
         reply(isLost ? lost : () => resolve(value), deviation?.do === 'confirms-late' ? deviation.ms : 0)
       }
 

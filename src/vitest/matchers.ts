@@ -11,10 +11,14 @@ export interface MatcherResult {
 
 /** What `expect` learns. Both matchers are asynchronous: await them. */
 export interface ResilienceMatchers {
-  /** A bare handler does the right thing whatever goes wrong: `await expect(chargeCustomer).toBeResilient({ effects })`. */
-  toBeResilient<Body, E extends Effects>(options?: ExpectResilientOptions<Body, E>): Promise<void>
-  /** A function that builds a pipeline builds one that does: `await expect(buildOrders).toWithstand({ faults })`. */
-  toWithstand<E extends Effects>(options?: Omit<ExploreOptions<E>, 'pipeline'>): Promise<void>
+  /** Expects that a bare handler keeps the invariants under faults: `await expect(chargeCustomer).toBeResilient({ effects })`. */
+  toBeResilient<Body, E extends Effects, R extends Effects = Record<never, never>>(
+    options?: ExpectResilientOptions<Body, E, R>,
+  ): Promise<void>
+  /** Expects the same of the pipelines that a function builds: `await expect(buildOrders).toWithstand({ faults })`. */
+  toWithstand<E extends Effects, R extends Effects = Record<never, never>>(
+    options?: Omit<ExploreOptions<E, R>, 'pipeline'>,
+  ): Promise<void>
 }
 
 declare module 'vitest' {
@@ -25,24 +29,59 @@ declare module 'vitest' {
 }
 declare const subject: unique symbol
 
-/** For `expect.extend(resilienceMatchers)`, once, in a set-up file. */
+/** How many schedules must fit into the time-out where the test names no number. */
+const fewestSchedules = 100
+
+/**
+ * For `expect.extend(resilienceMatchers)`, once, in a set-up file.
+ * Both matchers fit their search into the time-out of the test that calls them. They fail, and say so, where the
+ * `seeds` that were asked for do not fit.
+ */
 export const resilienceMatchers: Parameters<ExpectStatic['extend']>[0] = {
   async toBeResilient(
     received: unknown,
-    options: ExpectResilientOptions<unknown, Effects> = {},
+    options: ExpectResilientOptions<unknown, Effects, Effects> = {},
   ): Promise<MatcherResult> {
     if (!isFunction(received)) return refused('toBeResilient', 'a handler')
-    return judged(expectResilient(received, { name: nameOf(received), ...options }))
+    const budgetMs = options.budgetMs ?? searchMs(this.task)
+    return judged(expectResilient(received, { name: nameOf(received), ...options, budgetMs }), options, budgetMs)
   },
-  async toWithstand(received: unknown, options: Omit<ExploreOptions, 'pipeline'> = {}): Promise<MatcherResult> {
+  async toWithstand(
+    received: unknown,
+    options: Omit<ExploreOptions<Effects, Effects>, 'pipeline'> = {},
+  ): Promise<MatcherResult> {
     if (!isFunction(received)) return refused('toWithstand', 'a function that builds a pipeline')
-    return judged(explore({ ...options, pipeline: received }))
+    const budgetMs = options.budgetMs ?? searchMs(this.task)
+    return judged(explore({ ...options, budgetMs, pipeline: received }), options, budgetMs)
   },
 }
 
-async function judged(work: Promise<Explored>): Promise<MatcherResult> {
+/** What a matcher reads of the test that it is called in. */
+interface RunningTest {
+  readonly timeout: number
+  readonly result?: { readonly startTime?: number | undefined } | undefined
+}
+
+/** The share of the test's remaining time that the search gets. Shrinking takes half of it again. */
+function searchMs(test: RunningTest | undefined): number {
+  if (test === undefined || test.timeout <= 0) return Infinity
+  const nowMs = performance.timeOrigin + performance.now()
+  const elapsedMs = nowMs - (test.result?.startTime ?? nowMs)
+  return Math.max(1, 0.6 * (test.timeout - elapsedMs))
+}
+
+type Asked = Pick<ExploreOptions, 'seeds' | 'budgetMs' | 'replay'>
+
+async function judged(work: Promise<Explored>, asked: Asked, budgetMs: number): Promise<MatcherResult> {
   try {
     const { schedules } = await work
+    const wanted = asked.seeds ?? fewestSchedules
+    // The run without any fault is one more. A budget that the test names itself may be short.
+    if (asked.replay === undefined && asked.budgetMs === undefined && schedules <= wanted)
+      throw new RangeError(
+        `only ${schedules - 1} of ${wanted} schedules fit into ${Math.round(budgetMs)} ms, this test's share of its ` +
+          'time-out: give the test more time, or ask for fewer seeds',
+      )
     return { pass: true, message: () => `expected a schedule that hurts it; none of ${schedules} did` }
   } catch (error) {
     // Anything else is a mistake in the test, whichever way round it asks.

@@ -2,8 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { idempotency, pipeline, PermanentError, type Delivery } from 'holdfast'
+import { idempotency, json, pipeline, PermanentError, retry, type Delivery } from 'holdfast'
 import { expectResilient, explore, invariant, keyed, ResilienceError, type Kit } from 'holdfast/testing'
+import { z } from 'zod'
 import { ourStack } from '../../scripts/chaos/simulated/scenarios.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-chaos-'))
@@ -82,6 +83,125 @@ describe('expectResilient', () => {
       ),
     )
     expect(error.message).toMatch(/^handler: (bounded-attempts|drained)\n/)
+  })
+})
+
+describe('what a handler only reads', () => {
+  const balance = (): number => 1000
+  async function checksFirst(
+    { message }: Delivery<Order>,
+    calls: { balance(): Promise<number>; charge(id: string): Promise<void> },
+  ) {
+    if ((await calls.balance()) > 0) await calls.charge(message.body.id)
+  }
+  const effects = { charge: keyed(charge, (id) => id) }
+
+  it('may be read again: a repeated read is no second effect', async () => {
+    await expect(expectResilient(checksFirst, { effects, reads: { balance }, seeds: 200 })).resolves.toMatchObject({
+      schedules: 201,
+    })
+    // The same function as an effect has to happen once.
+    const error = await failure(
+      expectResilient(checksFirst, { effects: { ...effects, balance }, faults: ['duplicate'] }),
+    )
+    expect(error.message).toContain('m1 took effect twice: balance')
+  })
+
+  it('is a place for faults, as an effect is', async () => {
+    async function forgetful(
+      { message }: Delivery<Order>,
+      calls: { balance(): Promise<number>; charge(id: string): Promise<void> },
+    ) {
+      const cents = await calls.balance().catch(() => 0)
+      if (cents > 0) await calls.charge(message.body.id)
+    }
+    const charged = invariant('charged', (ledger) => {
+      const missed = ledger.fates().find(({ effects }) => !effects.has('charge'))
+      return missed && `${missed.message.id} was never charged`
+    })
+    const options = { effects, reads: { balance }, faults: ['fail'], invariants: [charged] } as const
+    expect((await failure(expectResilient(forgetful, options))).replay).toBe('m1 c1 p1; fail A.balance m1')
+  })
+
+  it('reaches a pipeline as kit.reads, and has no name that an effect has', async () => {
+    const build = ({
+      store,
+      clock,
+      handler,
+      reads,
+      effects: { charge },
+    }: Kit<typeof effects, { balance: typeof balance }>) =>
+      pipeline<Order>('billing')
+        .use(idempotency({ store, clock }))
+        .use(retry({ clock }))
+        .handle(handler((delivery) => checksFirst(delivery, { ...reads, charge })))
+    await expect(explore({ pipeline: build, effects, reads: { balance }, seeds: 200 })).resolves.toMatchObject({
+      schedules: 201,
+    })
+    await expect(expectResilient(checksFirst, { effects, reads: { charge, balance } })).rejects.toThrow(
+      "explore: reads must be named otherwise than the effects, got 'charge'",
+    )
+  })
+})
+
+describe('keyed', () => {
+  it('shows a call that its target did not carry out again, with the key', async () => {
+    const effects = { charge: keyed(charge, (id) => `order ${id}`) }
+    const twice = invariant('started once', (ledger) => {
+      const again = ledger.fates().find(({ starts }) => starts > 1)
+      return again && `${again.message.id} was started ${again.starts} times`
+    })
+    const faults = ['duplicate'] as const
+    const error = await failure(expectResilient(chargeCustomer, { effects, faults, invariants: [twice] }))
+    expect(error.message).toContain('A         charge m1, not done again: the key order m1 was used before')
+  })
+
+  it.each([undefined, '', 7, null])(
+    'ends the exploration for the key %j, which would make all calls one',
+    async (key) => {
+      // As JavaScript would call it.
+      const effects = { charge: keyed(charge, () => key as string) }
+      const error: unknown = await expectResilient(chargeCustomer, { effects }).catch((thrown: unknown) => thrown)
+      expect(error).not.toBeInstanceOf(ResilienceError)
+      expect(String(error)).toContain('keyed: the key of charge must be a string that is not empty, got')
+    },
+  )
+
+  it('refuses what is no function', () => {
+    expect(() => keyed(charge, undefined as never)).toThrow('keyed: keyOf must be a function, got undefined')
+  })
+})
+
+describe('bodies', () => {
+  type Sent = { readonly order: string }
+  const body = (number: number): Sent => ({ order: `order-${number}` })
+  const one = { messages: 1, seeds: 1, faults: [] } as const
+
+  it('reach a bare handler and a pipeline without a decoder in one form: a copy of what `body` returned', async () => {
+    const seen: unknown[] = []
+    const note = ({ message }: Delivery<Sent>) => void seen.push(message.body)
+    await expectResilient(note, { ...one, body })
+    await explore({ ...one, body, pipeline: ({ handler }) => pipeline<Sent>('plain').handle(handler(note)) })
+    expect(seen).toEqual([body(1), body(1), body(1), body(1)])
+    expect(new Set(seen).size).toBe(4)
+  })
+
+  it('reach a decoder as bytes, in a pipeline and as `codec` of a bare handler', async () => {
+    const seen: unknown[] = []
+    const codec = json(z.object({ order: z.string().transform((order) => order.toUpperCase()) }))
+    const note = ({ message }: Delivery<Sent>) => void seen.push(message.body.order)
+    await expectResilient(note, { ...one, body, codec })
+    await explore({ ...one, body, pipeline: ({ handler }) => pipeline('decoded').decode(codec).handle(handler(note)) })
+    expect(seen).toEqual(['ORDER-1', 'ORDER-1', 'ORDER-1', 'ORDER-1'])
+  })
+
+  it('stay bytes where `body` returns bytes', async () => {
+    const seen: unknown[] = []
+    const note = ({ message }: Delivery) => void seen.push(message.body)
+    const bytes = { ...one, body: () => new Uint8Array([1, 2]) }
+    await expectResilient(note, bytes)
+    await explore({ ...bytes, pipeline: ({ handler }) => pipeline('bytes').handle(handler(note)) })
+    expect(seen).toEqual(Array.from({ length: 4 }, () => new Uint8Array([1, 2])))
   })
 })
 

@@ -43,7 +43,7 @@ function planted<E extends Effects>(
   return hunted(breaks, async () => ({ ...(await scenarioOf({ ...size, ...options })), ...world }))
 }
 
-function hunted<E extends Effects>(breaks: string, build: () => Promise<Scenario<E>>): PlantedBug {
+function hunted(breaks: string, build: () => Promise<Scenario>): PlantedBug {
   return {
     breaks,
     async hunt(firstSeed) {

@@ -52,6 +52,24 @@ describe('toBeResilient', () => {
   })
 })
 
+describe('the time-out of a test', () => {
+  const keyedCharge = { charge: keyed(charge, (id) => id) }
+
+  it('is kept: the search takes what time there is', { timeout: 3_000 }, async () => {
+    await expect(chargeCustomer).toBeResilient({ effects: keyedCharge, messages: 6 })
+    await expect(chargeCustomer).not.toBeResilient({ effects, faults })
+  })
+
+  it('fails the test where the schedules that it asks for do not fit', { timeout: 1_500 }, async () => {
+    const asked = expect(chargeCustomer).toBeResilient({ effects: keyedCharge, seeds: 1_000_000 })
+    await expect(messageOf(asked)).resolves.toMatch(/^only \d+ of 1000000 schedules fit into \d+ ms/)
+  })
+
+  it('counts for nothing where the test names a budget of its own', async () => {
+    await expect(chargeCustomer).toBeResilient({ effects: keyedCharge, seeds: 1_000_000, budgetMs: 100 })
+  })
+})
+
 describe('toWithstand', () => {
   it('passes a pipeline that withstands, and fails one that does not', async () => {
     await expect(buildOrders).toWithstand({ effects, faults, seeds: 50 })

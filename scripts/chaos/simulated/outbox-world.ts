@@ -35,9 +35,8 @@ export function outboxScenario(bugs: OutboxBugs = {}): Scenario {
     groups: [group],
     faults: allFaults.filter((fault) => [...writerFaults, ...relayFaults, 'store-down'].includes(fault)),
     invariants,
-    effects: () => ({}),
     body: () => new Uint8Array(),
-    build() {
+    begin() {
       throw new TypeError('this world has no consumers')
     },
     run: (size, chooser, options) => runOutbox(size, chooser, options, bugs),

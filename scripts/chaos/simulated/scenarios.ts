@@ -55,11 +55,7 @@ export function guarded({ store, clock, deadLetters, handler, group, effects }: 
 type World = Pick<Scenario, 'consumer'>
 
 function scenario<E extends Effects>(options: ExploreOptions<E>, world: World = {}) {
-  return async (): Promise<Scenario> => {
-    const { effects, build, ...rest } = await scenarioOf(options)
-    // What the effects are is between `effects` and `build`, whoever runs it.
-    return { ...rest, ...world, effects, build } as unknown as Scenario
-  }
+  return async (): Promise<Scenario> => ({ ...(await scenarioOf(options)), ...world })
 }
 
 const small = { messages: 2, keys: 1, partitions: 1 }

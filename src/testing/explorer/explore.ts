@@ -9,23 +9,33 @@ import { allFaults, isFault, type Fault } from '../world/faults.ts'
 import { invariantsFrom, type Invariant, type InvariantName } from '../world/invariants.ts'
 import { replayReport, report } from './report.ts'
 import { fromLine, toLine } from './schedule.ts'
+import { jsonWire } from './wire.ts'
 import { shrink } from './shrink.ts'
 import { runSchedule, type Kit, type Run, type Scenario } from '../world/world.ts'
 
-export interface ExploreOptions<E extends Effects = Effects> {
+/** No functions. */
+type None = Record<never, never>
+
+export interface ExploreOptions<E extends Effects = Effects, R extends Effects = None> {
   /** Builds the pipeline of one simulated process: what it keeps in memory is lost when that crashes. */
-  readonly pipeline: (kit: Kit<E>) => Pipeline
+  readonly pipeline: (kit: Kit<E, R>) => Pipeline<never>
   /** Stands in errors. @defaultValue the pipeline's name */
   readonly name?: string
-  /** Functions that touch the world; a function that makes them gives every run its own. @defaultValue none */
+  /** Functions that change the world; a function that makes them gives every run its own. @defaultValue none */
   readonly effects?: E | (() => E)
-  /** The body of the message with that number, from 1: bytes, or anything that JSON can write. @defaultValue its number and id */
+  /** Functions that only look: they may be repeated, and `once` does not count them. @defaultValue none */
+  readonly reads?: R | (() => R)
+  /**
+   * The body of the message with that number, counted from 1: bytes, or anything that JSON can write.
+   * It travels as bytes. A pipeline that decodes gets those bytes; without `.decode()` the handler gets a copy of what
+   * this function returned. @defaultValue `{ id: 'm1', number: 1 }`
+   */
   readonly body?: (number: number) => unknown
   /** How many schedules are tried. @defaultValue 1_000 */
   readonly seeds?: number
   /** @defaultValue 1 */
   readonly firstSeed?: number
-  /** Stops earlier, after that much time. @defaultValue without bound */
+  /** Stops the search after so much time. Shrinking what it found takes at most half of that again. @defaultValue no limit */
   readonly budgetMs?: number
   /** @defaultValue 4 */
   readonly messages?: number
@@ -78,7 +88,9 @@ export class ResilienceError extends Error {
  * checks that the invariants hold.
  * @throws ResilienceError with the shortest schedule that breaks one.
  */
-export async function explore<E extends Effects = Effects>(options: ExploreOptions<E>): Promise<Explored> {
+export async function explore<E extends Effects = Effects, R extends Effects = None>(
+  options: ExploreOptions<E, R>,
+): Promise<Explored> {
   const { seeds = 1_000, firstSeed = 1, budgetMs = Infinity, replay, seedFile } = options
   const real = ambient()
   try {
@@ -88,7 +100,8 @@ export async function explore<E extends Effects = Effects>(options: ExploreOptio
     const result = await search(scenario, { seeds, firstSeed, budgetMs })
     const { found, schedules, steps, seconds, left } = result
     if (found === undefined) return { schedules, steps, seconds, leftSimulation: [...left], missed: [] }
-    const shrunk = await shrink(scenario, found.deviations, found.run.simulation.violation?.invariant ?? '')
+    const invariant = found.run.simulation.violation?.invariant ?? ''
+    const shrunk = await shrink(scenario, found.deviations, invariant, budgetMs / 2)
     const line = toLine(shrunk.schedule)
     if (seedFile !== undefined) appendFileSync(seedFile, `${line}\n`)
     throw failure(report(scenario.name, { found, schedules }, shrunk), shrunk.run, line)
@@ -98,7 +111,7 @@ export async function explore<E extends Effects = Effects>(options: ExploreOptio
 }
 
 /** Runs one schedule, and fails as the search that found it did. */
-async function replayLine<E extends Effects>(scenario: Scenario<E>, line: string): Promise<Explored> {
+async function replayLine(scenario: Scenario, line: string): Promise<Explored> {
   const schedule = fromLine(line)
   const startedMs = performance.now()
   const run = await runSchedule({ ...scenario, size: schedule.size }, replaying(schedule.deviations), { record: true })
@@ -123,10 +136,11 @@ function linesOf(seedFile: string | undefined): readonly string[] {
 }
 
 /** Checks the options and fills in what depends on the pipeline. */
-export async function scenarioOf<E extends Effects>({
+export async function scenarioOf<E extends Effects, R extends Effects = None>({
   pipeline,
   name,
   effects,
+  reads,
   body = (number) => ({ id: `m${number}`, number }),
   seeds,
   messages = 4,
@@ -136,31 +150,34 @@ export async function scenarioOf<E extends Effects>({
   groups = ['orders'],
   faults,
   invariants,
-}: ExploreOptions<E>): Promise<Scenario<E>> {
+}: ExploreOptions<E, R>): Promise<Scenario> {
   requireCount('explore', { seeds, messages, keys, consumers, partitions })
   requireText('explore', { name })
   if (typeof pipeline !== 'function') throw badOption('explore', 'pipeline', 'a function that builds one', pipeline)
   for (const fault of faults ?? [])
     if (!isFault(fault)) throw badOption('explore', 'faults', `made of ${allFaults.join(', ')}`, fault)
-  const wire = new TextEncoder()
-  const scenario: Scenario<E> = {
+  const wire = jsonWire()
+  const built: Pipeline<never>[] = []
+  const scenario: Scenario = {
     name: name ?? '',
     size: { messages, consumers, partitions },
     keys,
     groups,
     faults: [],
     invariants: [],
-    // Without any there is nothing that could be missing from it.
-    effects: () => (typeof effects === 'function' ? effects() : (effects ?? ({} as E))),
-    body(number) {
-      const made = body(number)
-      return made instanceof Uint8Array ? made : wire.encode(JSON.stringify(made))
+    body: (number) => wire.write(body(number)),
+    begin() {
+      const [mine, seen] = [own(effects), own(reads)]
+      const shared = Object.keys(mine).find((call) => Object.hasOwn(seen, call))
+      if (shared !== undefined) throw badOption('explore', 'reads', 'named otherwise than the effects', shared)
+      return (equipment, travel) => {
+        const one = pipeline({ ...equipment, effects: travel(mine, 'effect'), reads: travel(seen, 'read') })
+        if (built.length === 0) built.push(one)
+        return wire.reader(one)
+      }
     },
-    build: pipeline,
   }
-  const built: Pipeline[] = []
-  const watched = { ...scenario, size: { ...scenario.size, messages: 0 }, build: watching }
-  await runSchedule(watched, boring)
+  await runSchedule({ ...scenario, size: { ...scenario.size, messages: 0 } }, boring)
   const [first] = built
   const stages = new Set(first?.stages.map((stage) => stage.name))
   const defaults: InvariantName[] = ['no-loss', 'key-order', 'bounded-attempts', 'acked-settled', 'drained']
@@ -174,10 +191,9 @@ export async function scenarioOf<E extends Effects>({
     faults: faults ?? allFaults.filter((fault) => fault !== 'poison' || stages.has('dead-letter')),
     invariants: invariantsFrom('explore', invariants ?? [...defaults, 'no-start-after-abort']),
   }
+}
 
-  function watching(kit: Kit<E>): Pipeline {
-    const one = pipeline(kit)
-    built.push(one)
-    return one
-  }
+function own<F extends Effects>(functions: F | (() => F) | undefined): F {
+  // Without any there is nothing that could be missing from it.
+  return typeof functions === 'function' ? functions() : (functions ?? ({} as F))
 }

@@ -1,5 +1,4 @@
 import { alternatives, boring, replaying, seeded } from './choosers.ts'
-import type { Effects } from '../effects.ts'
 import type { Deviation } from './schedule.ts'
 import type { Task } from '../world/task.ts'
 import { runSchedule, type Run, type Scenario } from '../world/world.ts'
@@ -28,8 +27,8 @@ export interface SearchOptions {
 }
 
 /** The boring run first, then one run for every seed, until one is wrong. */
-export async function search<E extends Effects>(
-  scenario: Scenario<E>,
+export async function search(
+  scenario: Scenario,
   { firstSeed = 1, seeds = 1_000, budgetMs = Infinity, onRun = () => {} }: SearchOptions = {},
 ): Promise<Search> {
   const tally = tallied()
@@ -49,23 +48,24 @@ export async function search<E extends Effects>(
 export interface ExhaustOptions {
   /** Gives up after so many runs. */
   readonly limit?: number
-  readonly budgetMs?: number
+  /** Says when to give up. */
+  readonly over?: () => boolean
   /** Only this invariant counts. */
   readonly invariant?: string
 }
 
 /** Every schedule with at most so many deviations, those with the fewest first. */
-export async function exhaust<E extends Effects>(
-  scenario: Scenario<E>,
+export async function exhaust(
+  scenario: Scenario,
   depth: number,
-  { limit = Infinity, budgetMs = Infinity, invariant }: ExhaustOptions = {},
+  { limit = Infinity, over = () => false, invariant }: ExhaustOptions = {},
 ): Promise<Search> {
   const tally = tallied()
   let frontier: (readonly Deviation[])[] = [[]]
   for (let deep = 0; deep <= depth; deep++) {
     const next: (readonly Deviation[])[] = []
     for (const deviations of frontier) {
-      if (tally.schedules() >= limit || tally.elapsedMs() >= budgetMs) return tally.search(undefined)
+      if (tally.schedules() >= limit || over()) return tally.search(undefined)
       const branches: Deviation[] = []
       const run = tally.count(await runSchedule(scenario, branching(deviations, branches)))
       const { violation } = run.simulation

@@ -1,5 +1,4 @@
 import { boring, fewDeviations, replaying } from './choosers.ts'
-import type { Effects } from '../effects.ts'
 import { exhaust } from './explorer.ts'
 import { faultKinds } from '../world/faults.ts'
 import { dice, type Deviation, type Schedule, type Size } from './schedule.ts'
@@ -18,21 +17,29 @@ const mostCousins = 1_000
 const holdSteps = [1, 2, 3, 5, 8, 13, 21, 34]
 
 /** Leaves out what is not needed to break the same invariant: deviations, messages, consumers, and large numbers. */
-export async function shrink<E extends Effects>(
-  scenario: Scenario<E>,
+export async function shrink(
+  scenario: Scenario,
   found: readonly Deviation[],
   invariant: string,
+  budgetMs: number = Infinity,
 ): Promise<Shrunk> {
-  let best = await shrinkOnce(scenario, { size: scenario.size, deviations: found }, invariant)
+  const untilMs = performance.now() + budgetMs
+  const over = (): boolean => performance.now() > untilMs
+  let best = await shrinkOnce(scenario, { size: scenario.size, deviations: found }, invariant, over)
   // What needs many changes of turn often has a short cousin that no leaving out leads to.
   for (const cousin of [sparseCousin, nearestCousin]) {
-    if (best.schedule.deviations.length <= 2) return best
+    if (best.schedule.deviations.length <= 2 || over()) return best
     const { size, deviations } = best.schedule
     const faults = scenario.faults.filter((fault) => found.some((one) => one.do === fault))
-    const { deviations: other, replays } = await cousin({ ...scenario, size, faults }, deviations.length, invariant)
+    const { deviations: other, replays } = await cousin(
+      { ...scenario, size, faults },
+      deviations.length,
+      invariant,
+      over,
+    )
     best = { ...best, replays: best.replays + replays }
     if (other === undefined) continue
-    const shrunk = await shrinkOnce(scenario, { size, deviations: other }, invariant)
+    const shrunk = await shrinkOnce(scenario, { size, deviations: other }, invariant, over)
     const better = shrunk.schedule.deviations.length < best.schedule.deviations.length ? shrunk : best
     best = { ...better, replays: best.replays + shrunk.replays }
   }
@@ -45,16 +52,17 @@ interface Cousin {
 }
 
 /** Looks at random among runs with few deviations, of the kinds that were found. */
-async function sparseCousin<E extends Effects>(
-  scenario: Scenario<E>,
+async function sparseCousin(
+  scenario: Scenario,
   fewerThan: number,
   invariant: string,
+  over: () => boolean,
 ): Promise<Cousin> {
   const { choices } = (await runSchedule(scenario, boring)).simulation
   let deviations: readonly Deviation[] | undefined
   let fewest = fewerThan
   let replays = 1
-  for (let seed = 1; seed <= mostCousins && fewest > 2; seed++) {
+  for (let seed = 1; seed <= mostCousins && fewest > 2 && !over(); seed++) {
     const { simulation } = await runSchedule(scenario, fewDeviations(dice(seed), scenario.faults, choices))
     replays++
     if (simulation.violation?.invariant !== invariant || simulation.deviations.length >= fewest) continue
@@ -65,26 +73,29 @@ async function sparseCousin<E extends Effects>(
 }
 
 /** Looks at every run with one deviation, then at every run with two. */
-async function nearestCousin<E extends Effects>(
-  scenario: Scenario<E>,
+async function nearestCousin(
+  scenario: Scenario,
   fewerThan: number,
   invariant: string,
+  over: () => boolean,
 ): Promise<Cousin> {
   const depth = Math.min(2, fewerThan - 1)
-  const { found, schedules } = await exhaust(scenario, depth, { limit: mostCousins, invariant })
+  const { found, schedules } = await exhaust(scenario, depth, { limit: mostCousins, invariant, over })
   return { deviations: found?.deviations, replays: schedules }
 }
 
-async function shrinkOnce<E extends Effects>(
-  scenario: Scenario<E>,
+async function shrinkOnce(
+  scenario: Scenario,
   { size: wholeSize, deviations }: Schedule,
   invariant: string,
+  over: () => boolean,
 ): Promise<Shrunk> {
   let size = wholeSize
   let best = [...deviations]
   let replays = 0
 
   async function fails(smaller: Size, fewer: readonly Deviation[]): Promise<boolean> {
+    if (over()) return false
     replays++
     const { simulation } = await runSchedule({ ...scenario, size: smaller }, replaying(fewer))
     return simulation.violation?.invariant === invariant
@@ -138,7 +149,7 @@ async function shrinkOnce<E extends Effects>(
   }
 
   await leaveOut()
-  for (let again = true; again && replays < mostReplays;) {
+  for (let again = true; again && replays < mostReplays && !over();) {
     again = (await renumber()) || (await shrinkSize())
     if (await leaveOut()) again = true
     for (const task of new Set(best.filter(({ do: what }) => what === 'run').map(taskOf)))

@@ -46,6 +46,8 @@ export interface OpOptions {
   readonly strike?: (deviation: Deviation) => Error | undefined
   /** `apply` leaves the simulation: everybody and virtual time wait for it, but no longer than this. */
   readonly patienceMs?: number | undefined
+  /** What the line of this call says besides, once it was carried out. */
+  readonly note?: () => string
 }
 
 export interface Simulation {

@@ -5,7 +5,7 @@ import type { TransactionalIdempotencyStore } from '../../idempotency/store.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import { audit } from './audit.ts'
-import { travelling, type Effects, type Travelling } from '../effects.ts'
+import { travel, type Effects, type Travel, type Travelling } from '../effects.ts'
 import type { Fault } from './faults.ts'
 import type { Invariant } from './invariants.ts'
 import { ledger, type Ledger } from './ledger.ts'
@@ -23,7 +23,15 @@ import { simulation } from './simulation.ts'
 import type { Chooser, Simulation } from './task.ts'
 
 /** What one simulated process is given. Made anew after every crash: what was in memory is gone. */
-export interface Kit<E extends Effects> {
+export interface Kit<E extends Effects, R extends Effects = Record<never, never>> extends Equipment {
+  /** Your functions that change the world. Each call is a place for faults, and counts. */
+  readonly effects: Travelling<E>
+  /** Your functions that only look. Each call is a place for faults, and may be repeated. */
+  readonly reads: Travelling<R>
+}
+
+/** The kit without the functions of the one who uses it. */
+export interface Equipment {
   /** `A`, after a crash `A′`. */
   readonly name: string
   readonly group: string
@@ -38,21 +46,23 @@ export interface Kit<E extends Effects> {
   readonly pool: SimulatedPool
   /** A transaction for the handler, `tx`, that also completes the claim. */
   readonly transaction: Middleware<{ readonly tx: SimulatedClient }, Delivery & Partial<Claimed>>
-  readonly effects: Travelling<E>
   /** Wraps the handler, so that its beginning and end are seen. */
   readonly handler: WrapHandler
 }
 
-export interface Scenario<E extends Effects = Effects> {
+/** Builds the pipeline of one process. */
+export type Build = (equipment: Equipment, travel: Travel) => Pipeline
+
+export interface Scenario {
   readonly name: string
   readonly size: Size
   readonly keys: number
   readonly groups: readonly string[]
   readonly faults: readonly Fault[]
   readonly invariants: readonly Invariant[]
-  readonly effects: () => E
   readonly body: (number: number) => Uint8Array
-  readonly build: (kit: Kit<E>) => Pipeline
+  /** Begins a run, which may have effects of its own. */
+  readonly begin: () => Build
   readonly consumer?: ConsumerFactory
   /** A planted bug of the store. */
   readonly checksToken?: boolean
@@ -78,11 +88,7 @@ let breathedMs = 0
 let runs = 0
 
 /** Runs one schedule from the beginning to where nothing is left to do. */
-export async function runSchedule<E extends Effects>(
-  scenario: Scenario<E>,
-  chooser: Chooser,
-  options: RunOptions = {},
-): Promise<Run> {
+export async function runSchedule(scenario: Scenario, chooser: Chooser, options: RunOptions = {}): Promise<Run> {
   const run = await (scenario.run?.(scenario.size, chooser, options) ?? runConsumers(scenario, chooser, options))
   if (performance.now() - breathedMs > breatheEveryMs) {
     await new Promise((resolve) => setImmediate(resolve))
@@ -91,18 +97,15 @@ export async function runSchedule<E extends Effects>(
   return run
 }
 
-async function runConsumers<E extends Effects>(
-  scenario: Scenario<E>,
-  chooser: Chooser,
-  { record = false }: RunOptions,
-): Promise<Run> {
+async function runConsumers(scenario: Scenario, chooser: Chooser, { record = false }: RunOptions): Promise<Run> {
   const { size, groups, invariants } = scenario
   const number = runs++
   const sim = simulation({ chooser, record, maxSteps: 2_000 + 400 * size.messages, strike, onCommit: committedReally })
   const groupOf = new Map<SimulatedProcess, string>()
   const poisoned = new Set<string>()
   const answers = new Map<string, unknown>()
-  const effects = scenario.effects()
+  const build = scenario.begin()
+  const mistakes: Error[] = []
 
   const broker = simulatedBroker({ simulation: sim, partitions: size.partitions, onCommit: acked })
   const database = simulatedDatabase({
@@ -179,7 +182,7 @@ async function runConsumers<E extends Effects>(
     const clock = simulatedClock(sim, process)
 
     const pool = database.poolFor(process)
-    const kit: Kit<E> = {
+    const equipment: Equipment = {
       name: who,
       group,
       run: number,
@@ -193,15 +196,18 @@ async function runConsumers<E extends Effects>(
       publisher: publishing.publisherFor(process, 'publish', ({ id, destination }) =>
         note({ kind: 'effect', by: who, group, messageId: id, what: `publish to ${destination}` }),
       ),
-      effects: travelling({
-        effects,
-        simulation: sim,
-        process,
-        answers,
-        onEffect: (messageId, what) => note({ kind: 'effect', by: who, group, messageId, what }),
-      }),
       handler: handlers(process, group),
     }
+    const calls = travel({
+      simulation: sim,
+      process,
+      answers,
+      onEffect: (messageId, what) => note({ kind: 'effect', by: who, group, messageId, what }),
+      onMistake(error) {
+        mistakes.push(error)
+        sim.violate('mistake', error.message)
+      },
+    })
 
     const consumer = (scenario.consumer ?? simulatedConsumer)({
       simulation: sim,
@@ -209,7 +215,7 @@ async function runConsumers<E extends Effects>(
       process,
       group,
       clock,
-      pipeline: scenario.build(kit),
+      pipeline: build(equipment, calls),
       onSettled({ id }, outcome) {
         if (!isAlive(process, incarnation)) return
         sim.say(who, `${id} is ${outcome}`)
@@ -263,6 +269,8 @@ async function runConsumers<E extends Effects>(
 
   await sim.run()
   for (const { resources } of groupOf.keys()) for (const tearDown of resources) tearDown()
+  const [mistake] = mistakes
+  if (mistake !== undefined) throw mistake
   conclude()
   return { simulation: sim, ledger: book }
 }
