@@ -4,9 +4,9 @@ import { deadLetter } from './dead-letter/dead-letter.ts'
 import type { Claimed, Middleware } from './core/delivery.ts'
 import { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 import type { IdempotencyStore } from './idempotency/store.ts'
-import { consoleLogger, deliveryLines, logLines, type Logger } from './logs/log-lines.ts'
+import { consoleLogger, deliveryLines, loggerKind, logLines, type Logger } from './logs/log-lines.ts'
 import type { Bytes } from './core/message.ts'
-import { badOption, requireCount, requireMethods, requireMs } from './core/options.ts'
+import { anything, checkOptions, clockKind, count, either, having, list, ms, oneOf, required } from './core/options.ts'
 import { pipeline, type PipelineBuilder } from './core/pipeline.ts'
 import type { Publisher } from './core/publisher.ts'
 import { circuitBreaker } from './retry/circuit-breaker.ts'
@@ -37,9 +37,8 @@ export interface ResilientOptions<Body> {
  * The recommended stack: dead letter, decoding, one claim per delivery, retries with a circuit breaker that sees every
  * attempt, and a deadline for each. Goes on as a builder: `.use(transaction(pool)).handle(…)`.
  */
-export function resilient<Body>(
-  name: string,
-  {
+export function resilient<Body>(name: string, options: ResilientOptions<Body>): PipelineBuilder<Bytes, Body, Claimed> {
+  const {
     codec,
     deadLetters,
     store,
@@ -50,14 +49,19 @@ export function resilient<Body>(
     timeoutMs = 10_000,
     log = consoleLogger,
     clock = systemClock,
-  }: ResilientOptions<Body>,
-): PipelineBuilder<Bytes, Body, Claimed> {
-  requireMethods('resilient', 'deadLetters', deadLetters, ['publish'])
-  requireCount('resilient', { maxAttempts })
-  requireMs('resilient', { timeoutMs })
-  if (log !== false) requireMethods('resilient', 'log', log, ['info', 'warn', 'error'])
-  if (!Array.isArray(outside)) throw badOption('resilient', 'outside', 'a list of stages', outside)
-  const built = (outside as readonly Middleware[])
+  } = checkOptions('resilient', options, {
+    codec: required(having('decode')),
+    deadLetters: required(having('publish')),
+    store: required(having('claim')),
+    outside: list,
+    scope: anything,
+    key: anything,
+    maxAttempts: count(),
+    timeoutMs: ms(),
+    log: either(oneOf(false), loggerKind),
+    clock: clockKind,
+  })
+  const built = outside
     .reduce<PipelineBuilder<Bytes, Bytes, unknown>>((stack, stage) => stack.use(stage), pipeline(name))
     .use(deadLetter({ to: deadLetters }))
     .decode(codec)

@@ -1,6 +1,6 @@
 import { PermanentError } from '../core/errors.ts'
 import { firstHeader, withHeaders, type Bytes, type Headers, type HeaderValue } from '../core/message.ts'
-import { badOption, requireGiven, requireMethods, requireOneOf, requireText } from '../core/options.ts'
+import { badOption, checkArgument, checkOptions, having, oneOf, required, text } from '../core/options.ts'
 import type { PublishMiddleware } from '../core/publisher.ts'
 import type { Codec, Decoder } from '../core/codec.ts'
 import { json, type JsonOptions, type Schema } from './json.ts'
@@ -26,7 +26,7 @@ export interface CloudEvent<Data> {
  * CloudEvent is undecodable for good.
  */
 export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {}): Decoder<CloudEvent<Data>> {
-  requireMethods('cloudEvents', 'data', data, ['decode'])
+  checkArgument('cloudEvents', 'data', data, having('decode'))
   const structured = json(envelope, limits)
   return {
     name: `cloudevents+${data.name}`,
@@ -56,16 +56,22 @@ export interface EncodeCloudEventsOptions {
  */
 export function encodeCloudEvents<Data>(
   data: Pick<Codec<Data>, 'encode'>,
-  { source, mode = 'binary', dataContentType = 'application/json' }: EncodeCloudEventsOptions,
+  options: EncodeCloudEventsOptions,
 ): PublishMiddleware<Data, Bytes> {
-  requireMethods('encodeCloudEvents', 'data', data, ['encode'])
-  requireGiven('encodeCloudEvents', { source })
-  requireText('encodeCloudEvents', { source, dataContentType })
-  requireOneOf('encodeCloudEvents', 'mode', mode, ['binary', 'structured'])
+  checkArgument('encodeCloudEvents', 'data', data, having('encode'))
+  const {
+    source,
+    mode = 'binary',
+    dataContentType = 'application/json',
+  } = checkOptions('encodeCloudEvents', options, {
+    source: required(text),
+    mode: oneOf('binary', 'structured'),
+    dataContentType: text,
+  })
   if (mode === 'structured' && !isJson(dataContentType))
     throw badOption('encodeCloudEvents', 'dataContentType', "JSON in mode 'structured'", dataContentType)
 
-  return (next) => (messages, options) =>
+  return (next) => (messages, publishOptions) =>
     next(
       messages.map((message) => {
         const { id, type, timeMs, headers } = message
@@ -80,7 +86,7 @@ export function encodeCloudEvents<Data>(
         const body = Buffer.from(JSON.stringify({ ...context, datacontenttype: dataContentType, data: value }))
         return { ...message, body, headers: withHeaders(headers, { [contentType]: structuredType }) }
       }),
-      options,
+      publishOptions,
     )
 }
 
@@ -135,13 +141,13 @@ function eventOf<Data>(attributes: Attributes, data: Data): CloudEvent<Data> {
     throw new PermanentError(`no CloudEvent of version 1.0: specversion is ${shown(attributes['specversion'])}`)
   const extensions = Object.entries(attributes).filter(isExtension)
   return {
-    id: required(attributes, 'id'),
-    source: required(attributes, 'source'),
-    type: required(attributes, 'type'),
-    subject: optional(attributes, 'subject'),
-    time: optional(attributes, 'time'),
-    dataContentType: optional(attributes, 'datacontenttype'),
-    dataSchema: optional(attributes, 'dataschema'),
+    id: requiredText(attributes, 'id'),
+    source: requiredText(attributes, 'source'),
+    type: requiredText(attributes, 'type'),
+    subject: optionalText(attributes, 'subject'),
+    time: optionalText(attributes, 'time'),
+    dataContentType: optionalText(attributes, 'datacontenttype'),
+    dataSchema: optionalText(attributes, 'dataschema'),
     extensions: Object.fromEntries(extensions),
     data,
   }
@@ -153,13 +159,13 @@ function timeOf(timeMs: number): { readonly time?: string } {
   return Number.isNaN(date.getTime()) ? {} : { time: date.toISOString() }
 }
 
-function required(attributes: Attributes, name: string): string {
-  const text = optional(attributes, name)
+function requiredText(attributes: Attributes, name: string): string {
+  const text = optionalText(attributes, name)
   if (text === null) throw new PermanentError(`a CloudEvent without ${name}`)
   return text
 }
 
-function optional(attributes: Attributes, name: string): string | null {
+function optionalText(attributes: Attributes, name: string): string | null {
   const value = attributes[name]
   return typeof value === 'string' && value !== '' ? value : null
 }

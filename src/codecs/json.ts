@@ -1,6 +1,6 @@
 import { PermanentError } from '../core/errors.ts'
 import type { Bytes } from '../core/message.ts'
-import { badOption, requireCount } from '../core/options.ts'
+import { badOption, checkOptions, count } from '../core/options.ts'
 import type { Codec } from '../core/codec.ts'
 
 /** What any Standard Schema library offers (zod, valibot, arktype, …): https://standardschema.dev */
@@ -29,11 +29,11 @@ export interface JsonOptions {
  * JSON checked by any Standard Schema. A tombstone reaches the schema as `null`.
  * Bytes that are too long, too deep, not UTF-8, not JSON or not of the schema are undecodable for good.
  */
-export function json<Output>(
-  schema: Schema<Output>,
-  { maxBytes = 1_048_576, maxDepth = 100 }: JsonOptions = {},
-): Codec<Output> {
-  requireCount('json', { maxBytes, maxDepth })
+export function json<Output>(schema: Schema<Output>, options: JsonOptions = {}): Codec<Output> {
+  const { maxBytes = 1_048_576, maxDepth = 100 } = checkOptions('json', options, {
+    maxBytes: count(),
+    maxDepth: count(),
+  })
   const standard: Partial<Schema['~standard']> | undefined = (schema as Partial<Schema> | undefined)?.['~standard']
   if (typeof standard?.validate !== 'function') throw badOption('json', 'schema', 'a Standard Schema', schema)
   const { validate } = schema['~standard']

@@ -2,7 +2,7 @@ import { decodeBody, type Decoder } from '../core/codec.ts'
 import type { Delivery } from '../core/delivery.ts'
 import { judge, PermanentError } from '../core/errors.ts'
 import type { Bytes } from '../core/message.ts'
-import { badOption, requireFunctions, requireMethods } from '../core/options.ts'
+import { callback, checkArgument, checkOptions, having, objects } from '../core/options.ts'
 
 export type Handler<D> = (delivery: D) => Promise<unknown> | void
 
@@ -14,12 +14,11 @@ export interface RouteOptions<D> {
 /** One topic, several message types, each with its own codec: `.handle(route({ 'order.placed': on(json(Placed), …) }))`. */
 export function route<D extends Delivery<Bytes>>(
   table: Readonly<Record<string, Handler<D>>>,
-  { otherwise = refuse }: RouteOptions<D> = {},
+  options: RouteOptions<D> = {},
 ): (delivery: D) => Promise<void> {
-  if (typeof table !== 'object' || (table as unknown) === null)
-    throw badOption('route', 'table', 'an object of types and handlers', table)
-  requireFunctions('route', table)
-  requireFunctions('route', { otherwise })
+  checkArgument('route', 'table', table, objects)
+  for (const [type, handler] of Object.entries(table)) checkArgument('route', type, handler, callback)
+  const { otherwise = refuse } = checkOptions('route', options, { otherwise: callback })
   const handlers = new Map(Object.entries(table))
   return async function route(delivery) {
     await (handlers.get(delivery.message.type) ?? otherwise)(delivery)
@@ -31,8 +30,8 @@ export function on<Body, D extends Delivery<Bytes>>(
   codec: Pick<Decoder<Body>, 'decode'>,
   handler: (delivery: Omit<D, 'message'> & Delivery<Body>) => Promise<unknown> | void,
 ): (delivery: D) => Promise<void> {
-  requireMethods('on', 'codec', codec, ['decode'])
-  requireFunctions('on', { handler })
+  checkArgument('on', 'codec', codec, having('decode'))
+  checkArgument('on', 'handler', handler, callback)
   return async function on(delivery) {
     const body = await decodeBody(codec, delivery.message)
     await handler({ ...delivery, message: { ...delivery.message, body } })

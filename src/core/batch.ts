@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from './clock.ts'
 import type { Delivery, Outcome, Step } from './delivery.ts'
 import { RetryLater } from './errors.ts'
-import { badOption, requireCount, requireFunctions, requireGiven, requireMs } from './options.ts'
+import { badOption, callback, checkArgument, checkOptions, clockKind, count, ms, required } from './options.ts'
 
 export interface BatchOptions {
   readonly maxSize: number
@@ -28,14 +28,13 @@ interface Waiting<D> {
 }
 
 /** Collects deliveries that passed every middleware, and settles each by itself. A batch has at most one of a key. */
-export function batched<D extends Delivery>(
-  { maxSize, maxWaitMs = 5, clock = systemClock }: BatchOptions,
-  handler: BatchHandler<D>,
-): Step<D> {
-  requireGiven('handleBatch', { maxSize })
-  requireCount('handleBatch', { maxSize })
-  requireMs('handleBatch', { maxWaitMs }, 0)
-  requireFunctions('handleBatch', { handler })
+export function batched<D extends Delivery>(options: BatchOptions, handler: BatchHandler<D>): Step<D> {
+  const {
+    maxSize,
+    maxWaitMs = 5,
+    clock = systemClock,
+  } = checkOptions('handleBatch', options, { maxSize: required(count()), maxWaitMs: ms(0), clock: clockKind })
+  checkArgument('handleBatch', 'handler', handler, callback)
   let waiting: Waiting<D>[] = []
   let cancel: (() => void) | undefined
 

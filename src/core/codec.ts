@@ -1,6 +1,6 @@
 import { isHoldfastError, judge, RetryLater } from './errors.ts'
 import type { Bytes, Headers, Message } from './message.ts'
-import { requireMethods } from './options.ts'
+import { checkArgument, having } from './options.ts'
 import type { PublishMiddleware } from './publisher.ts'
 
 /** Bytes to a body and back. */
@@ -19,7 +19,7 @@ export interface Decoder<Body> {
 
 /** Encodes on the publish side: `publisher(wire).use(encode(json(Order)))`. */
 export function encode<Body>(codec: Pick<Codec<Body>, 'encode'>): PublishMiddleware<Body, Bytes> {
-  requireMethods('encode', 'codec', codec, ['encode'])
+  checkArgument('encode', 'codec', codec, having('encode'))
   return (next) => (messages, options) =>
     next(
       messages.map((message) => ({ ...message, body: codec.encode(message.body) })),

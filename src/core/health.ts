@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from './clock.ts'
 import { textOf } from './errors.ts'
 import { subscribe } from './events.ts'
-import { requireMs, requireText } from './options.ts'
+import { checkArgument, checkOptions, clockKind, having, ms, text } from './options.ts'
 
 /** How one part is doing, as data. */
 export interface Health {
@@ -26,6 +26,7 @@ export interface OverallHealth {
 
 /** Sums up for a liveness and a readiness probe: live while every part is, ready while every part is. */
 export function health(...parts: readonly HasHealth[]): OverallHealth {
+  parts.forEach((part, at) => checkArgument('health', `parts[${at}]`, part, having('health')))
   const each = parts.map(ask)
   return { live: each.every(({ live }) => live), ready: each.every(({ ready }) => ready), parts: each }
 }
@@ -51,12 +52,12 @@ export interface StoreHealth extends HasHealth {
 }
 
 /** A store as pipelines and relays see it: not ready once it did not answer a call, until no call fails for `forMs`. */
-export function storeHealth(
-  store: string,
-  { forMs = 10_000, clock = systemClock }: StoreHealthOptions = {},
-): StoreHealth {
-  requireText('storeHealth', { store })
-  requireMs('storeHealth', { forMs })
+export function storeHealth(store: string, options: StoreHealthOptions = {}): StoreHealth {
+  checkArgument('storeHealth', 'store', store, text)
+  const { forMs = 10_000, clock = systemClock } = checkOptions('storeHealth', options, {
+    forMs: ms(),
+    clock: clockKind,
+  })
   let failedAtMs = -Infinity
   let last: object = { operation: null, error: null }
   const stop = subscribe('store-failed', (event) => {

@@ -4,7 +4,7 @@ import type { Delivery, Incoming, Outcome, Place, Stage, Step, Typed } from './d
 import { describe, refuseBadOrder, type Description } from './describe.ts'
 import { emitter } from './events.ts'
 import { headersFrom, type Bytes } from './message.ts'
-import { badOption, requireFunctions, requireGiven, requireMethods, requireText } from './options.ts'
+import { badOption, callback, checkArgument, having, text } from './options.ts'
 import { neverAborts } from './signals.ts'
 
 /** A finished pipeline: any transport, framework or test calls it. */
@@ -43,8 +43,7 @@ export interface PipelineBuilder<Entry, Body, Added> {
 
 /** Starts a pipeline. The name is the scope of its idempotency keys, and stands in every event, span and metric. */
 export function pipeline<Body = Bytes>(name: string): PipelineBuilder<Body, Body, unknown> {
-  requireGiven('pipeline', { name })
-  requireText('pipeline', { name })
+  checkArgument('pipeline', 'name', name, text)
   return builder<Body, Body, unknown>(name, [], (inner) => inner)
 }
 
@@ -57,7 +56,7 @@ function builder<Entry, Body, Added>(
   return {
     compose,
     use<Adds>(middleware: Fits<Delivery<Body> & Added, Adds>) {
-      requireFunctions('use', { middleware })
+      checkArgument('use', 'middleware', middleware, callback)
       const stage = middleware.stage ?? { name: middleware.name || 'anonymous' }
       return builder<Entry, Body, Added & Adds>(name, [...stages, stage], (inner, all) => {
         const place = { pipeline: name, outside: all.slice(0, at), inside: all.slice(at + 1) }
@@ -69,7 +68,7 @@ function builder<Entry, Body, Added>(
       })
     },
     decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>) {
-      requireMethods('decode', 'codec', codec, ['decode'])
+      checkArgument('decode', 'codec', codec, having('decode'))
       const outer = this.compose
       return builder<Entry, Out, Added>(name, [...stages, { name: 'decode' }], (inner, all) =>
         outer(async function decode(delivery) {
@@ -79,7 +78,7 @@ function builder<Entry, Body, Added>(
       )
     },
     handle(handler) {
-      requireFunctions('handle', { handler })
+      checkArgument('handle', 'handler', handler, callback)
       const step = guarded(function handle(delivery: Delivery<Body> & Added) {
         return Promise.resolve(handler(delivery)).then(handled)
       })

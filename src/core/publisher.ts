@@ -1,5 +1,5 @@
 import { isPermanent, isPublishError, type PublishFailure } from './errors.ts'
-import { badOption, requireFunctions, requireMethods } from './options.ts'
+import { badOption, callback, checkArgument, having } from './options.ts'
 import { headersFrom, type Bytes, type Message } from './message.ts'
 
 /**
@@ -66,11 +66,11 @@ export interface PublisherBuilder<Outer> extends Publisher<Outer> {
 
 /** A publisher that middleware can be put around. */
 export function publisher<Body>(wire: Publisher<Body>): PublisherBuilder<Body> {
-  requireMethods('publisher', 'wire', wire, ['publish'])
+  checkArgument('publisher', 'wire', wire, having('publish'))
   return {
     publish: (messages, options) => wire.publish(messages, options),
     use(middleware) {
-      requireFunctions('publisher().use', { middleware })
+      checkArgument('publisher().use', 'middleware', middleware, callback)
       return publisher({ publish: middleware((messages, options) => wire.publish(messages, options)) })
     },
   }

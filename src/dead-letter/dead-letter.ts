@@ -3,7 +3,7 @@ import { staged, type Delivery, type Middleware, type Outcome, type Step } from 
 import { claimBehind, failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { Bytes } from '../core/message.ts'
-import { badOption, requireCount, requireMethods, requireText } from '../core/options.ts'
+import { callback, checkOptions, clockKind, count, either, flag, having, required, text } from '../core/options.ts'
 import { failuresIn, type Publisher } from '../core/publisher.ts'
 import { isForAnother, redrivenFrom, redriveHeader } from '../core/redrive.ts'
 import { metadataOf, withMetadata, withRedactedHistory, type DeadLetterMetadata } from './envelope.ts'
@@ -49,25 +49,28 @@ const leastMetadataBytes = 256
  * What cannot be handled is published with its untouched bytes and headers, confirmed, and only then acked.
  * While the dead letter takes nothing, everything waits: no message is ever dropped.
  */
-export function deadLetter({
-  to,
-  destination = (delivery) => `${delivery.origin.destination}.dead-letters`,
-  redact = (metadata) => metadata,
-  includeStack = false,
-  maxMetadataBytes = 16_384,
-  shouldDeadLetter = () => true,
-  host,
-  version,
-  clock = systemClock,
-}: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
-  requireMethods('deadLetter', 'to', to, ['publish'])
-  requireCount('deadLetter', { maxMetadataBytes }, 256)
-  if (typeof destination === 'string') requireText('deadLetter', { destination })
-  else if (typeof destination !== 'function')
-    throw badOption('deadLetter', 'destination', 'a text or a function', destination)
-  requireText('deadLetter', { host, version })
-  for (const [name, option] of Object.entries({ redact, shouldDeadLetter }))
-    if (typeof option !== 'function') throw badOption('deadLetter', name, 'a function', option)
+export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
+  const {
+    to,
+    destination = (delivery: Delivery<Bytes>) => `${delivery.origin.destination}.dead-letters`,
+    redact = (metadata: DeadLetterMetadata) => metadata,
+    includeStack = false,
+    maxMetadataBytes = 16_384,
+    shouldDeadLetter = () => true,
+    host,
+    version,
+    clock = systemClock,
+  } = checkOptions('deadLetter', options, {
+    to: required(having('publish')),
+    destination: either(text, callback),
+    redact: callback,
+    includeStack: flag,
+    maxMetadataBytes: count(256),
+    shouldDeadLetter: callback,
+    host: text,
+    version: text,
+    clock: clockKind,
+  })
 
   async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown): Promise<void> {
     const { message, signal } = delivery

@@ -14,7 +14,19 @@ import {
 } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import { generationOf } from '../core/redrive.ts'
-import { badOption, requireFunctions, requireMethods, requireMs, requireOneOf, requireText } from '../core/options.ts'
+import {
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  either,
+  flag,
+  having,
+  ms,
+  oneOf,
+  required,
+  text,
+} from '../core/options.ts'
 import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
@@ -50,25 +62,28 @@ const unclaimed: Claimed = { fence: 0n, claim: {} }
  * Runs the handler at most once per key at a time, and not again once it succeeded, for as long as keys are retained.
  * One claim per delivery, over all attempts inside it.
  */
-export function idempotency<Body = unknown>({
-  store,
-  key: keyOf = keyFromId,
-  scope = (delivery) => delivery.pipeline,
-  fingerprint = false,
-  leaseMs = 30_000,
-  retainMs = 7 * 86_400_000,
-  onStoreError = 'pause',
-  mode = 'enforce',
-  clock = systemClock,
-}: IdempotencyOptions<Body>): Middleware<Claimed, Delivery<Body>> {
-  requireMethods('idempotency', 'store', store, ['claim', 'renew', 'complete', 'release', 'fail'])
-  requireFunctions('idempotency', { key: keyOf })
-  if (typeof scope === 'string') requireText('idempotency', { scope })
-  else requireFunctions('idempotency', { scope })
-  if (typeof fingerprint !== 'boolean') requireFunctions('idempotency', { fingerprint })
-  requireMs('idempotency', { leaseMs, retainMs }, 3)
-  requireOneOf('idempotency', 'onStoreError', onStoreError, ['pause', 'fail-open'])
-  requireOneOf('idempotency', 'mode', mode, ['enforce', 'observe'])
+export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): Middleware<Claimed, Delivery<Body>> {
+  const {
+    store,
+    key: keyOf = keyFromId,
+    scope = (delivery: Delivery<Body>) => delivery.pipeline,
+    fingerprint = false,
+    leaseMs = 30_000,
+    retainMs = 7 * 86_400_000,
+    onStoreError = 'pause',
+    mode = 'enforce',
+    clock = systemClock,
+  } = checkOptions('idempotency', options, {
+    store: required(having('claim', 'renew', 'complete', 'release', 'fail')),
+    key: callback,
+    scope: either(text, callback),
+    fingerprint: either(flag, callback),
+    leaseMs: ms(3),
+    retainMs: ms(3),
+    onStoreError: oneOf('pause', 'fail-open'),
+    mode: oneOf('enforce', 'observe'),
+    clock: clockKind,
+  })
   if (retainMs < leaseMs) throw badOption('idempotency', 'retainMs', `at least leaseMs (${leaseMs})`, retainMs)
 
   const observing = mode === 'observe'

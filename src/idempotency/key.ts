@@ -1,7 +1,7 @@
 import type { Delivery } from '../core/delivery.ts'
 import { PermanentError } from '../core/errors.ts'
 import { headerText } from '../core/message.ts'
-import { requireGiven, requireText } from '../core/options.ts'
+import { checkArgument, text } from '../core/options.ts'
 
 /** What makes two deliveries the same work. */
 export type KeyOf<Body = unknown> = (delivery: Delivery<Body>) => string
@@ -11,8 +11,7 @@ export const keyFromId: KeyOf = (delivery) => delivery.message.id
 
 /** A header such as `idempotency-key`. A message without it is dead-lettered: guessing a key would double its effects. */
 export function keyFromHeader(name: string): KeyOf {
-  requireGiven('keyFromHeader', { name })
-  requireText('keyFromHeader', { name })
+  checkArgument('keyFromHeader', 'name', name, text)
   return (delivery) => {
     const key = headerText(delivery.message.headers, name)
     if (key === undefined || key === '')

@@ -1,6 +1,7 @@
 import type { Delivery } from '../core/delivery.ts'
 import { isRetryLater, textOf } from '../core/errors.ts'
 import { subscribe, type EventName, type Events } from '../core/events.ts'
+import { having, type Kind } from '../core/options.ts'
 
 /** What pino offers, and what {@link consoleLogger} makes of the console. */
 export interface Logger {
@@ -8,6 +9,8 @@ export interface Logger {
   warn(fields: object, message: string): void
   error(fields: object, message: string): void
 }
+
+export const loggerKind: Kind = having('info', 'warn', 'error')
 
 /** One line each: the message, then the fields. */
 export const consoleLogger: Logger = {

@@ -1,5 +1,13 @@
-import { consoleLogger, deliveryLines, errorFields, logLines, type Lines, type Logger } from './log-lines.ts'
-import { requireMethods, requireOneOf } from '../core/options.ts'
+import {
+  consoleLogger,
+  deliveryLines,
+  errorFields,
+  loggerKind,
+  logLines,
+  type Lines,
+  type Logger,
+} from './log-lines.ts'
+import { checkArgument, checkOptions, list, oneOf } from '../core/options.ts'
 
 export { consoleLogger, type Logger } from './log-lines.ts'
 
@@ -11,12 +19,10 @@ export interface LogOptions {
 }
 
 /** Turns events into log lines, without bodies, keys or header values. The returned function ends it. */
-export function logEvents(
-  logger: Logger = consoleLogger,
-  { pipelines, events = loggedEvents }: LogOptions = {},
-): () => void {
-  requireMethods('logEvents', 'logger', logger, ['info', 'warn', 'error'])
-  for (const name of events) requireOneOf('logEvents', 'events', name, loggedEvents)
+export function logEvents(logger: Logger = consoleLogger, options: LogOptions = {}): () => void {
+  const { pipelines, events = loggedEvents } = checkOptions('logEvents', options, { pipelines: list, events: list })
+  checkArgument('logEvents', 'logger', logger, loggerKind)
+  for (const name of events) checkArgument('logEvents', 'events', name, oneOf(...loggedEvents))
   return logLines(logger, lines, events, pipelines && new Set(pipelines))
 }
 

@@ -2,8 +2,8 @@ import { Counter, Gauge, Histogram, type OpenMetricsContentType, type Registry }
 import type { Middleware } from '../core/delivery.ts'
 import { HoldfastError } from '../core/errors.ts'
 import { durationBounds, instruments, instrumentIds, type Instrument } from '../core/recorder/instruments.ts'
-import { badOption, requireMethods } from '../core/options.ts'
-import { recorder, type Recorder, type Watched } from '../core/recorder/recorder.ts'
+import { badOption, checkOptions, having, list, required } from '../core/options.ts'
+import { recorder, watchedKinds, type Recorder, type Watched } from '../core/recorder/recorder.ts'
 import { bins, type Bins } from '../core/recorder/series.ts'
 
 /** In Prometheus' format or in OpenMetrics'. */
@@ -17,7 +17,8 @@ export interface MetricsOptions {
 }
 
 /** Counts and times the deliveries of a pipeline in a prom-client registry, and what its stages report. */
-export function metrics({ registry, buckets = durationBounds }: MetricsOptions): Middleware {
+export function metrics(options: MetricsOptions): Middleware {
+  const { registry, buckets = durationBounds } = checkOptions('metrics', options, metricsKinds)
   return recorderOf('metrics', registry, buckets).middleware
 }
 
@@ -27,9 +28,16 @@ export interface ProcessMetricsOptions extends MetricsOptions, Watched {}
  * Puts into a registry what belongs to no pipeline: circuits, stores, consumers and the outbox, as they report it, and
  * the health of the `parts` and the tokens of the `budgets` that it is given, as they are whenever somebody asks.
  */
-export function processMetrics({ registry, buckets = durationBounds, ...watched }: ProcessMetricsOptions): void {
+export function processMetrics(options: ProcessMetricsOptions): void {
+  const {
+    registry,
+    buckets = durationBounds,
+    ...watched
+  } = checkOptions('processMetrics', options, { ...metricsKinds, ...watchedKinds })
   recorderOf('processMetrics', registry, buckets).watch(watched)
 }
+
+const metricsKinds = { registry: required(having('registerMetric', 'getSingleMetric')), buckets: list }
 
 interface Registered {
   readonly recorder: Recorder
@@ -40,7 +48,6 @@ const registered = new WeakMap<AnyRegistry, Registered>()
 
 /** One for each registry, whoever asks: the pipelines of a process share their instruments. */
 function recorderOf(where: string, registry: AnyRegistry, buckets: readonly number[]): Recorder {
-  requireMethods(where, 'registry', registry, ['registerMetric', 'getSingleMetric'])
   const known = registered.get(registry)
   if (known !== undefined) {
     if (known.buckets.join() === buckets.join()) return known.recorder

@@ -1,5 +1,5 @@
 import { noJitterGenerator } from 'cockatiel'
-import { badOption, requireMs, requireOneOf } from '../core/options.ts'
+import { callback, checkOptions, ms, oneOf } from '../core/options.ts'
 
 /** How long to wait after the attempt of that number (1 is the first) failed, in ms. */
 export type Backoff = (attempt: number) => number
@@ -19,15 +19,18 @@ export interface BackoffOptions {
 export const longestDelayMs: number = 2 ** 31 - 1
 
 /** Doubles from `initialMs` up to `maxMs`, with full jitter. */
-export function exponential({
-  initialMs = 100,
-  maxMs = 30_000,
-  jitter = 'full',
-  random = Math.random,
-}: BackoffOptions = {}): Backoff {
-  requireMs('exponential', { initialMs, maxMs }, 0)
-  requireOneOf('exponential', 'jitter', jitter, ['full', 'none'])
-  if (typeof random !== 'function') throw badOption('exponential', 'random', 'a function', random)
+export function exponential(options: BackoffOptions = {}): Backoff {
+  const {
+    initialMs = 100,
+    maxMs = 30_000,
+    jitter = 'full',
+    random = Math.random,
+  } = checkOptions('exponential', options, {
+    initialMs: ms(0),
+    maxMs: ms(0),
+    jitter: oneOf('full', 'none'),
+    random: callback,
+  })
   const maths = { generator: noJitterGenerator, maxDelay: maxMs, exponent: 2, initialDelay: initialMs }
   return (attempt) => {
     const [ceilingMs] = noJitterGenerator(attempt - 1, maths)

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../core/clock.ts'
-import { badOption, requireText } from '../core/options.ts'
+import { checkOptions, clockKind, number, text } from '../core/options.ts'
 
 export interface RetryBudgetOptions {
   /** The dependency that it protects. @defaultValue `'retries'` */
@@ -30,19 +30,20 @@ export interface RetryBudget {
  * Keeps retries from multiplying the load on a dependency that fails: at most `ratio` of the first attempts plus
  * `tokensPerSecond`. The idea is Finagle's retry budget.
  */
-export function retryBudget({
-  name = 'retries',
-  ratio = 0.1,
-  tokensPerSecond = 10,
-  maxTokens = 100,
-  clock = systemClock,
-}: RetryBudgetOptions = {}): RetryBudget {
-  requireText('retryBudget', { name })
-  if (!(Number.isFinite(ratio) && ratio >= 0)) throw badOption('retryBudget', 'ratio', 'a number of at least 0', ratio)
-  if (!(Number.isFinite(tokensPerSecond) && tokensPerSecond > 0))
-    throw badOption('retryBudget', 'tokensPerSecond', 'a number above 0', tokensPerSecond)
-  if (!(Number.isFinite(maxTokens) && maxTokens >= 1))
-    throw badOption('retryBudget', 'maxTokens', 'a number of at least 1', maxTokens)
+export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
+  const {
+    name = 'retries',
+    ratio = 0.1,
+    tokensPerSecond = 10,
+    maxTokens = 100,
+    clock = systemClock,
+  } = checkOptions('retryBudget', options, {
+    name: text,
+    ratio: number(0),
+    tokensPerSecond: number(Number.MIN_VALUE),
+    maxTokens: number(1),
+    clock: clockKind,
+  })
 
   let tokens = maxTokens
   let filledAtMs = clock.now()

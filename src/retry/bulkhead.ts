@@ -1,6 +1,6 @@
 import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
 import { isAbandoned, RetryLater } from '../core/errors.ts'
-import { requireCount, requireGiven } from '../core/options.ts'
+import { checkOptions, count, required } from '../core/options.ts'
 import { whenAborted } from '../core/signals.ts'
 
 export interface BulkheadOptions {
@@ -16,10 +16,11 @@ const fullWaitMs = 100
  * Lets at most so many handlers run at once; the others wait in the order in which they came.
  * A handler that was given up keeps its place until it really ends.
  */
-export function bulkhead({ maxConcurrent, maxQueued }: BulkheadOptions): Middleware {
-  requireGiven('bulkhead', { maxConcurrent })
-  requireCount('bulkhead', { maxConcurrent })
-  requireCount('bulkhead', { maxQueued }, 0)
+export function bulkhead(options: BulkheadOptions): Middleware {
+  const { maxConcurrent, maxQueued } = checkOptions('bulkhead', options, {
+    maxConcurrent: required(count()),
+    maxQueued: count(0),
+  })
   const queue = new Queue()
   let running = 0
 

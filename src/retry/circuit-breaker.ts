@@ -4,7 +4,7 @@ import { staged, type Middleware } from '../core/delivery.ts'
 import { isPermanent, isRetryLater, RetryLater } from '../core/errors.ts'
 import { emitter, type CircuitState } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
-import { badOption, requireCount, requireGiven, requireMethods, requireMs, requireText } from '../core/options.ts'
+import { badOption, callback, checkOptions, clockKind, count, having, ms, required, text } from '../core/options.ts'
 import { neverAborts } from '../core/signals.ts'
 
 export interface CircuitBreakerOptions {
@@ -45,20 +45,24 @@ const probeWaitMs = 1000
  * While the dependency is down, hands work back instead of trying it: that is never an attempt, and nothing is lost.
  * One call probes whether it is back; the others wait.
  */
-export function circuitBreaker({
-  name,
-  openAfter,
-  breaker = new ConsecutiveBreaker(openAfter ?? 5),
-  halfOpenAfterMs = 10_000,
-  probeTimeoutMs = 10_000,
-  shouldTrip = () => true,
-  clock = systemClock,
-}: CircuitBreakerOptions): CircuitBreaker {
-  requireGiven('circuitBreaker', { name })
-  requireText('circuitBreaker', { name })
-  requireCount('circuitBreaker', { openAfter })
-  requireMs('circuitBreaker', { halfOpenAfterMs, probeTimeoutMs })
-  requireMethods('circuitBreaker', 'breaker', breaker, ['success', 'failure'])
+export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
+  const {
+    name,
+    openAfter,
+    breaker = new ConsecutiveBreaker(openAfter ?? 5),
+    halfOpenAfterMs = 10_000,
+    probeTimeoutMs = 10_000,
+    shouldTrip = () => true,
+    clock = systemClock,
+  } = checkOptions('circuitBreaker', options, {
+    name: required(text),
+    openAfter: count(),
+    breaker: having('success', 'failure'),
+    halfOpenAfterMs: ms(),
+    probeTimeoutMs: ms(),
+    shouldTrip: callback,
+    clock: clockKind,
+  })
   if (openAfter !== undefined && !(breaker instanceof ConsecutiveBreaker))
     throw badOption('circuitBreaker', 'openAfter', 'left out where there is a breaker', openAfter)
   if (breaker instanceof SamplingBreaker)
@@ -68,7 +72,6 @@ export function circuitBreaker({
       'a ConsecutiveBreaker or a CountBreaker (a SamplingBreaker never opens at a low rate, and counts failures of hours ago)',
       'a SamplingBreaker',
     )
-  if (typeof shouldTrip !== 'function') throw badOption('circuitBreaker', 'shouldTrip', 'a function', shouldTrip)
 
   /** One stretch of a state. What was started in an earlier one has no say any more. */
   let era = eraOf()

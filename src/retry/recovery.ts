@@ -1,6 +1,6 @@
 import { isPermanent, type FailureReason } from '../core/errors.ts'
 import type { Message } from '../core/message.ts'
-import { badOption, requireCount, requireText } from '../core/options.ts'
+import { badOption, checkArgument, count, text } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 
 /** What to do about an error. */
@@ -81,7 +81,7 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
   })
   return {
     retry({ backoff, maxAttempts = Infinity } = {}) {
-      if (maxAttempts !== Infinity) requireCount('when().retry', { maxAttempts })
+      if (maxAttempts !== Infinity) checkArgument('when().retry', 'maxAttempts', maxAttempts, count())
       const waitMs = backoff === undefined ? undefined : backoffFrom(backoff)
       return row((_, attempt) => {
         if (attempt >= maxAttempts) return { do: 'dead-letter', reason: 'attempts' }
@@ -96,7 +96,7 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
     },
     deadLetter: (reason = 'permanent') => row(() => ({ do: 'dead-letter', reason })),
     discard(reason) {
-      requireText('when().discard', { reason })
+      checkArgument('when().discard', 'reason', reason, text)
       return row(() => ({ do: 'discard', reason }))
     },
   }

@@ -11,7 +11,7 @@ import {
   type FailureReason,
 } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
-import { badOption, requireCount, requireMethods, requireMs } from '../core/options.ts'
+import { callback, checkOptions, clockKind, count, either, having, ms, objects } from '../core/options.ts'
 import { clamped, exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 import type { RetryBudget } from './budget.ts'
 import { defaultRecovery, type Recovery } from './recovery.ts'
@@ -40,19 +40,24 @@ const discarded = emitter('discarded')
  * Tries again what may succeed, at most `maxAttempts` times over all deliveries of the message.
  * When attempts run out, the handler's last error is what surfaces.
  */
-export function retry({
-  maxAttempts = 5,
-  backoff = {},
-  recovery = defaultRecovery,
-  budget,
-  sleepUpToMs = 5_000,
-  clock = systemClock,
-  random = Math.random,
-}: RetryOptions = {}): Middleware {
-  requireCount('retry', { maxAttempts })
-  requireMs('retry', { sleepUpToMs }, 0)
-  if (typeof recovery !== 'function') throw badOption('retry', 'recovery', 'a function', recovery)
-  if (budget !== undefined) requireMethods('retry', 'budget', budget, ['earn', 'spend', 'waitMs'])
+export function retry(options: RetryOptions = {}): Middleware {
+  const {
+    maxAttempts = 5,
+    backoff = {},
+    recovery = defaultRecovery,
+    budget,
+    sleepUpToMs = 5_000,
+    clock = systemClock,
+    random = Math.random,
+  } = checkOptions('retry', options, {
+    maxAttempts: count(),
+    backoff: either(callback, objects),
+    recovery: callback,
+    budget: having('earn', 'spend', 'waitMs'),
+    sleepUpToMs: ms(0),
+    clock: clockKind,
+    random: callback,
+  })
   const waitMs = typeof backoff === 'function' ? backoff : exponential({ random, ...backoff })
 
   /** What to do after an attempt failed: a wait before the next one, or an outcome. Throws where this delivery is over. */

@@ -2,7 +2,7 @@ import { systemClock, type Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
 import { AbandonedError, HoldfastError, isAbandoned, isPermanent, isRetryLater } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
-import { requireGiven, requireMs } from '../core/options.ts'
+import { checkOptions, clockKind, ms, required } from '../core/options.ts'
 import { timeline, TimedSignal } from '../core/timeline.ts'
 
 export interface TimeoutOptions {
@@ -19,9 +19,12 @@ const abandoned = emitter('abandoned')
  * Aborts the signal of an attempt that takes too long, and waits for it to end: attempts of one message never overlap.
  * Only a handler that is deaf to its signal is given up while it still runs.
  */
-export function timeout({ afterMs, abandonAfterMs = afterMs, clock = systemClock }: TimeoutOptions): Middleware {
-  requireGiven('timeout', { afterMs })
-  requireMs('timeout', { afterMs, abandonAfterMs })
+export function timeout(options: TimeoutOptions): Middleware {
+  const {
+    afterMs,
+    abandonAfterMs = afterMs,
+    clock = systemClock,
+  } = checkOptions('timeout', options, { afterMs: required(ms()), abandonAfterMs: ms(), clock: clockKind })
 
   const deadlines = timeline<Attempt>(clock, afterMs, (attempt) => {
     attempt.timedOut = true

@@ -1,7 +1,8 @@
 import { metrics, type Attributes, type Histogram, type MeterProvider, type ObservableResult } from '@opentelemetry/api'
 import type { Middleware } from '../core/delivery.ts'
 import { instrumentIds, instruments, durationBounds, type Instrument } from '../core/recorder/instruments.ts'
-import { recorder, type Recorder, type Watched } from '../core/recorder/recorder.ts'
+import { checkOptions, having } from '../core/options.ts'
+import { recorder, watchedKinds, type Recorder, type Watched } from '../core/recorder/recorder.ts'
 import { attributes as names, operations } from './semconv.ts'
 
 export interface OtelMetricsOptions {
@@ -10,20 +11,25 @@ export interface OtelMetricsOptions {
 }
 
 /** The instruments of `metrics()`, through OpenTelemetry. Build pipelines after the SDK was started. */
-export function otelMetrics({ meterProvider = metrics.getMeterProvider() }: OtelMetricsOptions = {}): Middleware {
+export function otelMetrics(options: OtelMetricsOptions = {}): Middleware {
+  const { meterProvider = metrics.getMeterProvider() } = checkOptions('otelMetrics', options, {
+    meterProvider: providerKind,
+  })
   return recorderOf(meterProvider).middleware
 }
 
 export interface OtelProcessMetricsOptions extends OtelMetricsOptions, Watched {}
 
 /** The instruments of `processMetrics()`, through OpenTelemetry. */
-export function otelProcessMetrics({
-  meterProvider = metrics.getMeterProvider(),
-  ...watched
-}: OtelProcessMetricsOptions = {}): void {
+export function otelProcessMetrics(options: OtelProcessMetricsOptions = {}): void {
+  const { meterProvider = metrics.getMeterProvider(), ...watched } = checkOptions('otelProcessMetrics', options, {
+    ...watchedKinds,
+    meterProvider: providerKind,
+  })
   recorderOf(meterProvider).watch(watched)
 }
 
+const providerKind = having('getMeter')
 const known = new WeakMap<MeterProvider, Recorder>()
 
 function recorderOf(provider: MeterProvider): Recorder {

@@ -13,7 +13,7 @@ import {
   type TracerProvider,
 } from '@opentelemetry/api'
 import { headerText, withHeaders, type Headers } from '../core/message.ts'
-import { badOption } from '../core/options.ts'
+import { having, list, type Kinds } from '../core/options.ts'
 
 export interface PropagationOptions {
   /** Names of the baggage entries that may pass; all others are dropped. @defaultValue none */
@@ -39,11 +39,14 @@ export interface Propagation {
 const longestHeader = 8192
 const baggageHeader = 'baggage'
 
-export function propagationOf(
-  where: string,
-  { baggage = [], propagator, tracerProvider }: PropagationOptions,
-): Propagation {
-  if (!Array.isArray(baggage)) throw badOption(where, 'baggage', 'a list of names', baggage)
+/** For the option checks of every stage that has these options. */
+export const propagationKinds: Kinds<PropagationOptions> = {
+  baggage: list,
+  propagator: having('inject', 'extract', 'fields'),
+  tracerProvider: having('getTracer'),
+}
+
+export function propagationOf({ baggage = [], propagator, tracerProvider }: PropagationOptions): Propagation {
   const allowed = new Set(baggage)
   const used = propagator ?? propagation
   const provider = tracerProvider ?? trace

@@ -9,10 +9,10 @@ import {
   type Tracer,
 } from '@opentelemetry/api'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { requireText } from '../core/options.ts'
+import { checkOptions, clockKind, text } from '../core/options.ts'
 import type { Outgoing, Publish } from '../core/publisher.ts'
 import { setError } from './process-span.ts'
-import { ambient, propagationOf, suppress, type PropagationOptions } from './propagation.ts'
+import { ambient, propagationKinds, propagationOf, suppress, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
 
 export interface TracedPublishOptions extends PropagationOptions {
@@ -25,11 +25,13 @@ export interface TracedPublishOptions extends PropagationOptions {
  * Opens a `send` span around each call, and gives every message a trace context that its consumers continue.
  * A message that carries a context already keeps it untouched, byte for byte: the span links to it.
  */
-export function tracedPublish({ system = 'kafka', clock = systemClock, ...options }: TracedPublishOptions = {}): <Body>(
-  next: Publish<Body>,
-) => Publish<Body> {
-  requireText('tracedPublish', { system })
-  const { tracer, idle, extract, inject } = propagationOf('tracedPublish', options)
+export function tracedPublish(options: TracedPublishOptions = {}): <Body>(next: Publish<Body>) => Publish<Body> {
+  const {
+    system = 'kafka',
+    clock = systemClock,
+    ...propagation
+  } = checkOptions('tracedPublish', options, { ...propagationKinds, system: text, clock: clockKind })
+  const { tracer, idle, extract, inject } = propagationOf(propagation)
 
   return <Body>(next: Publish<Body>): Publish<Body> =>
     async function tracedPublish(messages, publishOptions) {
@@ -88,11 +90,14 @@ export function tracedPublish({ system = 'kafka', clock = systemClock, ...option
  * Opens a `create` span for each message and stores its context in the headers: around an outbox, whose relay sends later.
  * `postgresOutbox({ through: tracedCreate() })`.
  */
-export function tracedCreate({ system = 'kafka', ...options }: Omit<TracedPublishOptions, 'clock'> = {}): <Body>(
-  next: Publish<Body>,
-) => Publish<Body> {
-  requireText('tracedCreate', { system })
-  const { tracer, idle, inject } = propagationOf('tracedCreate', options)
+export function tracedCreate(
+  options: Omit<TracedPublishOptions, 'clock'> = {},
+): <Body>(next: Publish<Body>) => Publish<Body> {
+  const { system = 'kafka', ...propagation } = checkOptions('tracedCreate', options, {
+    ...propagationKinds,
+    system: text,
+  })
+  const { tracer, idle, inject } = propagationOf(propagation)
   return <Body>(next: Publish<Body>): Publish<Body> =>
     async function tracedCreate(messages, publishOptions) {
       if (idle()) return next(messages, publishOptions)

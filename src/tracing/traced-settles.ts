@@ -1,8 +1,9 @@
 import { ROOT_CONTEXT, SpanKind } from '@opentelemetry/api'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { subscribe } from '../core/events.ts'
+import { checkOptions, clockKind } from '../core/options.ts'
 import { setError } from './process-span.ts'
-import { propagationOf, type PropagationOptions } from './propagation.ts'
+import { propagationKinds, propagationOf, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
 
 export interface TracedSettlesOptions extends Pick<PropagationOptions, 'tracerProvider'> {
@@ -13,8 +14,13 @@ export interface TracedSettlesOptions extends Pick<PropagationOptions, 'tracerPr
  * Leaves a `settle` span for each commit of a consumer, until the returned function is called. They settle many messages
  * at once and so belong to no message's trace: for looking into a slow broker, not for every day.
  */
-export function tracedSettles({ clock = systemClock, ...options }: TracedSettlesOptions = {}): () => void {
-  const { tracer, idle } = propagationOf('tracedSettles', options)
+export function tracedSettles(options: TracedSettlesOptions = {}): () => void {
+  const { tracerProvider } = propagationKinds
+  const { clock = systemClock, ...propagation } = checkOptions('tracedSettles', options, {
+    tracerProvider,
+    clock: clockKind,
+  })
+  const { tracer, idle } = propagationOf(propagation)
   return subscribe('committed', ({ system, destinations, partitions, tookMs, error }) => {
     if (idle()) return
     const endMs = clock.wall()

@@ -2,7 +2,7 @@ import { context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
 import type { BatchHandler } from '../core/batch.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
-import { badOption } from '../core/options.ts'
+import { callback, checkArgument, checkOptions, clockKind, flag } from '../core/options.ts'
 import {
   deliveryAttributes,
   handedBack,
@@ -13,7 +13,7 @@ import {
   tracedOf,
   type Traced,
 } from './process-span.ts'
-import { ambient, propagationOf, type PropagationOptions } from './propagation.ts'
+import { ambient, propagationKinds, propagationOf, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations } from './semconv.ts'
 import { watchEvents } from './span-events.ts'
 
@@ -27,9 +27,13 @@ export interface TracingOptions extends PropagationOptions {
  * Opens a `process` span around each delivery, in the trace of whoever made the message.
  * Failed attempts, duplicates and dead letters stand on it as events. Without an SDK it does nothing.
  */
-export function tracing({ trusted = true, clock = systemClock, ...options }: TracingOptions = {}): Middleware {
-  if (typeof trusted !== 'boolean') throw badOption('tracing', 'trusted', 'true or false', trusted)
-  const { tracer, idle, extract } = propagationOf('tracing', options)
+export function tracing(options: TracingOptions = {}): Middleware {
+  const {
+    trusted = true,
+    clock = systemClock,
+    ...propagation
+  } = checkOptions('tracing', options, { ...propagationKinds, trusted: flag, clock: clockKind })
+  const { tracer, idle, extract } = propagationOf(propagation)
   watchEvents()
 
   function start(delivery: Delivery): Traced {
@@ -81,7 +85,8 @@ export function tracedBatch<D extends Delivery>(
   handler: BatchHandler<D>,
   options: PropagationOptions = {},
 ): BatchHandler<D> {
-  const { tracer, idle } = propagationOf('tracedBatch', options)
+  checkArgument('tracedBatch', 'handler', handler, callback)
+  const { tracer, idle } = propagationOf(checkOptions('tracedBatch', options, propagationKinds))
   return async function tracedBatch(deliveries) {
     const first = deliveries[0]
     if (first === undefined || idle()) return handler(deliveries)

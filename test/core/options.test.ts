@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { isHoldfastError } from '../../src/core/errors.ts'
+import { nearest } from '../../src/core/nearest.ts'
 import {
   badOption,
+  checkOptions,
+  count,
+  having,
+  oneOf,
+  required,
+  type Kinds,
   requireCount,
   requireMethods,
   requireMs,
@@ -18,6 +25,63 @@ const message = (check: () => void): string => {
   }
   return 'fine'
 }
+
+describe('checkOptions', () => {
+  interface Example {
+    readonly store: object
+    readonly maxAttempts?: number
+    readonly mode?: 'enforce' | 'observe'
+  }
+  const kinds: Kinds<Example> = {
+    store: required(having('claim', 'renew')),
+    maxAttempts: count(),
+    mode: oneOf('enforce', 'observe'),
+  }
+  const store = { claim() {}, renew() {} }
+  const said = (options: unknown): string => message(() => checkOptions('example', options as Example, kinds))
+
+  it('returns options that fit, those left out as undefined too', () => {
+    const options: Example = { store, maxAttempts: 3 }
+    expect(checkOptions('example', options, kinds)).toBe(options)
+    expect(said({ store, maxAttempts: undefined })).toBe('fine')
+  })
+
+  it.each([
+    [null, 'example: options must be an object, got null'],
+    [undefined, 'example: options must be an object, got undefined'],
+    [5, 'example: options must be an object, got 5'],
+    [() => {}, 'example: options must be an object, got a function'],
+    [[], 'example: options must be an object, got an array'],
+    [{}, 'example: store must be an object with claim(), renew(), got undefined'],
+    [{ store: { claim() {} } }, 'example: store must be an object with claim(), renew(), got an object'],
+    [{ store: null }, 'example: store must be an object with claim(), renew(), got null'],
+    [{ store, maxAttempts: null }, 'example: maxAttempts must be an integer of at least 1, got null'],
+    [{ store, mode: 'off' }, "example: mode must be one of 'enforce', 'observe', got 'off'"],
+  ])('refuses %o', (options, problem) => {
+    expect(said(options)).toBe(problem)
+  })
+
+  it('refuses a name that it does not know, with the nearest one that it knows', () => {
+    expect(said({ store, attempts: 3 })).toBe("example: unknown option 'attempts'. Did you mean 'maxAttempts'?")
+    expect(said({ sotre: store })).toBe("example: unknown option 'sotre'. Did you mean 'store'?")
+    expect(said({ store, ttl: 3 })).toBe("example: unknown option 'ttl'. It takes store, maxAttempts, mode.")
+    expect(said({ store, toString: 3 })).toContain("unknown option 'toString'")
+  })
+})
+
+describe('nearest', () => {
+  it.each([
+    ['maxattempts', 'maxAttempts'],
+    ['topic', 'topics'],
+    ['leaseMS', 'leaseMs'],
+    ['retain', 'retainMs'],
+    ['x', undefined],
+    ['', undefined],
+    ['somethingElse', undefined],
+  ])('%s is nearest to %s', (wrong, name) => {
+    expect(nearest(wrong, ['maxAttempts', 'topics', 'leaseMs', 'retainMs'])).toBe(name)
+  })
+})
 
 describe('option checks name the option and the value', () => {
   it.each([

@@ -385,8 +385,11 @@ describe('deadLetter()', () => {
   it.each([
     [{ to: {} }, 'deadLetter: to must be an object with publish(), got an object'],
     [{ to: undefined }, 'deadLetter: to must be an object with publish(), got undefined'],
-    [{ to: target(), destination: '' }, "deadLetter: destination must be a text that is not empty, got ''"],
-    [{ to: target(), destination: 5 }, 'deadLetter: destination must be a text or a function, got 5'],
+    [
+      { to: target(), destination: '' },
+      "deadLetter: destination must be a text that is not empty or a function, got ''",
+    ],
+    [{ to: target(), destination: 5 }, 'deadLetter: destination must be a text that is not empty or a function, got 5'],
     [{ to: target(), maxMetadataBytes: 10 }, 'deadLetter: maxMetadataBytes must be an integer of at least 256, got 10'],
     [{ to: target(), redact: 'all' }, "deadLetter: redact must be a function, got 'all'"],
     [{ to: target(), shouldDeadLetter: true }, 'deadLetter: shouldDeadLetter must be a function, got true'],

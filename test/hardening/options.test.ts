@@ -51,8 +51,8 @@ const mistakes: readonly (readonly [
   ['holdfast', 'pipeline', [''], ['name', "''"]],
   ['holdfast', 'pipeline', [undefined], ['name', 'undefined']],
   ['holdfast', 'circuitBreaker', [{}], ['name', 'undefined']],
-  ['policies', 'bulkhead', [{ max: 5 }], ['maxConcurrent', 'undefined']],
-  ['holdfast', 'timeout', [{ ms: 5 }], ['afterMs', 'undefined']],
+  ['policies', 'bulkhead', [{}], ['maxConcurrent', 'undefined']],
+  ['holdfast', 'timeout', [{}], ['afterMs', 'undefined']],
   ['holdfast', 'keyFromHeader', [], ['name', 'undefined']],
   ['holdfast', 'resilient', ['orders', { ...stack, codec: undefined }], ['codec', 'undefined']],
   ['holdfast', 'resilient', ['orders', { ...stack, deadLetters: 'topic' }], ['deadLetters', "'topic'"]],
@@ -195,7 +195,9 @@ describe('a pipeline refuses, when it is built,', () => {
     expect(said(() => (begun.handleBatch as Loose)({ maxSize: 1 }, {}))).toBe(
       'handleBatch: handler must be a function, got an object',
     )
-    expect(said(() => (begun.handleBatch as Loose)({}, () => {}))).toContain('maxSize must be given, got undefined')
+    expect(said(() => (begun.handleBatch as Loose)({}, () => {}))).toContain(
+      'maxSize must be an integer of at least 1, got undefined',
+    )
     expect(said(() => begun.handleBatch({ maxSize: 0 }, async () => {}))).toContain('maxSize must be')
     expect(said(() => begun.handleBatch({ maxSize: 1, maxWaitMs: -1 }, async () => {}))).toContain('got -1')
   })

@@ -447,14 +447,16 @@ describe('idempotency()', () => {
     [{ leaseMs: 0 }, 'idempotency: leaseMs must be a number of ms of at least 3, got 0'],
     [{ leaseMs: NaN }, 'idempotency: leaseMs must be a number of ms of at least 3, got NaN'],
     [{ retainMs: 100 }, 'idempotency: retainMs must be at least leaseMs (30000), got 100'],
-    [{ scope: '' }, "idempotency: scope must be a text that is not empty, got ''"],
+    [{ scope: '' }, "idempotency: scope must be a text that is not empty or a function, got ''"],
   ])('refuses %o when the pipeline is built', (options, problem) => {
     expect(() => orders(() => {}, options)).toThrow(problem)
   })
 
   it('refuses a store that is none', () => {
     // @ts-expect-error a store has five methods
-    expect(() => idempotency({ store: {} })).toThrow('idempotency: store must be an object with claim(), got an object')
+    expect(() => idempotency({ store: {} })).toThrow(
+      'idempotency: store must be an object with claim(), renew(), complete(), release(), fail(), got an object',
+    )
   })
 
   it('takes a key that is missing or empty for a mistake of the message, not for a common key', async () => {

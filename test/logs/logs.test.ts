@@ -180,7 +180,9 @@ describe('logEvents()', () => {
     // @ts-expect-error no such event
     expect(() => logEvents(logger, { events: ['settled'] })).toThrow('logEvents: events must be one of')
     // @ts-expect-error no logger
-    expect(() => logEvents({ info: () => {} })).toThrow('logEvents: logger must be an object with warn()')
+    expect(() => logEvents({ info: () => {} })).toThrow(
+      'logEvents: logger must be an object with info(), warn(), error(), got an object',
+    )
   })
 
   it('is over when it is ended: nothing listens, and nothing is built', () => {

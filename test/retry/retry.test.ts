@@ -436,6 +436,6 @@ describe('retry()', () => {
     // @ts-expect-error a text is no recovery
     expect(() => retry({ recovery: 'all' })).toThrow("retry: recovery must be a function, got 'all'")
     // @ts-expect-error a number is no budget
-    expect(() => retry({ budget: 3 })).toThrow('retry: budget must be an object with earn(), got 3')
+    expect(() => retry({ budget: 3 })).toThrow('retry: budget must be an object with earn(), spend(), waitMs(), got 3')
   })
 })

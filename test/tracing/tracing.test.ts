@@ -323,7 +323,7 @@ describe('tracing()', () => {
 
   it('refuses options that make no sense, and a second tracing() in one pipeline', () => {
     // @ts-expect-error a text is no list
-    expect(() => tracing({ baggage: 'tenant' })).toThrow("tracing: baggage must be a list of names, got 'tenant'")
+    expect(() => tracing({ baggage: 'tenant' })).toThrow("tracing: baggage must be an array, got 'tenant'")
     expect(() =>
       pipeline('p')
         .use(tracing())

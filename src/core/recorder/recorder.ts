@@ -1,6 +1,7 @@
 import type { Middleware } from '../delivery.ts'
 import { health, type HasHealth } from '../health.ts'
 import { instruments, type InstrumentId } from './instruments.ts'
+import { list, objects, type Kinds } from '../options.ts'
 import { countEvents, type Counted } from './recorder-events.ts'
 import { recorderMiddleware } from './recorder-middleware.ts'
 import { family, type Distribution, type DistributionOf, type Family, type Series } from './series.ts'
@@ -16,6 +17,8 @@ export interface Watched {
   readonly parts?: Readonly<Record<string, HasHealth>>
   readonly budgets?: readonly HasTokens[]
 }
+
+export const watchedKinds: Kinds<Watched> = { parts: objects, budgets: list }
 
 /** Counts what happens, from a middleware and from events; a room of metrics reads it when somebody asks. */
 export interface Recorder extends Counted {
