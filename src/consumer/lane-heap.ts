@@ -42,6 +42,21 @@ export class LaneHeap<Task extends Ranked<Task>> {
     return first
   }
 
+  /** Takes the one that `isBetter` prefers to all others. It looks at every task: for rare use. */
+  takeBest(isBetter: (task: Task, than: Task) => boolean): Task | undefined {
+    const all: Task[] = []
+    for (let task = this.pop(); task !== undefined; task = this.pop()) all.push(task)
+    let best = all[0]
+    for (const task of all) if (best !== undefined && isBetter(task, best)) best = task
+    for (const task of all) if (task !== best) this.push(task)
+    return best
+  }
+
+  *[Symbol.iterator](): Generator<Task> {
+    for (let next = this.#next; next !== undefined; next = next.after) yield next
+    yield* this.#heap
+  }
+
   #sink(task: Task): void {
     const heap = this.#heap
     let at = heap.length

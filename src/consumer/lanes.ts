@@ -1,8 +1,9 @@
 import type { Clock } from '../core/clock.ts'
 import { isAbandoned } from '../core/errors.ts'
+import { Halt } from './halt.ts'
 import { LaneHeap } from './lane-heap.ts'
-import { redelivery } from './redelivery.ts'
-import { LaneTrack, Task } from './track.ts'
+import { redelivery, type Redelivery } from './redelivery.ts'
+import { LaneTrack, Task, type TrackOptions } from './track.ts'
 
 export interface LanesOptions<Item> {
   /** How many items run at once, over all tracks. */
@@ -16,26 +17,38 @@ export interface LanesOptions<Item> {
   readonly run: (item: Item, key: string | null, attempt: number) => Promise<unknown>
   /** Told of every rejection; gives the attempt that the next run is. */
   readonly onNack: (item: Item, error: unknown, attempt: number) => number
+  /** An item held the pipeline again and again while others got through: from now on it holds its own lane only. */
+  readonly onHoldsAlone?: (item: Item, error: unknown) => void
 }
 
-/** Runs items of many tracks at once: those of one key in order and one at a time, all others side by side. */
+/** Runs items of many tracks at once: those of one key in order and one at a time, all others in parallel. */
 export interface Lanes<Item> {
-  /** Starts a track: one ownership of one partition. Keys that still run in `after`, the one before, wait for that. */
-  open(options?: { readonly after?: LaneTrack<Item> | undefined; readonly onDone?: () => void }): LaneTrack<Item>
+  /** Starts a track: one ownership of one partition, queue or link. */
+  open(options?: TrackOptions<Item>): LaneTrack<Item>
   /** An item without a key is in order with nothing. */
   add(track: LaneTrack<Item>, key: string | null, item: Item): void
-  /** Forgets what has not started; what runs goes on, and its end changes nothing. */
-  close(track: LaneTrack<Item>): void
-  /** Starts only what lies before something already started; resolves when none of that can go on any more. */
-  drain(): Promise<void>
-  /** Ends a drain. */
-  resume(): void
+  /**
+   * Forgets what has not started, and gives it back in the order of arrival. What runs goes on, and its end changes
+   * nothing: `onDone` is not called for it.
+   */
+  close(track: LaneTrack<Item>): readonly Item[]
+  /**
+   * Starts only what lies before something already started, of one track or of all of them; nothing at all in a track
+   * without positions. Resolves when none of that can go on any more: a held item is not waited for.
+   */
+  drain(track?: LaneTrack<Item>): Promise<void>
+  /** Ends a drain, of one track or of all of them. */
+  resume(track?: LaneTrack<Item>): void
+  /** For the end of a process: no item that was nacked runs again. */
+  quit(): void
   /** Items started and not settled, those of closed tracks included. */
   readonly inFlight: number
   /** Items added and not passed by their watermark, of open tracks. */
   readonly buffered: number
   /** Whether all wait for a probe, since an item said that it holds the pipeline. */
   readonly halted: boolean
+  /** What that item rejected with. */
+  readonly haltedBy: unknown
 }
 
 /** A place for one running task, with its two continuations made once. */
@@ -45,28 +58,66 @@ interface Slot<Item> {
   readonly failed: (error: unknown) => void
 }
 
-const leastHaltMs = 50
+interface Drain<Item> {
+  readonly track: LaneTrack<Item> | undefined
+  readonly resolve: () => void
+}
+
+// So often may an item hold the pipeline while others get through; from then on it holds its own lane.
+const mostRefuted = 3
+const nothing = (): void => {}
 
 /** The executor behind the transports. It starts in order of arrival, which keeps close to the watermark. */
-export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNack }: LanesOptions<Item>): Lanes<Item> {
-  const ready = new LaneHeap<Task<Item>>()
-  const tracks = new Set<LaneTrack<Item>>()
-  const free: Slot<Item>[] = []
-  let inFlight = 0
-  let buffered = 0
-  let arrivals = 0
-  let draining = false
-  const drained: (() => void)[] = []
-  // After an item held the pipeline, nothing starts until one alone, the probe, got through.
-  let halt: 'no' | 'waiting' | 'probe-due' | 'probing' = 'no'
-  let probe: Slot<Item> | undefined
-  let cancelHalt = (): void => {}
+export function lanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
+  return new LaneExecutor(options)
+}
 
-  function add(track: LaneTrack<Item>, key: string | null, item: Item): void {
+class LaneExecutor<Item> implements Lanes<Item> {
+  readonly #options: LanesOptions<Item>
+  readonly #ready = new LaneHeap<Task<Item>>()
+  readonly #tracks = new Set<LaneTrack<Item>>()
+  readonly #free: Slot<Item>[] = []
+  readonly #drains: Drain<Item>[] = []
+  readonly #halt: Halt<Item>
+  #inFlight = 0
+  #buffered = 0
+  #arrivals = 0
+  #draining = false
+  #quitting = false
+
+  constructor(options: LanesOptions<Item>) {
+    this.#options = options
+    this.#halt = new Halt(options.clock, () => this.#pump())
+  }
+
+  get inFlight(): number {
+    return this.#inFlight
+  }
+
+  get buffered(): number {
+    return this.#buffered
+  }
+
+  get halted(): boolean {
+    return this.#halt.isOn
+  }
+
+  get haltedBy(): unknown {
+    return this.#halt.because
+  }
+
+  open(options: TrackOptions<Item> = {}): LaneTrack<Item> {
+    const track = new LaneTrack<Item>(options)
+    track.draining = this.#draining
+    this.#tracks.add(track)
+    return track
+  }
+
+  add(track: LaneTrack<Item>, key: string | null, item: Item): void {
     if (track.closed) return
-    const task = new Task(item, track.window.added, track, key, arrivals++)
+    const task = new Task(item, track.window.added, track, key, this.#arrivals++)
     track.window.add(task)
-    buffered++
+    this.#buffered++
     if (key !== null) {
       const first = track.byKey.get(key)
       if (first !== undefined) {
@@ -78,91 +129,154 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
       track.byKey.set(key, task)
       if (track.before !== undefined && track.runsBefore(key)) return
     }
-    ready.push(task)
-    if (inFlight < concurrency) pump()
+    this.#offer(task)
+    if (this.#inFlight < this.#options.concurrency) this.#pump()
   }
 
-  function pump(): void {
-    while (!ready.isEmpty && placeLeft()) {
-      const task = ready.pop()
-      if (task === undefined || task.track.closed) continue
-      if (task.index > lastAllowed(task.track)) task.track.waiting.push(task)
-      else start(task)
+  close(track: LaneTrack<Item>): readonly Item[] {
+    if (track.closed) return []
+    const left = track.window.size === 0 ? [] : this.#notStarted(track)
+    this.#buffered -= track.window.size
+    this.#tracks.delete(track)
+    track.close()
+    // Its probe may run on for long, and says nothing to those that are left.
+    if (this.#halt.probe?.track === track) this.#halt.next(this.#halt.probe)
+    if (this.#tracks.size === 0) this.#halt.forget()
+    this.#pump()
+    return left
+  }
+
+  drain(track?: LaneTrack<Item>): Promise<void> {
+    if (track === undefined) this.#draining = true
+    for (const each of track === undefined ? this.#tracks : [track]) each.draining = true
+    this.#setAside()
+    return new Promise((resolve) => {
+      this.#drains.push({ track, resolve })
+      this.#pump()
+    })
+  }
+
+  resume(track?: LaneTrack<Item>): void {
+    if (track === undefined) this.#draining = false
+    for (const each of track === undefined ? this.#tracks : [track]) {
+      each.draining = false
+      this.#wake(each)
     }
-    if (drained.length > 0 && settled()) for (const resolve of drained.splice(0)) resolve()
+    this.#pump()
   }
 
-  function placeLeft(): boolean {
-    return inFlight < concurrency && (halt === 'no' || halt === 'probe-due')
+  quit(): void {
+    this.#quitting = true
+    for (const track of this.#tracks) for (const hold of track.held.values()) hold.cancel()
+    this.#halt.end()
+    this.#setAside()
   }
 
-  function lastAllowed(track: LaneTrack<Item>): number {
-    return draining ? track.startedTo : track.window.passed + ahead - 1
+  /** Puts a lane in line, where it may start. */
+  #offer(task: Task<Item>): void {
+    const { track } = task
+    if (this.#quitting && task.nacks > 0) return
+    if (task.index > this.#lastAllowed(track)) return track.waiting.push(task)
+    track.ready++
+    this.#ready.push(task)
   }
 
-  function settled(): boolean {
-    for (const track of tracks) if (track.running > 0) return false
-    return ready.isEmpty || !placeLeft()
+  #lastAllowed(track: LaneTrack<Item>): number {
+    if (!track.draining) return track.window.passed + this.#options.ahead - 1
+    return track.positions ? track.startedTo : -1
   }
 
-  function start(task: Task<Item>): void {
-    const slot = free.pop() ?? makeSlot()
+  /** A drain began, or the end: what stands in line and may not start any more leaves it. */
+  #setAside(): void {
+    const all: Task<Item>[] = []
+    for (let task = this.#ready.pop(); task !== undefined; task = this.#ready.pop()) all.push(task)
+    for (const task of all) {
+      if (task.track.closed) continue
+      task.track.ready--
+      this.#offer(task)
+    }
+  }
+
+  #pump(): void {
+    while (!this.#ready.isEmpty && this.#placeLeft()) {
+      const task = this.#halt.isProbeDue ? this.#ready.takeBest(isBetterProbe) : this.#ready.pop()
+      if (task === undefined || task.track.closed) continue
+      task.track.ready--
+      this.#start(task)
+    }
+    if (this.#drains.length > 0) this.#tellDrained()
+  }
+
+  #placeLeft(): boolean {
+    return this.#inFlight < this.#options.concurrency && (!this.#halt.isOn || this.#halt.isProbeDue)
+  }
+
+  #tellDrained(): void {
+    let open = 0
+    for (const { running } of this.#tracks) open += running
+    // Nothing starts again before somebody outside does something: a probe that is not due, or what was lost and runs on.
+    const isStuck = !this.#placeLeft() && (open === 0 || this.#halt.isOn)
+    const isDrained = (track: LaneTrack<Item>): boolean => track.running === 0 && (track.ready === 0 || isStuck)
+    for (const drain of this.#drains.splice(0)) {
+      const { track, resolve } = drain
+      if (track === undefined ? [...this.#tracks].every(isDrained) : isDrained(track)) resolve()
+      else this.#drains.push(drain)
+    }
+  }
+
+  #start(task: Task<Item>): void {
+    const slot = this.#free.pop() ?? this.#makeSlot()
     const { track } = task
     slot.task = task
     task.running = true
-    inFlight++
+    this.#inFlight++
     track.running++
     if (task.index > track.startedTo) track.startedTo = task.index
-    if (halt === 'probe-due') {
-      halt = 'probing'
-      probe = slot
-    }
-    attempt(task).then(slot.succeeded, slot.failed)
+    this.#halt.started(task)
+    this.#run(task).then(slot.succeeded, slot.failed)
   }
 
-  function attempt({ item, key, attempt }: Task<Item>): Promise<unknown> {
+  #run({ item, key, attempt }: Task<Item>): Promise<unknown> {
     try {
-      return run(item, key, attempt)
+      return this.#options.run(item, key, attempt)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
-  function makeSlot(): Slot<Item> {
+  #makeSlot(): Slot<Item> {
     const slot: Slot<Item> = {
       task: undefined,
-      succeeded() {
-        const { task } = slot
-        leave(slot)
-        if (task !== undefined) succeeded(task)
-        pump()
+      succeeded: () => {
+        const task = this.#leave(slot)
+        if (task !== undefined) this.#succeeded(task)
+        this.#pump()
       },
-      failed(error) {
-        const { task } = slot
-        const wasProbe = slot === probe
-        leave(slot)
-        if (task !== undefined) failed(task, error, wasProbe)
-        pump()
+      failed: (error) => {
+        const task = this.#leave(slot)
+        if (task !== undefined) this.#failed(task, error)
+        this.#pump()
       },
     }
     return slot
   }
 
-  function leave(slot: Slot<Item>): void {
-    if (slot === probe) {
-      probe = undefined
-      halt = 'no'
-    }
-    if (slot.task !== undefined) slot.task.track.running--
+  #leave(slot: Slot<Item>): Task<Item> | undefined {
+    const { task } = slot
     slot.task = undefined
-    free.push(slot)
-    inFlight--
+    this.#free.push(slot)
+    this.#inFlight--
+    if (task !== undefined) task.track.running--
+    return task
   }
 
-  function succeeded(task: Task<Item>): void {
+  #succeeded(task: Task<Item>): void {
     const { track, key, behind } = task
     task.running = false
-    if (track.closed) return goOnAfter(task)
+    this.#halt.passed(task)
+    track.tellSettled()
+    if (track.closed) return this.#goOnAfter(task)
+    if (task.nacks > 0) track.held.delete(task)
     if (key !== null) {
       if (behind === undefined) track.byKey.delete(key)
       else {
@@ -170,121 +284,115 @@ export function lanes<Item>({ concurrency, ahead, redeliverMs, clock, run, onNac
         // What is old and done must not keep what is young alive.
         task.behind = task.last = undefined
         track.byKey.set(key, behind)
-        ready.push(behind)
+        this.#offer(behind)
       }
     }
     const passed = track.window.finish(task)
     if (passed > 0) {
-      buffered -= passed
-      if (!track.waiting.isEmpty) wake(track)
+      this.#buffered -= passed
+      if (!track.waiting.isEmpty) this.#wake(track)
     }
-    track.onDone()
+    track.onDone(task.item)
   }
 
-  function failed(task: Task<Item>, error: unknown, wasProbe: boolean): void {
+  #failed(task: Task<Item>, error: unknown): void {
     const { track } = task
-    if (isAbandoned(error)) return holdUntil(task, error.settled)
+    if (isAbandoned(error)) return this.#holdUntil(task, error.settled, error)
     task.running = false
-    if (track.closed) return goOnAfter(task)
-    task.attempt = onNack(task.item, error, task.attempt)
-    const { holds, afterMs } = redelivery(error, task.nacks++, redeliverMs)
-    if (holds !== 'pipeline') {
-      const cancel = clock.after(afterMs, () => release(task))
-      track.held.set(task, { sinceMs: clock.now(), cancel })
-      return
+    track.tellSettled()
+    if (track.closed) {
+      this.#halt.next(task)
+      return this.#goOnAfter(task)
     }
-    // It comes first again by its rank, and so is the natural probe.
-    ready.push(task)
-    if (halt === 'no' || wasProbe) stopFor(Math.max(afterMs, leastHaltMs))
+    const { holds, afterMs } = this.#nacked(task, error)
+    if (holds === 'pipeline' && task.refuted < mostRefuted) this.#holdAll(task, error, afterMs)
+    else this.#holdLane(task, error, holds, afterMs)
   }
 
-  function stopFor(ms: number): void {
-    halt = 'waiting'
-    cancelHalt = clock.after(ms, () => {
-      halt = 'probe-due'
-      pump()
-    })
+  #nacked(task: Task<Item>, error: unknown): Redelivery {
+    const { clock, onNack, redeliverMs } = this.#options
+    const hold = task.track.held.get(task)
+    task.attempt = onNack(task.item, error, task.attempt)
+    const wanted = redelivery(error, task.nacks++, redeliverMs)
+    if (hold === undefined)
+      task.track.held.set(task, { sinceMs: clock.now(), nacks: 1, error, alone: false, cancel: nothing })
+    else Object.assign(hold, { error, nacks: task.nacks, cancel: nothing })
+    return wanted
+  }
+
+  #holdAll(task: Task<Item>, error: unknown, afterMs: number): void {
+    // Another one is the next probe, if there is another one.
+    if (task === this.#halt.probe) task.blame++
+    this.#offer(task)
+    this.#halt.begin(task, error, afterMs)
+  }
+
+  #holdLane(task: Task<Item>, error: unknown, holds: Redelivery['holds'], afterMs: number): void {
+    const hold = task.track.held.get(task)
+    if (holds !== 'lane') task.blame++
+    if (holds === 'pipeline' && hold?.alone === false) {
+      hold.alone = true
+      this.#options.onHoldsAlone?.(task.item, error)
+    }
+    if (hold !== undefined && !this.#quitting)
+      hold.cancel = this.#options.clock.after(afterMs, () => {
+        hold.cancel = nothing
+        this.#offer(task)
+        this.#pump()
+      })
+    this.#halt.next(task)
   }
 
   /** What was given up still runs, and nothing of its key may. */
-  function holdUntil(task: Task<Item>, settled: Promise<unknown>): void {
+  #holdUntil(task: Task<Item>, settled: Promise<unknown>, error: unknown): void {
     const { track } = task
+    const { clock, onNack } = this.#options
     track.abandoned++
-    if (!track.closed) track.held.set(task, { sinceMs: clock.now(), cancel: () => {} })
-    const goOn = (error: unknown): void => {
+    if (!track.closed) {
+      const sinceMs = track.held.get(task)?.sinceMs ?? clock.now()
+      track.held.set(task, { sinceMs, nacks: ++task.nacks, error, alone: false, cancel: nothing })
+    }
+    this.#halt.next(task)
+    const goOn = (late: unknown): void => {
       track.abandoned--
       task.running = false
-      if (track.closed) return goOnAfter(task)
-      task.attempt = onNack(task.item, error, task.attempt)
-      release(task)
+      track.tellSettled()
+      if (track.closed) return this.#goOnAfter(task)
+      task.attempt = onNack(task.item, late, task.attempt)
+      task.blame++
+      this.#offer(task)
+      this.#pump()
     }
     settled.then(goOn, goOn)
   }
 
-  function release(task: Task<Item>): void {
-    task.track.held.delete(task)
-    ready.push(task)
-    pump()
-  }
-
-  function goOnAfter(task: Task<Item>): void {
+  #goOnAfter(task: Task<Item>): void {
     const next = task.track.ended(task)
     if (next === undefined) return
-    ready.push(next)
-    pump()
+    this.#offer(next)
+    this.#pump()
   }
 
-  function wake(track: LaneTrack<Item>): void {
-    const last = lastAllowed(track)
+  #wake(track: LaneTrack<Item>): void {
+    const last = this.#lastAllowed(track)
     for (let { first } = track.waiting; first !== undefined && first.index <= last; { first } = track.waiting) {
       track.waiting.pop()
-      ready.push(first)
+      this.#offer(first)
     }
   }
 
-  return {
-    add,
-    open({ after, onDone = () => {} } = {}) {
-      const track = new LaneTrack<Item>(after, onDone)
-      tracks.add(track)
-      return track
-    },
-    close(track) {
-      if (track.closed) return
-      buffered -= track.window.size
-      tracks.delete(track)
-      track.close()
-      if (probe?.task?.track === track) {
-        probe = undefined
-        halt = 'probe-due'
-      }
-      if (tracks.size === 0 && halt === 'waiting') {
-        // Nothing is left to wait for: the timer must not keep a process alive.
-        cancelHalt()
-        halt = 'probe-due'
-      }
-      pump()
-    },
-    drain() {
-      draining = true
-      return new Promise((resolve) => {
-        drained.push(resolve)
-        pump()
-      })
-    },
-    resume() {
-      draining = false
-      for (const track of tracks) wake(track)
-      pump()
-    },
-    get inFlight() {
-      return inFlight
-    },
-    get buffered() {
-      return buffered
-    },
-    get halted() {
-      return halt !== 'no'
-    },
+  /** In the order of arrival: held lanes and what stands behind the first of each lane too. */
+  #notStarted(track: LaneTrack<Item>): readonly Item[] {
+    const heads = new Set<Task<Item>>([...track.byKey.values(), ...track.held.keys(), ...track.waiting])
+    for (const task of this.#ready) if (task.track === track) heads.add(task)
+    const all: Task<Item>[] = []
+    for (const head of heads)
+      for (let task: Task<Item> | undefined = head; task !== undefined; task = task.behind)
+        if (!task.running) all.push(task)
+    return all.toSorted((a, b) => a.rank - b.rank).map(({ item }) => item)
   }
+}
+
+function isBetterProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
+  return task.blame < than.blame || (task.blame === than.blame && task.rank < than.rank)
 }

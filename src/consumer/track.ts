@@ -1,5 +1,5 @@
 import { LaneHeap } from './lane-heap.ts'
-import { Entry, Watermark } from './watermark.ts'
+import { Entry, Tally, Watermark, type Window } from './watermark.ts'
 
 /**
  * One item on its way. The tasks of one key in one track that are not done are a lane: its first one stands for it, and
@@ -12,6 +12,10 @@ export class Task<Item> extends Entry<Item> {
   readonly rank: number
   attempt = 1
   nacks = 0
+  /** Failures of its own and failed probes: the next probe is the waiting task with the fewest. */
+  blame = 0
+  /** How often it held the pipeline, and another item ended that by getting through. */
+  refuted = 0
   /** Whether it was started and has not really ended, given up or not. */
   running = false
   behind: Task<Item> | undefined = undefined
@@ -28,34 +32,65 @@ export class Task<Item> extends Entry<Item> {
   }
 }
 
+/** A nacked item that is not done. */
 export interface Hold {
+  /** The first nack. */
   readonly sinceMs: number
-  readonly cancel: () => void
+  nacks: number
+  /** The latest nack. */
+  error: unknown
+  /** It held the pipeline again and again while others got through: now it holds its lane only. */
+  alone: boolean
+  /** Ends the present wait; does nothing while it runs. */
+  cancel: () => void
 }
 
-/** One ownership of one partition: its window and its lanes. */
+export interface TrackOptions<Item> {
+  /** The ownership before this one: keys that still run there wait here. */
+  readonly after?: LaneTrack<Item> | undefined
+  readonly onDone?: (item: Item) => void
+  /**
+   * Whether the broker keeps one position: then the oldest unfinished item is known, `ahead` bounds what starts past it,
+   * and a drain fills the gaps. False for brokers that ack each message by itself.
+   * @defaultValue true
+   */
+  readonly positions?: boolean
+}
+
+const nothing = (): void => {}
+
+/** One ownership of one partition, queue or link: its window and its lanes. */
 export class LaneTrack<Item> {
-  readonly window: Watermark<Item> = new Watermark()
+  readonly window: Window<Item>
   /** The first task of every lane. */
   readonly byKey: Map<string, Task<Item>> = new Map()
   /** Lanes that may not start yet: too far ahead, or not part of the gaps that a drain fills. */
   readonly waiting: LaneHeap<Task<Item>> = new LaneHeap()
+  /** From the first nack until it is done. */
   readonly held: Map<Task<Item>, Hold> = new Map()
-  readonly onDone: () => void
+  readonly onDone: (item: Item) => void
+  readonly positions: boolean
   /** The ownership before this one, while a key of it still runs; and the one after. */
   before: LaneTrack<Item> | undefined
   next: LaneTrack<Item> | undefined = undefined
+  /** The highest index that was ever started: a drain runs nothing beyond. */
   startedTo = -1
+  /** Lanes that only wait for a place. */
+  ready = 0
   running = 0
   abandoned = 0
   closed = false
+  draining = false
+  #settled: (() => void)[] = []
 
-  constructor(before: LaneTrack<Item> | undefined, onDone: () => void) {
-    this.before = before
+  constructor({ after, onDone = nothing, positions = true }: TrackOptions<Item>) {
+    this.before = after
     // Ownerships of which nothing runs any more are forgotten.
     while (this.before?.byKey.size === 0) this.before = this.before.before
     this.onDone = onDone
-    if (before !== undefined) before.next = this
+    this.positions = positions
+    this.window = positions ? new Watermark() : new Tally()
+    if (after !== undefined) after.next = this
   }
 
   /** Whether an earlier ownership still runs something of this key. */
@@ -67,9 +102,22 @@ export class LaneTrack<Item> {
   /** Keeps only what still runs, so that the next ownership waits for it key by key. */
   close(): void {
     this.closed = true
+    this.ready = 0
     for (const { cancel } of this.held.values()) cancel()
     this.held.clear()
     for (const [key, first] of this.byKey) if (!first.running) this.byKey.delete(key)
+  }
+
+  /** Resolves when nothing of it runs any more, what was given up included; open or closed. */
+  settled(): Promise<void> {
+    if (this.running + this.abandoned === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#settled.push(resolve))
+  }
+
+  /** Called when something of it ended. */
+  tellSettled(): void {
+    if (this.#settled.length === 0 || this.running + this.abandoned > 0) return
+    for (const resolve of this.#settled.splice(0)) resolve()
   }
 
   /** A task of this closed track has ended. Gives the lane of the same key that may go on now, if there is one. */

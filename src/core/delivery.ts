@@ -12,6 +12,11 @@ export interface Delivery<Body = unknown> {
   readonly attempt: number
   /** Aborts when the work should stop: shutdown, partition or lease lost, time-out. */
   readonly signal: AbortSignal
+  /**
+   * Aborts when the process begins to stop, before `signal` does: what only waits gives up at once, and what runs may
+   * finish. Missing where the transport tells one moment only.
+   */
+  readonly draining?: AbortSignal
   /** What the transport handed over, for the rare need. */
   readonly raw: unknown
 }

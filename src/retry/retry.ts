@@ -134,12 +134,12 @@ export function retry(options: RetryOptions = {}): Middleware {
         const decision = decide(delivery, error)
         if (decision === 'discarded') return decision
         try {
-          await sleep(clock, decision.afterMs, delivery.signal)
+          await sleep(clock, decision.afterMs, delivery.draining ?? delivery.signal)
         } catch {
           throw judged(delivery, stopped(decision.afterMs, 'stopped before its retry', error), delivery.attempt)
         }
         // The abort may have come between the timer and this line.
-        if (delivery.signal.aborted)
+        if (delivery.signal.aborted || delivery.draining?.aborted === true)
           throw judged(delivery, stopped(0, 'stopped before its retry', error), delivery.attempt)
         delivery = { ...delivery, attempt: delivery.attempt + 1 }
         try {

@@ -15,6 +15,7 @@ function bench({ concurrency = 8, ahead = 256 } = {}) {
   const running = new Map<Item, PromiseWithResolvers<void>>()
   const started: number[] = []
   const attempts: number[] = []
+  const alone: number[] = []
   const keyed: Lanes<Item> = lanes<Item>({
     concurrency,
     ahead,
@@ -30,6 +31,7 @@ function bench({ concurrency = 8, ahead = 256 } = {}) {
       return ends.promise.finally(() => running.delete(item))
     },
     onNack: (_item, _error, attempt) => attempt + 1,
+    onHoldsAlone: ({ n }) => void alone.push(n),
   })
   const find = (n: number) => [...running].find(([item]) => item.n === n)?.[1]
   return {
@@ -37,6 +39,7 @@ function bench({ concurrency = 8, ahead = 256 } = {}) {
     keyed,
     started,
     attempts,
+    alone,
     runs: () => [...running.keys()].map(({ n }) => n).toSorted((a, b) => a - b),
     async end(n: number) {
       find(n)?.resolve()
@@ -48,6 +51,8 @@ function bench({ concurrency = 8, ahead = 256 } = {}) {
     },
   }
 }
+
+const circuitOpen = new RetryLater(1000, { holds: 'pipeline' })
 
 function fill(keyed: Lanes<Item>, keys: readonly (string | null)[], track = keyed.open()) {
   keys.forEach((key, n) => keyed.add(track, key, { key, n }))
@@ -149,21 +154,195 @@ describe('lanes', () => {
   it('B-2: what holds the pipeline stops all starts, and one probe goes first', async () => {
     const { keyed, clock, fail, end, runs } = bench({ concurrency: 2 })
     fill(keyed, ['a', 'b', 'c', 'd'])
-    const open = new RetryLater(1000, { holds: 'pipeline' })
-    await fail(0, open)
-    await fail(1, open)
+    await fail(0, circuitOpen)
+    await fail(1, circuitOpen)
     expect(runs()).toEqual([])
     expect(keyed.halted).toBe(true)
     await clock.advance(999)
     expect(runs()).toEqual([])
     await clock.advance(1)
     expect(runs()).toEqual([0])
-    await fail(0, open)
-    await clock.advance(1000)
-    expect(runs()).toEqual([0])
     await end(0)
     expect(runs()).toEqual([1, 2])
     expect(keyed.halted).toBe(false)
+  })
+
+  it('F-3: a probe that failed is not the next probe while another one waits', async () => {
+    const { keyed, clock, fail, runs } = bench()
+    fill(keyed, ['a', 'b'])
+    await fail(0, circuitOpen)
+    await fail(1, circuitOpen)
+    const probes: number[] = []
+    for (let probe = 0; probe < 4; probe++) {
+      await clock.advance(1000)
+      const [n = -1] = runs()
+      probes.push(n)
+      await fail(n, circuitOpen)
+    }
+    expect(probes).toEqual([0, 1, 0, 1])
+  })
+
+  it('F-3: never probes with a message that failed by itself while another one waits', async () => {
+    const { keyed, clock, fail, end, runs } = bench({ concurrency: 3 })
+    fill(keyed, ['poison', 'b', 'c', 'd'])
+    await fail(0, new Error('a bug'))
+    await fail(1, circuitOpen)
+    await fail(2, circuitOpen)
+    await clock.advance(100)
+    // The poison one would be first by its arrival.
+    await end(3)
+    await clock.advance(900)
+    expect(runs()).toEqual([1])
+  })
+
+  it('F-5: a probe that fails by itself lets no crowd through', async () => {
+    const { keyed, clock, fail, end, runs } = bench({ concurrency: 64 })
+    fill(keyed, ['a', 'b', ...Array.from({ length: 60 }, (_, n) => `key-${n}`)])
+    for (let n = 0; n < 62; n++) await fail(n, circuitOpen)
+    await clock.advance(1000)
+    expect(runs()).toEqual([0])
+    await fail(0, new Error('a bug'))
+    expect(runs()).toEqual([1])
+    expect(keyed.halted).toBe(true)
+    await end(1)
+    expect(keyed.halted).toBe(false)
+    expect(runs()).toHaveLength(60)
+  })
+
+  it('F-3: a message that holds the pipeline again and again by itself ends up holding its own lane', async () => {
+    const { keyed, clock, fail, end, runs, alone } = bench({ concurrency: 1 })
+    const keys = Array.from({ length: 40 }, (_, n) => `key-${n}`)
+    const track = fill(keyed, keys)
+    for (let step = 0; step < 200 && track.window.size > 0; step++) {
+      const [n] = runs()
+      if (n === undefined) await clock.advance(1000)
+      else if (n === 0) await fail(0, circuitOpen)
+      else await end(n)
+      if (track.byKey.size === 1) break
+    }
+    expect(alone).toEqual([0])
+    expect(keyed.halted).toBe(false)
+    expect(track.byKey.size).toBe(1)
+  })
+
+  it('F-3: an outage is nobody’s own: the messages that it held keep the pipeline held', async () => {
+    const { keyed, clock, fail, runs, alone } = bench({ concurrency: 2 })
+    fill(keyed, ['a', 'b', 'c'])
+    for (let step = 0; step < 50; step++) {
+      for (const n of runs()) await fail(n, circuitOpen)
+      await clock.advance(1000)
+    }
+    expect(alone).toEqual([])
+    expect(keyed.halted).toBe(true)
+  })
+
+  it('gives back what was not started, in the order of arrival', async () => {
+    const { keyed, fail } = bench({ concurrency: 2, ahead: 4 })
+    const track = fill(keyed, ['a', 'b', 'a', null, 'c', 'd'])
+    await fail(1, new Error('no'))
+    expect(keyed.close(track).map(({ n }) => n)).toEqual([1, 2, 4, 5])
+    expect(keyed.close(track)).toEqual([])
+  })
+
+  it('drains one track, and leaves the others alone', async () => {
+    const { keyed, end, runs } = bench({ concurrency: 3 })
+    const first = fill(keyed, ['a', 'a', 'b', 'a'])
+    const other = keyed.open()
+    keyed.add(other, 'x', { key: 'x', n: 10 })
+    keyed.add(other, 'x', { key: 'x', n: 11 })
+    let drained = false
+    void keyed.drain(first).then(() => (drained = true))
+    await end(0)
+    await end(2)
+    expect(runs()).toEqual([1, 10])
+    await end(10)
+    expect(runs()).toEqual([1, 11])
+    expect(drained).toBe(false)
+    await end(1)
+    expect(drained).toBe(true)
+    expect(first.window.oldest?.n).toBe(3)
+    keyed.resume(first)
+    expect(runs()).toEqual([3, 11])
+  })
+
+  it('a drain never runs beyond the highest index that was started, also after lower ones were', async () => {
+    const { keyed, end, fail, clock, runs } = bench({ concurrency: 3 })
+    fill(keyed, ['a', 'a', 'b', 'b', 'c'])
+    expect(runs()).toEqual([0, 2, 4])
+    // 1 starts after 4: what was started reaches to 4 all the same.
+    await end(0)
+    expect(runs()).toEqual([1, 2, 4])
+    await fail(2, new Error('no'))
+    let drained = false
+    void keyed.drain().then(() => (drained = true))
+    await end(1)
+    await end(4)
+    await clock.advance(0)
+    expect(drained).toBe(true)
+    await clock.advance(100)
+    // 2 was started before, and 3 lies before 4.
+    expect(runs()).toEqual([2])
+    await end(2)
+    expect(runs()).toEqual([3])
+  })
+
+  it('can be awaited: an open track, and a closed one that still runs', async () => {
+    const { keyed, end, clock } = bench()
+    const track = fill(keyed, ['a'])
+    keyed.close(track)
+    let settled = false
+    void track.settled().then(() => (settled = true))
+    await clock.advance(0)
+    expect(settled).toBe(false)
+    await end(0)
+    expect(settled).toBe(true)
+  })
+
+  it('tells which item is done', async () => {
+    const { keyed, end } = bench()
+    const done: number[] = []
+    const track = keyed.open({ onDone: ({ n }) => void done.push(n) })
+    fill(keyed, ['a', 'b', 'a'], track)
+    await end(1)
+    await end(0)
+    expect(done).toEqual([1, 0])
+  })
+
+  it('R-22: a track without positions keeps nothing of what is done behind a held key', async () => {
+    const { keyed, end, fail, runs } = bench({ ahead: 2 })
+    const track = fill(keyed, ['held', 'b', 'c', 'd', 'e'], keyed.open({ positions: false }))
+    await fail(0, new RetryLater(60_000))
+    // `ahead` is for positions: everything else runs.
+    for (const n of runs()) await end(n)
+    expect(track.window.size).toBe(1)
+    expect(keyed.buffered).toBe(1)
+    expect(track.window.oldest).toBeUndefined()
+  })
+
+  it('starts nothing of a track without positions while it drains', async () => {
+    const { keyed, end, runs } = bench({ concurrency: 1 })
+    const track = fill(keyed, ['a', 'a', 'b'], keyed.open({ positions: false }))
+    let drained = false
+    void keyed.drain(track).then(() => (drained = true))
+    await end(0)
+    expect(drained).toBe(true)
+    expect(runs()).toEqual([])
+    expect(keyed.close(track).map(({ n }) => n)).toEqual([1, 2])
+  })
+
+  it('runs nothing again after quit, and leaves no timer', async () => {
+    const { keyed, clock, fail, end, runs } = bench({ concurrency: 3 })
+    fill(keyed, ['a', 'b', 'c', 'a'])
+    await fail(0, new Error('no'))
+    keyed.quit()
+    expect(clock.waiting).toBe(0)
+    await fail(1, new Error('no'))
+    await clock.advance(100_000)
+    expect(runs()).toEqual([2])
+    let drained = false
+    void keyed.drain().then(() => (drained = true))
+    await end(2)
+    expect(drained).toBe(true)
   })
 
   it('leaves no timer behind once every track is closed', async () => {

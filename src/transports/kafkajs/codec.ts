@@ -31,6 +31,7 @@ export interface DeliveryContext {
   readonly group: string | null
   readonly attempt: number
   readonly signal: AbortSignal
+  readonly draining?: AbortSignal
   readonly id: MessageId | undefined
   readonly key?: string | null
 }
@@ -38,7 +39,7 @@ export interface DeliveryContext {
 /** A kafkajs message as a delivery. */
 export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Delivery<Bytes> {
   const { topic, partition, message } = record
-  const { pipeline, group, attempt, signal, key = keyFromBytes(message.key) } = context
+  const { pipeline, group, attempt, signal, draining = signal, key = keyFromBytes(message.key) } = context
   const body = message.value
   const headers = readHeaders(message.headers)
   const none = headers === noHeaders
@@ -56,6 +57,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
     origin: { system: 'kafka', destination: topic, partition: String(partition), position: message.offset, group },
     attempt,
     signal,
+    draining,
     raw: record,
   }
 }

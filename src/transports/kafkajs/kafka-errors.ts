@@ -35,6 +35,15 @@ export function isRebalance(error: unknown): boolean {
   return type !== undefined && endsMembership.has(type)
 }
 
+const gone = new Set(['UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'FENCED_INSTANCE_ID'])
+
+/** What an error of a commit or a heartbeat says about the membership. */
+export function verdictOn(error: unknown): 'rebalancing' | 'lost' | 'unknown' {
+  const { type = '' } = faultOf(error)
+  if (gone.has(type)) return 'lost'
+  return type === 'REBALANCE_IN_PROGRESS' ? 'rebalancing' : 'unknown'
+}
+
 // Refused whatever the other messages of the request are. INVALID_TIMESTAMP is not among them: kafkajs stamps each record
 // with this machine's clock, so that is wrong, and every message would be refused until it is set right.
 const badTopic = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'])

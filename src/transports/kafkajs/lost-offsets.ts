@@ -1,76 +1,105 @@
 import type { Admin, Kafka } from 'kafkajs'
-import type { Gap, Owned } from './assignment.ts'
+import type { Gap, Place } from '../../consumer/log/log-client.ts'
 
-type Report = (change: 'messages-lost' | 'out-of-range' | 'gap', detail: Readonly<Record<string, unknown>>) => void
+type LossReport = (change: 'messages-lost' | 'out-of-range' | 'gap', detail: Readonly<Record<string, unknown>>) => void
 
-export interface LostOffsets {
-  /** Compares where the group stands with what the log still has, when partitions are new to this member. */
-  check(partitions: readonly Owned[]): void
-  /** Says what became of offsets that were not delivered: compacted away, or gone for good. */
-  explain(gap: Gap): void
-  close(): Promise<void>
+/** A partition that is new to this member. */
+export interface Checked extends Place {
+  /** False once the partition went elsewhere: what is found out then is about somebody else's work. */
+  readonly isOwned: () => boolean
+  /** Where its first fetch began, once it is known. */
+  readonly begunAt: () => number | undefined
+  /** The position that the group had committed was looked at: it may be overwritten. */
+  readonly onChecked: () => void
 }
 
 /** Watches for what kafkajs passes over in silence: retention that overtook the group, a topic that was made anew. */
-export function lostOffsets(kafka: Pick<Kafka, 'admin'>, groupId: string, report: Report): LostOffsets {
-  let connecting: Promise<Admin> | undefined
-  let work: Promise<void> = Promise.resolve()
+export class LostOffsets {
+  readonly #kafka: Pick<Kafka, 'admin'>
+  readonly #groupId: string
+  readonly #report: LossReport
+  #connecting: Promise<Admin> | undefined
+  #work: Promise<void> = Promise.resolve()
 
-  function connected(): Promise<Admin> {
-    return (connecting ??= (async () => {
-      const admin = kafka.admin({ retry: { retries: 1 } })
-      await admin.connect()
-      return admin
-    })())
+  constructor(kafka: Pick<Kafka, 'admin'>, groupId: string, report: LossReport) {
+    this.#kafka = kafka
+    this.#groupId = groupId
+    this.#report = report
   }
 
-  /** In turn and in the background: what cannot be found out now is no reason to stop. */
-  function later(task: (admin: Admin) => Promise<void>): void {
-    work = work
-      .then(async () => task(await connected()))
-      .catch(() => {
-        connecting = undefined
-      })
-  }
-
-  async function compare(admin: Admin, topic: string, partitions: ReadonlySet<number>): Promise<void> {
-    const [committed, kept] = await Promise.all([
-      admin.fetchOffsets({ groupId, topics: [topic] }),
-      admin.fetchTopicOffsets(topic),
-    ])
-    for (const { partition, offset } of committed.flatMap((each) => each.partitions)) {
-      const log = kept.find((each) => each.partition === partition)
-      if (log === undefined || !partitions.has(partition)) continue
-      const position = Number(offset)
-      const [low, high] = [Number(log.low), Number(log.high)]
-      // -1 is "never committed"; -2 is what kafkajs writes when it starts over.
-      if (position === -2) report('out-of-range', { topic, partition, low, high })
-      else if (position >= 0 && position < low) report('messages-lost', { topic, partition, from: position, to: low })
-      else if (position > high) report('out-of-range', { topic, partition, position, low, high })
+  /** Compares where the group stands with what the log still has. */
+  check(partitions: readonly Checked[]): void {
+    const topics = Map.groupBy(partitions, ({ topic }) => topic)
+    for (const [topic, some] of topics) {
+      this.#later((admin) => this.#compare(admin, topic, some))
+      // Also where the brokers did not say: that is no reason to commit nothing for ever.
+      this.#work = this.#work.then(() => some.forEach(({ onChecked }) => onChecked()))
     }
   }
 
-  return {
-    check(partitions) {
-      const topics = new Map<string, Set<number>>()
-      for (const { topic, partition } of partitions) topics.set(topic, (topics.get(topic) ?? new Set()).add(partition))
-      for (const [topic, wanted] of topics) later((admin) => compare(admin, topic, wanted))
-      work = work.then(() => {
-        for (const owned of partitions) owned.verified = true
-      })
-    },
-    explain({ topic, partition, from, to }) {
-      later(async (admin) => {
-        const log = (await admin.fetchTopicOffsets(topic)).find((each) => each.partition === partition)
-        const low = Number(log?.low ?? 0)
-        if (low > from) report('messages-lost', { topic, partition, from, to: Math.min(low, to) })
-        else report('gap', { topic, partition, from, to })
-      })
-    },
-    async close() {
-      await work
-      const admin = await connecting?.catch(() => undefined)
-      await admin?.disconnect().catch(() => {})
-    },
+  /** Says what became of offsets that were not delivered: compacted away, or gone for good. */
+  explain({ topic, partition, from, to }: Gap): void {
+    this.#later(async (admin) => {
+      const log = (await admin.fetchTopicOffsets(topic)).find((each) => each.partition === partition)
+      const low = Number(log?.low ?? 0)
+      if (low > from) this.#report('messages-lost', { topic, partition, from, to: Math.min(low, to) })
+      else this.#report('gap', { topic, partition, from, to })
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#work
+    await this.#disconnect()
+  }
+
+  /** In turn and in the background: what cannot be found out now is no reason to stop. */
+  #later(task: (admin: Admin) => Promise<void>): void {
+    this.#work = this.#work.then(async () => task(await this.#connected())).catch(() => this.#disconnect())
+  }
+
+  #connected(): Promise<Admin> {
+    return (this.#connecting ??= this.#connect())
+  }
+
+  async #connect(): Promise<Admin> {
+    const admin = this.#kafka.admin({ retry: { retries: 1 } })
+    try {
+      await admin.connect()
+      return admin
+    } catch (error) {
+      await admin.disconnect().catch(() => {})
+      throw error
+    }
+  }
+
+  async #disconnect(): Promise<void> {
+    const connecting = this.#connecting
+    this.#connecting = undefined
+    const admin = await connecting?.catch(() => undefined)
+    await admin?.disconnect().catch(() => {})
+  }
+
+  async #compare(admin: Admin, topic: string, partitions: readonly Checked[]): Promise<void> {
+    // One after the other. The end of a log only grows, so a position that was read first cannot be beyond it by mistake.
+    const committed = await admin.fetchOffsets({ groupId: this.#groupId, topics: [topic] })
+    const kept = await admin.fetchTopicOffsets(topic)
+    const positions = committed.flatMap((each) => each.partitions)
+    for (const checked of partitions) {
+      const { partition } = checked
+      const log = kept.find((each) => each.partition === partition)
+      const position = positions.find((each) => each.partition === partition)
+      if (log !== undefined && position !== undefined && checked.isOwned())
+        this.#judge(checked, Number(position.offset), Number(log.low), Number(log.high))
+    }
+  }
+
+  #judge({ topic, partition, begunAt }: Checked, position: number, low: number, high: number): void {
+    // -1 is "never committed"; -2 is what kafkajs writes when it starts over.
+    if (position === -2) return this.#report('out-of-range', { topic, partition, low, high })
+    if (position < 0) return
+    if (position > high) return this.#report('out-of-range', { topic, partition, position, low, high })
+    // Retention may pass what was fetched meanwhile: then nothing is lost.
+    const from = begunAt() ?? low
+    if (position < low && from > position) this.#report('messages-lost', { topic, partition, from: position, to: from })
   }
 }

@@ -11,7 +11,7 @@ export interface TimeSettings {
 }
 
 /** Refuses settings that contradict each other or the pipeline, all in one message. Gives what is merely worth knowing. */
-export function checkSettings(settings: TimeSettings, stages: readonly Stage[]): readonly string[] {
+export function checkSettings(where: string, settings: TimeSettings, stages: readonly Stage[]): readonly string[] {
   const { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs } = settings
   const facts: Facts = Object.assign({}, ...stages.map((stage) => stage.facts ?? {})) as Facts
   const wrong: string[] = []
@@ -32,7 +32,7 @@ export function checkSettings(settings: TimeSettings, stages: readonly Stage[]):
     wrong.push(
       `concurrency (${running}) must not exceed the transaction's pool (${facts.poolSize}): the rest would wait for a connection with their leases running`,
     )
-  if (wrong.length > 0) throw new HoldfastError('bad-option', `kafkajsConsumer: ${wrong.join('; ')}`)
+  if (wrong.length > 0) throw new HoldfastError('bad-option', `${where}: ${wrong.join('; ')}`)
   const notes: string[] = []
   if (facts.leaseMs !== undefined && facts.leaseMs > sessionMs + rebalanceMs)
     notes.push(

@@ -1,0 +1,125 @@
+import type { Delivery } from '../../core/delivery.ts'
+import type { Bytes } from '../../core/message.ts'
+import type { DeliveryContext } from '../consumer.ts'
+
+/** One partition of a log. */
+export interface Place {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** A piece of one partition, as it stands in the log. */
+export interface LogBatch<Raw> extends Place {
+  readonly records: readonly Raw[]
+  /** Where the fetch began. */
+  readonly from: number
+  /** The first and the last offset of the piece. Both may be of records that are not for us: markers, aborted records. */
+  readonly first: number
+  readonly last: number
+}
+
+/** Offsets that were not delivered, from `from` up to `to` exclusive. */
+export interface Gap extends Place {
+  readonly from: number
+  readonly to: number
+}
+
+/** The offset of the first record that is not done. */
+export interface Position extends Place {
+  readonly position: number
+}
+
+/** A partition as the group hands it out. */
+export interface Assigned extends Place {
+  /** What the group has committed, where the client knows it. */
+  readonly committed?: number
+}
+
+/**
+ * A client of a partitioned log: Kafka, or anything that commits positions. It owns the connections, the membership of
+ * the group and the fetches. Everything else (order, concurrency, commits, drains, stops, health) is the consumer's.
+ */
+export interface LogClient<Raw> {
+  /** As in `delivery.origin.system` and in events. */
+  readonly system: string
+  /** Whether a partition that is kept over a join is fetched again from its committed position, as kafkajs does. */
+  readonly refetches?: boolean
+  offsetOf(record: Raw): number
+  /** Byte-exact: `keyFromBytes()`. */
+  keyOf(record: Raw): string | null
+  /** A throw is a nack of this message. */
+  deliveryOf(record: Raw, place: Place, context: DeliveryContext): Delivery<Bytes>
+  /**
+   * What an error of `commit` or `beat` says about the membership: `rebalancing`, the group waits for this member;
+   * `lost`, the membership is over; `unknown`, nothing.
+   */
+  verdictOn(error: unknown): 'rebalancing' | 'lost' | 'unknown'
+  /** Rejects with one sentence that names the setting. */
+  check?(signal: AbortSignal): Promise<void>
+  /** Joins the group. Resolves when it tries to, not when it succeeded. */
+  open(host: LogHost<Raw>): Promise<LogMembership>
+}
+
+/** What a client tells the consumer. */
+export interface LogHost<Raw> {
+  /**
+   * The group gave out its partitions: an epoch begins, and the one before is over. Keeps the state of partitions that
+   * the same member still owns. Nothing may be awaited between this call and the first fetch of the epoch.
+   */
+  joined(member: string, owned: readonly Assigned[], session: LogSession): Generation<Raw>
+  /** The client stopped working. `isFinal`: it will not start again by itself, so `run()` rejects with this error. */
+  crashed(error: Error, isFinal: boolean): void
+  /** Publishes a `consumer-changed` event. */
+  report(change: string, detail: Readonly<Record<string, unknown>>, error?: unknown): void
+}
+
+/** One epoch of the membership. Once it is over, every call on it changes nothing. */
+export interface Generation<Raw> {
+  /** Whether another generation began, or this one was lost. */
+  readonly isOver: boolean
+  /**
+   * Await it before anything is handed back: before a JoinGroup request, or before partitions are given up. What was
+   * started is finished and committed by then, as far as `drainMs` allows; errors of the session change nothing from
+   * then on. Give `places` where the others go on. It never rejects.
+   */
+  finish(why: string, places?: readonly Place[]): Promise<void>
+  /**
+   * `taken`: there is room for more. `full`: taken, and no more until `session.resume(place)`. `refused`: nothing was
+   * taken, since the partition is not owned, or is handed back, or the consumer stops; the fetch position must not move.
+   */
+  accept(batch: LogBatch<Raw>): 'taken' | 'full' | 'refused'
+  /** Where the next fetch of an owned partition begins; unknown before its first batch. */
+  next(place: Place): number | undefined
+  /** The log of an owned partition is another one, or begins behind what was read. What is known of it is void. */
+  restarted(place: Place): void
+  /** The group answered. */
+  heard(): void
+  /** The group waits for this member: finish, then join. */
+  rebalancing(): void
+  /** The membership is gone: what runs is told to stop. */
+  lost(error: Error): void
+  /** The membership ended in good order. */
+  ended(): void
+}
+
+/** What the consumer asks of a client during one generation. A call after its end must reject or change nothing. */
+export interface LogSession {
+  /** Rejects where the group did not take all of it. Works while `finish` runs and until `leave`. */
+  commit(positions: readonly Position[]): Promise<void>
+  /** There is room again, or a new epoch began. */
+  resume(place: Place): void
+  /** Sends one heartbeat, where the client does not beat by itself while `finish` runs. */
+  beat?(): Promise<void> | undefined
+  /** Whether what the group had committed was looked at; a commit of ours would cover it up. */
+  mayCommit?(place: Place): boolean
+  /** Finds out in the background what became of offsets that were not delivered, and reports it. */
+  explain?(gap: Gap): void
+}
+
+/** What a client joined once and for all. */
+export interface LogMembership {
+  /** The consumer stops: nothing is accepted any more. Commits and beats still are. */
+  quiet(): void
+  /** Leaves the group and closes what the client opened. Bounded by the consumer. */
+  leave(): Promise<void>
+}

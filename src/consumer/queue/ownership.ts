@@ -1,0 +1,181 @@
+import type { Clock } from '../../core/clock.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import type { Lanes } from '../lanes.ts'
+import { within, type Report, type Run } from '../run.ts'
+import type { LaneTrack } from '../track.ts'
+import type { Ownership, QueueClient, QueueSession } from './queue-client.ts'
+
+/** One message in a lane. */
+export interface QueueItem<Raw> {
+  readonly owned: SourceOwnership<Raw>
+  readonly record: Raw
+  id: string
+}
+
+/** The consumer, as its ownerships see it. */
+export interface OwnershipHost<Raw> {
+  readonly client: Pick<QueueClient<Raw>, 'keyOf' | 'positions' | 'extendMs'>
+  readonly lanes: Lanes<QueueItem<Raw>>
+  readonly life: Run
+  readonly report: Report
+  readonly clock: Clock
+  readonly buffer: number
+  readonly drainMs: number
+  /** It is over. */
+  forget(owned: SourceOwnership<Raw>): void
+}
+
+const leaveMs = 5000
+
+/** One ownership of one queue, subject or link. After its end nothing is acked, and nothing that it is told changes anything. */
+export class SourceOwnership<Raw> implements Ownership<Raw> {
+  readonly source: string
+  readonly track: LaneTrack<QueueItem<Raw>>
+  readonly progress: { done: number; sinceMs: number }
+  done = 0
+  readonly #host: OwnershipHost<Raw>
+  readonly #session: QueueSession<Raw>
+  readonly #controller = new AbortController()
+  /** In memory and not acked. */
+  readonly #records = new Set<Raw>()
+  #isOver = false
+  #leaving: Promise<void> | undefined
+  /** Places that became free and were not offered to the broker yet. */
+  #due = 0
+  #cancelExtend = (): void => {}
+
+  constructor(
+    host: OwnershipHost<Raw>,
+    source: string,
+    session: QueueSession<Raw>,
+    before: LaneTrack<QueueItem<Raw>> | undefined,
+  ) {
+    this.#host = host
+    this.#session = session
+    this.source = source
+    this.progress = { done: 0, sinceMs: host.clock.now() }
+    this.track = host.lanes.open({
+      after: before,
+      positions: host.client.positions ?? false,
+      onDone: ({ record }) => this.#ack(record),
+    })
+    if (session.extend !== undefined) this.#extendLater()
+    session.credit?.(host.buffer)
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined
+  }
+
+  get isActive(): boolean {
+    return this.done > 0 || this.#records.size > 0
+  }
+
+  /** Messages in memory. */
+  get size(): number {
+    return this.#records.size
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  deliver(record: Raw): boolean {
+    if (this.#isOver) return false
+    this.#records.add(record)
+    this.#host.lanes.add(this.track, this.#host.client.keyOf(record), { owned: this, record, id: '' })
+    return true
+  }
+
+  lost(error: Error): void {
+    if (this.#isOver) return
+    this.#end(error)
+    this.#host.report('lost', { source: this.source }, error)
+  }
+
+  handOver(why: string): Promise<void> {
+    return (this.#leaving ??= this.#handOver(why))
+  }
+
+  async #handOver(why: string): Promise<void> {
+    if (this.#isOver) return
+    const { clock, lanes, drainMs, report } = this.#host
+    const sinceMs = clock.now()
+    await within(clock, drainMs, lanes.drain(this.track))
+    if (this.track.running > 0) {
+      // Told to stop before the next owner may begin, and given a moment to do so.
+      this.#controller.abort(new HoldfastError('stopped', 'the time to finish is over'))
+      await within(clock, Math.min(drainMs, 1000), lanes.drain(this.track))
+    }
+    if (this.isOver) return
+    const unfinished = this.track.running
+    // From here on nothing is acked: the session flushes what was.
+    const rest = [...this.#records]
+    this.#end(new HoldfastError('stopped', 'the source was handed over'))
+    await within(clock, leaveMs, this.#leave(rest))
+    report('drained', { why, source: this.source, ms: Math.round(clock.now() - sinceMs), unfinished })
+  }
+
+  async #leave(rest: readonly Raw[]): Promise<void> {
+    try {
+      await this.#session.leave(rest)
+    } catch (error) {
+      this.#host.report('leave-failed', { source: this.source }, error)
+    }
+  }
+
+  #end(reason: Error): void {
+    this.#isOver = true
+    this.#cancelExtend()
+    this.#host.lanes.close(this.track)
+    this.#controller.abort(reason)
+    this.#records.clear()
+    this.#host.forget(this)
+  }
+
+  #ack(record: Raw): void {
+    this.done++
+    this.#records.delete(record)
+    try {
+      this.#session.ack(record)?.catch((error: unknown) => this.#ackFailed(error))
+    } catch (error) {
+      this.#ackFailed(error)
+    }
+    this.#credit()
+  }
+
+  /** The broker has no ack, so the message comes again. */
+  #ackFailed(error: unknown): void {
+    if (!this.#isOver) this.#host.report('ack-failed', { source: this.source }, error)
+  }
+
+  /** In lots: a frame for every message would cost as much as the message. */
+  #credit(): void {
+    if (this.#session.credit === undefined || this.#leaving !== undefined || this.#isOver) return
+    this.#due++
+    if (this.#due < Math.max(1, this.#host.buffer / 4)) return
+    this.#session.credit(this.#due)
+    this.#due = 0
+  }
+
+  #extendLater(): void {
+    const { clock, client } = this.#host
+    const { extendMs = 30_000 } = client
+    this.#cancelExtend = clock.after(extendMs / 3, () => {
+      for (const record of this.#records) this.#extend(record, extendMs)
+      if (!this.#isOver) this.#extendLater()
+    })
+  }
+
+  #extend(record: Raw, ms: number): void {
+    try {
+      this.#session.extend?.(record, ms)
+    } catch {
+      // The session ends, and says so by `lost`.
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import type { Delivery } from '../../core/delivery.ts'
+import type { Bytes } from '../../core/message.ts'
+import type { DeliveryContext } from '../consumer.ts'
+
+/**
+ * A client of a broker that acks each message by itself: RabbitMQ, NATS JetStream, AMQP 1.0, Pulsar. It owns the
+ * connection, the channels (links, leases, subscriptions) and who owns which source. Everything else is the consumer's:
+ * order, concurrency, waits, acks, extensions, drains, stops and health.
+ *
+ * Nothing is nacked. A message that waits stays un-acked in its lane, since every broker that was tried redelivers a
+ * nacked message behind later ones of its key.
+ */
+export interface QueueClient<Raw> {
+  /** As in `delivery.origin.system` and in events. */
+  readonly system: string
+  /**
+   * Whether an ownership begins again at one position, the oldest un-acked message (a JetStream floor). Then `ahead`
+   * bounds what starts past it, and a hand-over fills the gaps before it leaves. @defaultValue false
+   */
+  readonly positions?: boolean
+  /** Every message in memory is extended at a third of this. Needs `session.extend`. */
+  readonly extendMs?: number
+  /** Byte-exact: `keyFromBytes()`. Must not throw. */
+  keyOf(record: Raw): string | null
+  /** A throw is a nack of this message. */
+  deliveryOf(record: Raw, source: string, context: DeliveryContext): Delivery<Bytes>
+  /** Rejects with one sentence that names the setting. */
+  check?(signal: AbortSignal): Promise<void>
+  /** Starts consuming. Resolves when it tries to, not when it succeeded. */
+  open(host: QueueHost<Raw>): Promise<QueueMembership>
+}
+
+/** What a client tells the consumer. */
+export interface QueueHost<Raw> {
+  /**
+   * This member owns a source (a queue, a subject, a link) from now on: a channel was opened, a lease claimed. An earlier
+   * ownership of the source is lost by that, and its keys that still run are waited for.
+   */
+  own(source: string, session: QueueSession<Raw>): Ownership<Raw>
+  /** The client is beyond help: `run()` rejects with this error. */
+  failed(error: Error): void
+  /** Publishes a `consumer-changed` event. */
+  report(change: string, detail: Readonly<Record<string, unknown>>, error?: unknown): void
+}
+
+/** One ownership of one source: an epoch. Once it is over, every call on it changes nothing. */
+export interface Ownership<Raw> {
+  readonly source: string
+  readonly isOver: boolean
+  /** Whether a hand-over has begun. */
+  readonly isLeaving: boolean
+  /** Whether anything was delivered or runs: what a fair share counts. */
+  readonly isActive: boolean
+  /** False: it is over, so the message stays with the broker. */
+  deliver(record: Raw): boolean
+  /** The channel, link or lease is gone: what runs is told to stop, and nothing is acked any more. */
+  lost(error: Error): void
+  /**
+   * Gives the source back in good order: starts nothing more, lets what runs end until `drainMs`, acks it, then awaits
+   * `session.leave`. Over by then. Never rejects.
+   */
+  handOver(why: string): Promise<void>
+}
+
+/** What the consumer asks of a client for one ownership. Not called once the ownership is over, but for `leave`. */
+export interface QueueSession<Raw> {
+  /** So many more messages may come. Leave it out where the broker bounds what is un-acked (prefetch, `max_ack_pending`). */
+  credit?(messages: number): void
+  /** The message is done. A rejection is reported; the message comes again, since the broker has no ack. */
+  ack(record: Raw): void | Promise<void>
+  /** Keeps a message that is in memory, waiting or running, from being redelivered. */
+  extend?(record: Raw, ms: number): void
+  /**
+   * Nothing more is acked. Resolves when the acks so far are in and the source is free for the next owner, with the rest
+   * back in its order. `rest`: what was delivered and not acked, in the order of arrival.
+   */
+  leave(rest: readonly Raw[]): Promise<void>
+}
+
+/** What a client opened once and for all. */
+export interface QueueMembership {
+  /** Why it cannot work now (no connection, no queue), for `health()`. */
+  problem?(): string | undefined
+  /** The consumer stops: no further ownership begins. Every ownership is handed over by the consumer. */
+  quiet(): void
+  /** After all ownerships were handed over: closes what the client opened. Bounded by the consumer. */
+  leave(): Promise<void>
+}

@@ -1,0 +1,312 @@
+import type { Batch, Consumer, ConsumerConfig, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import type {
+  Generation,
+  LogBatch,
+  LogClient,
+  LogHost,
+  LogMembership,
+  LogSession,
+  Place,
+  Position,
+} from '../../consumer/log/log-client.ts'
+import { sleep, type Clock } from '../../core/clock.ts'
+import { badOption } from '../../core/options.ts'
+import { keyFromBytes } from '../../core/message.ts'
+import { checkKafka } from './check-kafka.ts'
+import { deliveryFrom, type MessageId } from './codec.ts'
+import { joinGate } from './join-gate.ts'
+import { asError, faultOf, verdictOn } from './kafka-errors.ts'
+import { LostOffsets } from './lost-offsets.ts'
+
+export interface KafkajsClientOptions {
+  readonly kafka: Pick<Kafka, 'consumer' | 'admin'>
+  readonly groupId: string
+  readonly topics: readonly string[]
+  readonly id: MessageId | undefined
+  readonly sessionMs: number
+  readonly rebalanceMs: number
+  readonly heartbeatMs: number
+  readonly maxWaitMs: number
+  readonly settings: Omit<
+    ConsumerConfig,
+    'groupId' | 'sessionTimeout' | 'rebalanceTimeout' | 'heartbeatInterval' | 'maxWaitTimeInMs'
+  >
+  readonly clock: Clock
+}
+
+/** What of the managed consumer is kafkajs' alone. */
+export function kafkajsClient(options: KafkajsClientOptions): LogClient<KafkaMessage> {
+  const { kafka, topics, groupId, id } = options
+  return {
+    system: 'kafka',
+    refetches: true,
+    offsetOf: (message) => Number(message.offset),
+    keyOf: (message) => keyFromBytes(message.key),
+    deliveryOf: (message, { topic, partition }, context) =>
+      deliveryFrom({ topic, partition, message }, { ...context, id }),
+    verdictOn,
+    check: () => checkKafka({ kafka, topics, groupId }),
+    async open(host) {
+      const membership = new KafkajsMembership(options, host)
+      await membership.begin()
+      return membership
+    },
+  }
+}
+
+/** What is known of the partitions of one generation. */
+interface Ownership {
+  readonly generation: Generation<KafkaMessage>
+  /** By partition: where its first fetch began; unknown before that. */
+  readonly begunAt: Map<string, number>
+}
+
+class KafkajsMembership implements LogMembership {
+  readonly #options: KafkajsClientOptions
+  readonly #host: LogHost<KafkaMessage>
+  readonly #lost: LostOffsets
+  /** Partitions with room again, by the `eachBatch` that waits for it. */
+  readonly #room = new Map<string, () => void>()
+  /** Partitions whose committed position was compared with the log. */
+  readonly #checked = new Set<string>()
+  #consumer: Consumer | undefined
+  /** The payload of the present run of kafkajs: one of an earlier run would keep a ghost in the group. */
+  #api: EachBatchPayload | undefined
+  #ownership: Ownership | undefined
+  #owned: ReadonlySet<string> = new Set()
+  #member: string | undefined
+  #isQuiet = false
+
+  constructor(options: KafkajsClientOptions, host: LogHost<KafkaMessage>) {
+    this.#options = options
+    this.#host = host
+    this.#lost = new LostOffsets(options.kafka, options.groupId, (change, detail) => host.report(change, detail))
+  }
+
+  async begin(): Promise<void> {
+    const consumer = await this.#create()
+    this.#consumer = consumer
+    this.#watch(consumer)
+    try {
+      await consumer.connect()
+      // From the beginning also when the position is out of range: otherwise kafkajs jumps to the end of the log.
+      await consumer.subscribe({ topics: [...this.#options.topics], fromBeginning: true })
+      await consumer.run({
+        autoCommit: false,
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: 1,
+        eachBatch: (payload) => this.#eachBatch(payload),
+      })
+    } catch (error) {
+      await this.leave()
+      throw error
+    }
+  }
+
+  async #create(): Promise<Consumer> {
+    const { kafka, groupId, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, settings } = this.#options
+    // At run time only here, and from the service's own copy.
+    const { default: kafkajs } = await import('kafkajs')
+    const { partitionAssigners = [kafkajs.PartitionAssigners.roundRobin], ...rest } = settings
+    const [first, ...others] = partitionAssigners
+    if (first === undefined)
+      throw badOption('kafkajsConsumer', 'settings.partitionAssigners', 'not empty', partitionAssigners)
+    return kafka.consumer({
+      allowAutoTopicCreation: false,
+      ...rest,
+      groupId,
+      sessionTimeout: sessionMs,
+      rebalanceTimeout: rebalanceMs,
+      heartbeatInterval: heartbeatMs,
+      maxWaitTimeInMs: maxWaitMs,
+      partitionAssigners: [joinGate(first, () => this.#beforeJoin()), ...others],
+    })
+  }
+
+  #watch(consumer: Consumer): void {
+    const { events } = consumer
+    consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberId, payload.memberAssignment))
+    consumer.on(events.HEARTBEAT, () => this.#ownership?.generation.heard())
+    consumer.on(events.STOP, () => {
+      this.#ownership?.generation.ended()
+      this.#forget()
+    })
+    consumer.on(events.CRASH, ({ payload: { error, restart } }) => {
+      this.#forget()
+      this.#host.crashed(beyondHelp(error), !restart)
+    })
+    consumer.on(events.END_BATCH_PROCESS, ({ payload: { topic, partition, batchSize, lastOffset } }) => {
+      if (batchSize === 0) this.#onEmpty({ topic, partition }, Number(lastOffset))
+    })
+  }
+
+  /** Everything before a join has to be committed by then: afterwards the group takes nothing of the old generation. */
+  async #beforeJoin(): Promise<void> {
+    this.#releaseRoom()
+    await this.#ownership?.generation.finish('join')
+  }
+
+  #onJoin(member: string, assignment: Readonly<Record<string, readonly number[]>>): void {
+    const places = Object.entries(assignment).flatMap(([topic, partitions]) =>
+      partitions.map((partition) => ({ topic, partition })),
+    )
+    const isSame = member === this.#member && this.#ownership?.generation.isOver === false
+    const before = isSame ? this.#owned : new Set()
+    this.#member = member
+    this.#owned = new Set(places.map(idOf))
+    const fresh = places.filter((place) => !before.has(idOf(place)))
+    for (const place of fresh) this.#checked.delete(idOf(place))
+    const session = new KafkajsSession(this)
+    const generation = this.#host.joined(member, places, session)
+    const ownership: Ownership = { generation, begunAt: new Map() }
+    session.generation = generation
+    this.#ownership = ownership
+    this.#lost.check(
+      fresh.map((place) => ({
+        ...place,
+        isOwned: () => this.#owned.has(idOf(place)),
+        begunAt: () => ownership.begunAt.get(idOf(place)),
+        onChecked: () => this.#checked.add(idOf(place)),
+      })),
+    )
+  }
+
+  #forget(): void {
+    this.#api = undefined
+    this.#ownership = undefined
+    this.#owned = new Set()
+    this.#releaseRoom()
+  }
+
+  async #eachBatch(payload: EachBatchPayload): Promise<void> {
+    const { batch } = payload
+    this.#api = payload
+    // Nothing is resolved: whoever owns the partition next fetches it again.
+    if (this.#isQuiet) return
+    const read = readBatch(batch)
+    const begunAt = this.#ownership?.begunAt
+    if (begunAt !== undefined && !begunAt.has(idOf(read))) begunAt.set(idOf(read), read.from)
+    const accepted = this.#ownership?.generation.accept(read) ?? 'refused'
+    if (accepted === 'refused') return sleep(this.#options.clock, this.#options.maxWaitMs)
+    // Moves the position of the fetches only; what is committed is ours.
+    payload.resolveOffset(batch.lastOffset())
+    if (accepted === 'full') await this.#roomIn(read)
+  }
+
+  /** Kept open for as long as a fetch takes, so that it goes on at once; then paused. */
+  async #roomIn(place: Place): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    this.#room.set(idOf(place), () => resolve(true))
+    const cancel = this.#options.clock.after(this.#options.maxWaitMs, () => resolve(false))
+    const hasRoom = await promise
+    cancel()
+    this.#room.delete(idOf(place))
+    if (!hasRoom) this.#consumer?.pause([{ topic: place.topic, partitions: [place.partition] }])
+  }
+
+  #releaseRoom(): void {
+    for (const release of this.#room.values()) release()
+  }
+
+  /** A batch of which nothing is for us, such as transaction markers, never reaches `eachBatch`. */
+  #onEmpty(place: Place, last: number): void {
+    const generation = this.#ownership?.generation
+    if (generation === undefined || last < 0) return
+    const from = generation.next(place) ?? last
+    generation.accept({ ...place, records: [], from, first: from, last })
+  }
+
+  async commit(positions: readonly Position[]): Promise<void> {
+    const topics = [...Map.groupBy(positions, ({ topic }) => topic)].map(([topic, all]) => ({
+      topic,
+      partitions: all.map(({ partition, position }) => ({ partition, offset: String(position) })),
+    }))
+    // `consumer.commitOffsets` resolves and does nothing while the consumer stops; the payload's commit works.
+    if (this.#api === undefined) throw new Error('kafkajs has not given a batch yet')
+    await this.#api.commitOffsetsIfNecessary({ topics })
+  }
+
+  beat(): Promise<void> | undefined {
+    return this.#api?.heartbeat()
+  }
+
+  get lost(): LostOffsets {
+    return this.#lost
+  }
+
+  isChecked(place: Place): boolean {
+    return this.#checked.has(idOf(place))
+  }
+
+  resume(place: Place): void {
+    this.#room.get(idOf(place))?.()
+    this.#consumer?.resume([{ topic: place.topic, partitions: [place.partition] }])
+  }
+
+  quiet(): void {
+    this.#isQuiet = true
+    this.#releaseRoom()
+    if (this.#ownership !== undefined) this.#consumer?.pause(this.#options.topics.map((topic) => ({ topic })))
+  }
+
+  async leave(): Promise<void> {
+    await this.#consumer?.disconnect().catch(() => {})
+    await this.#lost.close()
+  }
+}
+
+/** One generation, as the consumer uses it. */
+class KafkajsSession implements LogSession {
+  readonly #membership: KafkajsMembership
+  generation: Generation<KafkaMessage> | undefined
+
+  constructor(membership: KafkajsMembership) {
+    this.#membership = membership
+  }
+
+  async commit(positions: readonly Position[]): Promise<void> {
+    // Between a new offset manager and GROUP_JOIN there are only microtasks: a stale position never meets a new generation.
+    await new Promise((resolve) => setImmediate(resolve))
+    if (this.generation?.isOver === true) throw new Error('the generation is over')
+    await this.#membership.commit(positions)
+  }
+
+  beat(): Promise<void> | undefined {
+    return this.#membership.beat()
+  }
+
+  mayCommit(place: Place): boolean {
+    return this.#membership.isChecked(place)
+  }
+
+  resume(place: Place): void {
+    this.#membership.resume(place)
+  }
+
+  explain(gap: Parameters<NonNullable<LogSession['explain']>>[0]): void {
+    this.#membership.lost.explain(gap)
+  }
+}
+
+function readBatch(batch: Batch): LogBatch<KafkaMessage> {
+  const last = Number(batch.lastOffset())
+  return {
+    topic: batch.topic,
+    partition: batch.partition,
+    records: batch.messages,
+    from: 'fetchedOffset' in batch ? Number(batch.fetchedOffset) : 0,
+    first: Number(batch.firstOffset() ?? last),
+    last,
+  }
+}
+
+function beyondHelp(error: Error): Error {
+  const { name, message } = faultOf(error)
+  if (name !== 'KafkaJSNotImplemented') return asError(error)
+  const missing = `${message}: register its codec in kafkajs' CompressionCodecs before the consumer is made`
+  return new Error(missing, { cause: error })
+}
+
+function idOf({ topic, partition }: Place): string {
+  return `${topic}/${partition}`
+}

@@ -1,0 +1,258 @@
+import { describe, expect, it } from 'vitest'
+import { queueConsumer, type QueueConsumerOptions } from '../../../src/consumer/queue/queue-consumer.ts'
+import type { Ownership, QueueHost, QueueSession } from '../../../src/consumer/queue/queue-client.ts'
+import { RetryLater } from '../../../src/core/errors.ts'
+import { subscribe } from '../../../src/core/events.ts'
+import { headersFrom } from '../../../src/core/message.ts'
+import { pipeline } from '../../../src/core/pipeline.ts'
+import { fakeClock } from '../../../src/testing/index.ts'
+
+interface Received {
+  readonly id: string
+  readonly key: string | null
+}
+
+/** A broker that remembers what it was told; handlers end when the test says so. */
+function bench(
+  options: Partial<QueueConsumerOptions<Received>> & {
+    readonly extendMs?: number
+    positions?: boolean
+    ackFails?: boolean
+  } = {},
+) {
+  const clock = fakeClock()
+  const calls: string[] = []
+  const running = new Map<string, PromiseWithResolvers<void>>()
+  const signals = new Map<string, AbortSignal>()
+  let host: QueueHost<Received> | undefined
+  const consumer = queueConsumer<Received>({
+    group: 'billing',
+    clock,
+    redeliverMs: 100,
+    drainMs: 1000,
+    pipeline: pipeline('p').handle(({ message, signal }) => {
+      const ends = Promise.withResolvers<void>()
+      running.set(message.id, ends)
+      signals.set(message.id, signal)
+      return ends.promise.finally(() => running.delete(message.id))
+    }),
+    client: {
+      system: 'test',
+      ...(options.extendMs === undefined ? {} : { extendMs: options.extendMs }),
+      ...(options.positions === undefined ? {} : { positions: options.positions }),
+      keyOf: ({ key }) => key,
+      deliveryOf: ({ id, key }, source, { pipeline, group, attempt, signal }) => ({
+        message: { id, type: 't', key, headers: headersFrom([]), body: null, timeMs: 0 },
+        bytes: null,
+        pipeline,
+        origin: { system: 'test', destination: source, partition: null, position: null, group },
+        attempt,
+        signal,
+        raw: null,
+      }),
+      async open(given) {
+        host = given
+        return { quiet: () => calls.push('quiet'), leave: async () => void calls.push('left') }
+      },
+    },
+    ...options,
+  })
+  const stop = new AbortController()
+  const run = consumer.run(stop.signal)
+  run.catch(() => {})
+  const session = (name: string): QueueSession<Received> => ({
+    credit: (n) => void calls.push(`${name} credit ${n}`),
+    ack({ id }) {
+      calls.push(`${name} ack ${id}`)
+      return options.ackFails === true ? Promise.reject(new Error('no connection')) : undefined
+    },
+    ...(options.extendMs === undefined
+      ? {}
+      : { extend: ({ id }: Received) => void calls.push(`${name} extend ${id}`) }),
+    leave: async (rest) => void calls.push(`${name} leave ${rest.map(({ id }) => id).join(' ')}`),
+  })
+  const settle = () => clock.advance(0)
+  return {
+    clock,
+    calls,
+    consumer,
+    run,
+    signals,
+    stop: () => stop.abort(new Error('SIGTERM')),
+    settle,
+    runs: () => [...running.keys()],
+    async own(name: string, source = 'orders'): Promise<Ownership<Received>> {
+      await settle()
+      if (host === undefined) throw new Error('not opened')
+      return host.own(source, session(name))
+    },
+    async end(id: string, error?: unknown) {
+      if (error === undefined) running.get(id)?.resolve()
+      else running.get(id)?.reject(error)
+      await settle()
+    },
+  }
+}
+
+const message = (id: string, key: string | null = id): Received => ({ id, key })
+
+describe('a consumer over a queue', () => {
+  it('acks each message by itself as it ends, in any order', async () => {
+    const { own, end, calls } = bench()
+    const owned = await own('a')
+    for (const id of ['1', '2', '3']) owned.deliver(message(id))
+    await end('3')
+    await end('1')
+    expect(calls).toEqual(['a credit 256', 'a ack 3', 'a ack 1'])
+  })
+
+  it('nacks nothing: a message that fails waits un-acked, its key behind it, and runs again as the next attempt', async () => {
+    const { own, end, calls, clock, runs } = bench()
+    const owned = await own('a')
+    owned.deliver(message('1', 'ada'))
+    owned.deliver(message('2', 'ada'))
+    await end('1', new Error('no'))
+    expect(runs()).toEqual([])
+    await clock.advance(100)
+    expect(runs()).toEqual(['1'])
+    await end('1')
+    expect(runs()).toEqual(['2'])
+    expect(calls.filter((call) => call.includes('ack'))).toEqual(['a ack 1'])
+  })
+
+  it('R-7: acks nothing on another ownership, and nothing late', async () => {
+    const { own, end, calls, runs, signals } = bench()
+    const first = await own('a')
+    first.deliver(message('1', 'ada'))
+    first.lost(new Error('the channel is gone'))
+    expect(signals.get('1')?.aborted).toBe(true)
+    const second = await own('b')
+    second.deliver(message('1', 'ada'))
+    // The key still runs in the ownership before.
+    expect(runs()).toEqual(['1'])
+    await end('1')
+    expect(calls.filter((call) => call.includes('ack'))).toEqual([])
+    expect(runs()).toEqual(['1'])
+    await end('1')
+    expect(calls.filter((call) => call.includes('ack'))).toEqual(['b ack 1'])
+    expect(first.deliver(message('9'))).toBe(false)
+  })
+
+  it('hands a source over once what runs has ended and was acked, and gives the rest back in its order', async () => {
+    const { own, end, calls, settle, runs } = bench({ concurrency: 2 })
+    const owned = await own('a')
+    for (const id of ['1', '2', '3', '4']) owned.deliver(message(id))
+    const over = owned.handOver('fair share')
+    await settle()
+    await end('1')
+    expect(calls).not.toContain('a leave 3 4')
+    await end('2')
+    await over
+    expect(calls.slice(1)).toEqual(['a ack 1', 'a ack 2', 'a leave 3 4'])
+    expect(runs()).toEqual([])
+    expect(owned.isOver).toBe(true)
+  })
+
+  it('with positions, a hand-over fills the gaps first', async () => {
+    const { own, end, calls, settle, runs } = bench({ concurrency: 2, positions: true })
+    const owned = await own('a')
+    for (const [id, key] of [
+      ['1', 'x'],
+      ['2', 'x'],
+      ['3', 'y'],
+      ['4', 'z'],
+    ] as const)
+      owned.deliver(message(id, key))
+    expect(runs()).toEqual(['1', '3'])
+    const over = owned.handOver('fair share')
+    await settle()
+    await end('1')
+    expect(runs()).toEqual(['3', '2'])
+    await end('2')
+    await end('3')
+    await over
+    expect(calls.at(-1)).toBe('a leave 4')
+  })
+
+  it('does not ack what ends after its hand-over ran out of time', async () => {
+    const { own, end, calls, clock, signals } = bench()
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    const over = owned.handOver('stop')
+    await clock.advance(1000)
+    expect(signals.get('1')?.aborted).toBe(true)
+    await clock.advance(1000)
+    await over
+    await end('1')
+    expect(calls.slice(1)).toEqual(['a leave 1'])
+  })
+
+  it('extends everything in memory, waiting or running, until it is acked', async () => {
+    const { own, end, calls, clock } = bench({ extendMs: 3000, concurrency: 1 })
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    owned.deliver(message('2'))
+    await clock.advance(1000)
+    await end('1')
+    await clock.advance(1000)
+    expect(calls.filter((call) => call.includes('extend'))).toEqual(['a extend 1', 'a extend 2', 'a extend 2'])
+  })
+
+  it('offers places again in lots', async () => {
+    const { own, end, calls } = bench({ buffer: 8 })
+    const owned = await own('a')
+    for (let n = 0; n < 8; n++) owned.deliver(message(`${n}`))
+    for (let n = 0; n < 5; n++) await end(`${n}`)
+    expect(calls.filter((call) => call.includes('credit'))).toEqual(['a credit 8', 'a credit 2', 'a credit 2'])
+  })
+
+  it('stops by handing over every source, and calls nothing again that only waits', async () => {
+    const { own, end, calls, run, stop, settle, clock } = bench()
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    owned.deliver(message('2'))
+    await end('1', new RetryLater(10))
+    stop()
+    await settle()
+    await clock.advance(500)
+    await end('2')
+    await run
+    expect(calls.slice(1)).toEqual(['quiet', 'a ack 2', 'a leave 1', 'left'])
+    expect(clock.waiting).toBe(0)
+  })
+
+  it('refuses a second run', async () => {
+    const { consumer } = bench()
+    await expect(consumer.run(new AbortController().signal)).rejects.toMatchObject({ code: 'bad-order' })
+  })
+
+  it('names what it holds, and why it is not ready', async () => {
+    const { own, end, clock, consumer } = bench({ hungAfterMs: 5000 })
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    await end('1', new RetryLater(60_000, { because: 'the bank is closed' }))
+    expect(consumer.health()).toMatchObject({
+      ready: true,
+      details: { held: 1, heldMessages: [{ messageId: '1', source: 'orders', because: 'the bank is closed' }] },
+    })
+    await clock.advance(5000)
+    expect(consumer.health()).toMatchObject({
+      ready: false,
+      details: { reasons: ['message 1 has held its key for 5000 ms: the bank is closed'] },
+    })
+  })
+
+  it('tells of an ack that failed, and goes on', async () => {
+    const failed: unknown[] = []
+    const unsubscribe = subscribe('consumer-changed', ({ change, group }) => {
+      if (group === 'acks' && change === 'ack-failed') failed.push(change)
+    })
+    const { own, end, consumer } = bench({ group: 'acks', ackFails: true })
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    await end('1')
+    unsubscribe()
+    expect(failed).toEqual(['ack-failed'])
+    expect(consumer.health().ready).toBe(true)
+  })
+})
