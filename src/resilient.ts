@@ -1,22 +1,37 @@
 import { systemClock, type Clock } from './core/clock.ts'
 import type { Decoder } from './core/codec.ts'
-import { deadLetter } from './dead-letter/dead-letter.ts'
-import type { Claimed, Middleware } from './core/delivery.ts'
+import { deadLetter, type DeadLetterOptions } from './dead-letter/dead-letter.ts'
+import { staged, type Claimed, type Delivery, type Middleware } from './core/delivery.ts'
 import { idempotency, type IdempotencyOptions } from './idempotency/idempotency.ts'
 import type { IdempotencyStore } from './idempotency/store.ts'
-import { consoleLogger, deliveryLines, loggerKind, logLines, type Logger } from './logs/log-lines.ts'
+import { consoleLogger, loggerKind, type Logger } from './logs/log-lines.ts'
+import { logPipeline } from './logs/pipeline-logs.ts'
 import type { Bytes } from './core/message.ts'
-import { anything, checkOptions, clockKind, count, either, having, list, ms, oneOf, required } from './core/options.ts'
+import {
+  anything,
+  callback,
+  checkOptions,
+  clockKind,
+  count,
+  either,
+  having,
+  list,
+  ms,
+  oneOf,
+  required,
+  type Kind,
+} from './core/options.ts'
 import { pipeline, type PipelineBuilder } from './core/pipeline.ts'
 import type { Publisher } from './core/publisher.ts'
-import { circuitBreaker } from './retry/circuit-breaker.ts'
-import { retry } from './retry/retry.ts'
+import { retry, type RetryOptions } from './retry/retry.ts'
 import { timeout } from './retry/timeout.ts'
 
 export interface ResilientOptions<Body> {
   readonly codec: Decoder<Body>
-  /** Where messages go that cannot be handled. */
-  readonly deadLetters: Publisher
+  /** Where messages go that cannot be handled; `false`: they are handed back to the transport again and again. */
+  readonly deadLetters: Publisher | false
+  /** The topic, queue or subject of the dead letters. @defaultValue the message's own, with `.dead-letters` behind it */
+  readonly deadLetterDestination?: DeadLetterOptions['destination']
   readonly store: IdempotencyStore
   /** Stages around all others, outermost first, such as `tracing()` and `metrics({ registry })`. @defaultValue none */
   readonly outside?: readonly Middleware[]
@@ -24,63 +39,141 @@ export interface ResilientOptions<Body> {
   readonly scope?: IdempotencyOptions<Body>['scope']
   /** What makes two deliveries the same work. @defaultValue the message id */
   readonly key?: IdempotencyOptions<Body>['key']
-  /** @defaultValue 5 */
+  /** Refuses a known key with other content. @defaultValue `false` */
+  readonly fingerprint?: IdempotencyOptions<Body>['fingerprint']
+  /** How long a claim lasts unless it is renewed. @defaultValue 30_000 */
+  readonly leaseMs?: number
+  /** How long a settled key is remembered. @defaultValue 7 days */
+  readonly retainMs?: number
+  /** What to do when a claim cannot be asked for. @defaultValue `'pause'` */
+  readonly onStoreError?: IdempotencyOptions<Body>['onStoreError']
+  /** How often the handler is started for one message, over all its deliveries. @defaultValue 5 */
   readonly maxAttempts?: number
-  /** How long one attempt may take. @defaultValue 10_000 */
-  readonly timeoutMs?: number
+  /** The waits between attempts. @defaultValue doubling from 100 ms to 30 s, with full jitter */
+  readonly backoff?: RetryOptions['backoff']
+  /** Tells what may succeed from what cannot. @defaultValue permanent errors are final, all others are retried */
+  readonly recovery?: RetryOptions['recovery']
+  /** What retries draw on. @defaultValue without bound */
+  readonly budget?: RetryOptions['budget']
+  /** A longer wait is not slept but handed back. @defaultValue 5_000 */
+  readonly sleepUpToMs?: number
+  /**
+   * A circuit round every attempt, made by `circuitBreaker({ name })` of `holdfast/policies`. Rather put it round the call
+   * of the dependency: `payments.run(…)`. @defaultValue none
+   */
+  readonly circuitBreaker?: Middleware
+  /** A limit on how many handlers run at once, made by `bulkhead({ maxConcurrent })`. @defaultValue none */
+  readonly bulkhead?: Middleware
+  /** How long one attempt may take; `false`: without bound. @defaultValue 10_000 */
+  readonly timeoutMs?: number | false
+  /** How much longer an attempt may take to notice that, before it is given up. @defaultValue `timeoutMs` */
+  readonly abandonAfterMs?: number
   /** Takes a line for each nack and each dead letter, without payloads; `false` for none. @defaultValue the console */
   readonly log?: Logger | false
   readonly clock?: Clock
+  /** The dice of the jitter. @defaultValue `Math.random` */
+  readonly random?: () => number
 }
 
 /**
- * The recommended stack: dead letter, decoding, one claim per delivery, retries with a circuit breaker that sees every
- * attempt, and a deadline for each. Goes on as a builder: `.use(transaction(pool)).handle(…)`.
+ * The recommended stack: dead letter, decoding, one claim per delivery, retries, and a deadline for each attempt. There is
+ * no circuit breaker unless one is given. Goes on as a builder: `.use(transaction(pool)).handle(…)`.
  */
 export function resilient<Body>(name: string, options: ResilientOptions<Body>): PipelineBuilder<Bytes, Body, Claimed> {
   const {
     codec,
     deadLetters,
+    deadLetterDestination,
     store,
     outside = [],
     scope,
     key,
+    fingerprint,
+    leaseMs,
+    retainMs,
+    onStoreError,
     maxAttempts = 5,
+    backoff,
+    recovery,
+    budget,
+    sleepUpToMs,
+    circuitBreaker,
+    bulkhead,
     timeoutMs = 10_000,
+    abandonAfterMs,
     log = consoleLogger,
     clock = systemClock,
+    random,
   } = checkOptions('resilient', options, {
     codec: required(having('decode')),
-    deadLetters: required(having('publish')),
+    deadLetters: required(either(oneOf(false), having('publish'))),
+    deadLetterDestination: anything,
     store: required(having('claim')),
     outside: list,
     scope: anything,
     key: anything,
+    fingerprint: anything,
+    leaseMs: anything,
+    retainMs: anything,
+    onStoreError: anything,
     maxAttempts: count(),
-    timeoutMs: ms(),
+    backoff: anything,
+    recovery: anything,
+    budget: anything,
+    sleepUpToMs: anything,
+    circuitBreaker: stageFrom('circuitBreaker'),
+    bulkhead: stageFrom('bulkhead'),
+    timeoutMs: either(oneOf(false), ms()),
+    abandonAfterMs: anything,
     log: either(oneOf(false), loggerKind),
     clock: clockKind,
+    random: callback,
   })
-  const built = outside
-    .reduce<PipelineBuilder<Bytes, Bytes, unknown>>((stack, stage) => stack.use(stage), pipeline(name))
-    .use(deadLetter({ to: deadLetters }))
+
+  const claims = idempotency<Body>({
+    ...{ store, clock },
+    ...given({ scope, key, fingerprint, leaseMs, retainMs, onStoreError }),
+  })
+  const logged: Middleware<Claimed, Delivery<Body>> = (next, place) => {
+    const step = claims(next, place)
+    logPipeline(name, log, step)
+    return step
+  }
+  const around = outside.reduce<PipelineBuilder<Bytes, Bytes, unknown>>(
+    (stack, stage) => stack.use(stage),
+    pipeline(name),
+  )
+  const dead =
+    deadLetters !== false && deadLetter({ to: deadLetters, ...given({ destination: deadLetterDestination }) })
+  const claimed = (dead === false ? around : around.use(dead))
     .decode(codec)
-    .use(idempotency<Body>({ store, clock, ...(scope !== undefined && { scope }), ...(key !== undefined && { key }) }))
-    .use(retry({ maxAttempts, clock }))
-    // One message that fails at every attempt must not open the circuit by itself.
-    .use(circuitBreaker({ name, openAfter: 2 * maxAttempts, clock }))
-    .use(timeout({ afterMs: timeoutMs, clock }))
-  logOnce(name, log)
-  return built
+    .use(staged(logged, claims.stage ?? { name: 'idempotency' }))
+    .use(retry({ maxAttempts, clock, ...given({ backoff, recovery, budget, sleepUpToMs, random }) }))
+  const guarded = [circuitBreaker, bulkhead].reduce(withStage, claimed)
+  return timeoutMs === false
+    ? guarded
+    : guarded.use(timeout({ afterMs: timeoutMs, clock, ...given({ abandonAfterMs }) }))
 }
 
-const logging = new Map<string, () => void>()
+function withStage<Body, Added>(
+  stack: PipelineBuilder<Bytes, Body, Added>,
+  stage: Middleware | undefined,
+): PipelineBuilder<Bytes, Body, Added> {
+  return stage === undefined ? stack : stack.use(stage)
+}
 
-/** One set of listeners for a name, however often a pipeline of that name is built. */
-function logOnce(name: string, log: Logger | false): void {
-  logging.get(name)?.()
-  logging.delete(name)
-  if (log === false) return
-  const events = ['nacked', 'dead-lettered', 'dead-letter-failed'] as const
-  logging.set(name, logLines(log, deliveryLines, events, new Set([name])))
+/** Without what was left out. */
+function given<Options extends object>(
+  options: Options,
+): { readonly [Name in keyof Options]?: Exclude<Options[Name], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { readonly [Name in keyof Options]?: Exclude<Options[Name], undefined> }
+}
+
+/** A stage is made once, so that its health can be asked for and others can share it. */
+function stageFrom(factory: string): Kind {
+  return {
+    wanted: `a stage: ${factory}({ … }) of holdfast/policies makes one`,
+    fits: (value) => typeof value === 'function',
+  }
 }

@@ -1,3 +1,7 @@
+import { channel } from 'node:diagnostics_channel'
+import { setImmediate } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
@@ -11,12 +15,13 @@ import {
 } from '../src/index.ts'
 import { readDeadLetter } from '../src/dead-letter/index.ts'
 import { memoryIdempotencyStore } from '../src/idempotency/memory-store.ts'
+import { bulkhead, circuitBreaker, recovery, retryBudget, when } from '../src/retry/index.ts'
 import { fakeClock } from '../src/testing/fake-clock.ts'
 
 const Order = z.object({ cents: z.number() })
 type Order = z.infer<typeof Order>
 
-function setup(options: Partial<ResilientOptions<Order>> = {}) {
+function setup(options: Partial<ResilientOptions<Order>> = {}, name = 'billing.orders') {
   const clock = fakeClock()
   const dead: Outgoing[] = []
   const lines: string[] = []
@@ -24,7 +29,7 @@ function setup(options: Partial<ResilientOptions<Order>> = {}) {
   const log: Logger = { info: note, warn: note, error: note }
   const deadLetters = { publish: (messages: readonly Outgoing[]) => Promise.resolve(void dead.push(...messages)) }
   const store = memoryIdempotencyStore({ clock })
-  const build = resilient('billing.orders', { codec: json(Order), deadLetters, store, clock, log, ...options })
+  const build = resilient(name, { codec: json(Order), deadLetters, store, clock, log, ...options })
   return { build, clock, dead, lines }
 }
 
@@ -74,15 +79,82 @@ describe('resilient()', () => {
     },
   )
 
-  it('one message that fails at every attempt does not open the circuit for the others', async () => {
+  it('has no circuit breaker: messages that fail together do not hold the others', async () => {
     const { build, clock } = setup()
     const orders = build.handle(({ message }) => {
-      if (message.id === 'bad') throw new Error('always')
+      if (message.id.startsWith('bad')) throw new Error('always')
     })
-    const bad = orders.dispatch(message('bad', { cents: 1 }))
-    await clock.advance(120_000)
-    expect(await bad).toBe('dead-lettered')
+    const bad = Array.from({ length: 20 }, (_, n) => orders.dispatch(message(`bad${n}`, { cents: 1 })))
+    await clock.advance(50)
     expect(await orders.dispatch(message('good', { cents: 1 }))).toBe('handled')
+    await clock.advance(120_000)
+    expect(new Set(await Promise.all(bad))).toEqual(new Set(['dead-lettered']))
+  })
+
+  it('takes the parts of its stages, and leaves out what it is told to', async () => {
+    const starts: number[] = []
+    const payments = circuitBreaker({ name: 'payments' })
+    const { build, clock, dead } = setup({
+      ...{ circuitBreaker: payments, bulkhead: bulkhead({ maxConcurrent: 1 }), timeoutMs: false },
+      ...{ leaseMs: 1_000, retainMs: 86_400_000, fingerprint: true, onStoreError: 'fail-open' },
+      ...{ backoff: () => 7, maxAttempts: 3, recovery: recovery(when(RangeError).deadLetter('conflict')) },
+      ...{ budget: retryBudget(), sleepUpToMs: 9, deadLetterDestination: 'graveyard' },
+    })
+    const orders = build.handle(({ message }) => {
+      starts.push(clock.now())
+      throw message.id === 'range' ? new RangeError('out') : new Error('x')
+    })
+    expect(orders.stages.map(({ name }) => name)).toEqual([
+      ...['dead-letter', 'decode', 'idempotency', 'retry', 'circuit-breaker', 'bulkhead'],
+    ])
+    expect(orders.describe()).toMatchObject({ worstAttempts: 3, worstMs: null })
+    expect(orders.stages.find(({ name }) => name === 'idempotency')?.facts).toMatchObject({
+      ...{ leaseMs: 1_000, retainMs: 86_400_000 },
+    })
+    const running = orders.dispatch(message('m1', { cents: 1 }))
+    await clock.advance(100)
+    expect(await running).toBe('dead-lettered')
+    expect(starts).toEqual([0, 7, 14])
+    expect(await orders.dispatch(message('range', { cents: 1 }))).toBe('dead-lettered')
+    expect(dead.map(({ id, destination }) => [id, destination])).toEqual([
+      ['m1', 'graveyard'],
+      ['range', 'graveyard'],
+    ])
+    const handedBack = setup({ deadLetters: false, maxAttempts: 1 }).build.handle(() => {
+      throw new PermanentError('never')
+    })
+    await expect(handedBack.dispatch(message('m1', { cents: 1 }))).rejects.toThrow('never')
+  })
+
+  it('refuses options where a stage is to be given', () => {
+    // @ts-expect-error options are no stage
+    expect(() => setup({ circuitBreaker: { openAfter: 5 } })).toThrow(
+      'resilient: circuitBreaker must be a stage: circuitBreaker({ … }) of holdfast/policies makes one, got an object',
+    )
+  })
+
+  it('listens once for all its pipelines, and not at all once they are gone', async () => {
+    setFlagsFromString('--expose-gc')
+    const gc = runInNewContext('gc') as () => void
+    const listeners = (): number => {
+      const subscribers: unknown = Reflect.get(channel('holdfast:nacked'), '_subscribers')
+      return Array.isArray(subscribers) ? subscribers.length : 0
+    }
+    const collected = async (): Promise<void> => {
+      for (let turn = 0; turn < 5; turn++) {
+        gc()
+        await setImmediate()
+      }
+    }
+    await collected()
+    const before = listeners()
+    const kept = setup().build.handle(() => {})
+    for (let n = 0; n < 200; n++) setup({}, `tenant-${n}`).build.handle(() => {})
+    expect(listeners()).toBeLessThanOrEqual(Math.max(before, 1))
+    await collected()
+    // One pipeline is left, and goes on being told of.
+    expect(listeners()).toBe(1)
+    expect(kept.name).toBe('billing.orders')
   })
 
   it('logs a nack in one line, and nothing when it was told so', async () => {
@@ -114,14 +186,7 @@ describe('resilient()', () => {
     const { guarantee, worstAttempts, worstMs, warnings, stages } = setup()
       .build.handle(() => {})
       .describe()
-    expect(stages.map(({ name }) => name)).toEqual([
-      'dead-letter',
-      'decode',
-      'idempotency',
-      'retry',
-      'circuit-breaker',
-      'timeout',
-    ])
+    expect(stages.map(({ name }) => name)).toEqual(['dead-letter', 'decode', 'idempotency', 'retry', 'timeout'])
     expect(guarantee).toContain('known to this process alone')
     expect(worstAttempts).toBe(5)
     expect(worstMs).toBeGreaterThanOrEqual(50_000)

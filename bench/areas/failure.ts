@@ -1,5 +1,6 @@
 import * as cockatiel from 'cockatiel'
-import { circuitBreaker, pipeline, retry, timeout } from 'holdfast'
+import { pipeline, retry, timeout } from 'holdfast'
+import { circuitBreaker } from 'holdfast/policies'
 import CircuitBreaker from 'opossum'
 import type { Comparison, Contender } from '../measure.ts'
 import { deliveries } from '../messages.ts'

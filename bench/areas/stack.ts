@@ -1,16 +1,7 @@
 import { context, SpanKind, trace } from '@opentelemetry/api'
 import * as cockatiel from 'cockatiel'
-import {
-  circuitBreaker,
-  deadLetter,
-  idempotency,
-  pipeline,
-  retry,
-  timeout,
-  type Bytes,
-  type Delivery,
-  type Pipeline,
-} from 'holdfast'
+import { deadLetter, idempotency, pipeline, retry, timeout, type Bytes, type Delivery, type Pipeline } from 'holdfast'
+import { circuitBreaker } from 'holdfast/policies'
 import { memoryIdempotencyStore } from 'holdfast/memory'
 import { metrics } from 'holdfast/metrics'
 import { tracing } from 'holdfast/tracing'

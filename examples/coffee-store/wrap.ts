@@ -1,5 +1,4 @@
 import {
-  circuitBreaker,
   deadLetter,
   idempotency,
   json,
@@ -11,6 +10,7 @@ import {
   type Pipeline,
   type Publisher,
 } from 'holdfast'
+import { circuitBreaker } from 'holdfast/policies'
 import { Order } from './orders.ts'
 import type { ServiceName } from './plan.ts'
 import type { Watch } from './watch.ts'

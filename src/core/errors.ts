@@ -161,12 +161,28 @@ interface Verdict {
   readonly attempts: number
   readonly reason: FailureReason | null
 }
-// Beside the error rather than on it: the handler's own error is what surfaces, untouched.
-const verdicts = new WeakMap<object, Verdict>()
+// Beside the error rather than on it: the handler's own error is what surfaces, untouched. By message, since one error
+// object may be thrown for many of them at a time.
+const verdicts = new WeakMap<object, Map<string, Verdict>>()
+// What is thrown and is no object has no identity: the last value of a message is kept with its verdict.
+const onValues = new Map<string, Verdict & { readonly value: unknown }>()
+const mostPerError = 1_000
 
 /** Notes what a stage found out about an error on its way out: how many attempts there were, and why it is final. */
 export function judge(error: unknown, verdict: Verdict): void {
-  if (typeof error === 'object' && error !== null) verdicts.set(error, verdict)
+  if (typeof error !== 'object' || error === null) return note(onValues, { ...verdict, value: error })
+  const byMessage = verdicts.get(error) ?? new Map<string, Verdict>()
+  verdicts.set(error, byMessage)
+  note(byMessage, verdict)
+}
+
+/** Keeps the latest: an error object that lives as long as the process must not keep every message. */
+function note<V extends Verdict>(kept: Map<string, V>, verdict: V): void {
+  kept.delete(verdict.messageId)
+  kept.set(verdict.messageId, verdict)
+  if (kept.size <= mostPerError) return
+  const [oldest] = kept.keys()
+  if (oldest !== undefined) kept.delete(oldest)
 }
 
 /** How many attempts counted before this error, as far as any stage noted it for this message. */
@@ -212,9 +228,9 @@ export function textOf(error: unknown): Pick<Failure, 'errorName' | 'errorMessag
 }
 
 function verdictOn(error: unknown, messageId: string): Verdict | undefined {
-  const verdict = typeof error === 'object' && error !== null ? verdicts.get(error) : undefined
-  // An error object that is thrown for many messages keeps only the last verdict.
-  return verdict?.messageId === messageId ? verdict : undefined
+  if (typeof error === 'object' && error !== null) return verdicts.get(error)?.get(messageId)
+  const verdict = onValues.get(messageId)
+  return verdict !== undefined && Object.is(verdict.value, error) ? verdict : undefined
 }
 
 function reasonOf(error: unknown): FailureReason {

@@ -29,6 +29,11 @@ export interface Events {
   'lease-lost': { readonly delivery: Delivery }
   /** A store did not answer, or answered with an error. */
   'store-failed': { readonly store: string; readonly operation: string; readonly error: unknown }
+  /**
+   * A function that was given as an option threw, or answered what cannot be used. The default was taken instead.
+   * `option` says which one: `retry: backoff`.
+   */
+  'option-failed': { readonly option: string; readonly error: unknown }
   'circuit-changed': { readonly name: string; readonly from: CircuitState; readonly to: CircuitState }
   /** Published to the dead letter, and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }

@@ -28,7 +28,7 @@ export interface Line {
 export type Lines<Name extends EventName> = { readonly [Each in Name]: (event: Events[Each]) => Line }
 
 /** What `resilient()` says by itself. */
-export const deliveryLines: Lines<'nacked' | 'dead-lettered' | 'dead-letter-failed'> = {
+export const deliveryLines: Lines<'nacked' | 'dead-lettered' | 'dead-letter-failed' | 'option-failed'> = {
   nacked({ error }) {
     // Waiting behind another process is everyday life.
     const level = isRetryLater(error) && error.holds === 'lane' ? 'info' : 'warn'
@@ -45,6 +45,11 @@ export const deliveryLines: Lines<'nacked' | 'dead-lettered' | 'dead-letter-fail
     message: 'not taken by the dead letter',
     fields: errorFields(error),
   }),
+  'option-failed': ({ option, error }) => ({
+    level: 'error',
+    message: 'a function given as an option failed, the default was taken instead',
+    fields: { option, ...errorFields(error) },
+  }),
 }
 
 /** Writes a line for each event of these names. The returned function ends it. */
@@ -58,13 +63,16 @@ export function logLines<Name extends EventName>(
     subscribe(name, (event) => {
       const delivery = 'delivery' in event ? event.delivery : undefined
       if (pipelines !== undefined && delivery !== undefined && !pipelines.has(delivery.pipeline)) return
-      const { level, message, fields } = lines[name](event)
-      logger[level]({ event: name, ...(delivery && fieldsOf(delivery)), ...fields }, message)
+      writeLine(logger, name, delivery, lines[name](event))
     })
   const stops = names.map((name) => listen(name))
   return () => {
     for (const stop of stops) stop()
   }
+}
+
+export function writeLine(logger: Logger, event: EventName, delivery: Delivery | undefined, line: Line): void {
+  logger[line.level]({ event, ...(delivery && fieldsOf(delivery)), ...line.fields }, line.message)
 }
 
 function fieldsOf({ message, pipeline, origin, attempt }: Delivery): object {

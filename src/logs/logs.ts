@@ -35,6 +35,7 @@ export type LoggedEvent =
   | 'conflict-seen'
   | 'lease-lost'
   | 'store-failed'
+  | 'option-failed'
   | 'circuit-changed'
   | 'consumer-changed'
   | 'outbox-shard-changed'
@@ -98,6 +99,7 @@ const loggedEvents: readonly LoggedEvent[] = [
   'conflict-seen',
   'lease-lost',
   'store-failed',
+  'option-failed',
   'circuit-changed',
   'consumer-changed',
   'outbox-shard-changed',

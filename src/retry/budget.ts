@@ -20,15 +20,17 @@ export interface RetryBudget {
   readonly tokens: number
   /** A first attempt earns a share of a token. */
   earn(): void
-  /** Takes a token; `false` where there is none. */
-  spend(): boolean
-  /** How long until the passing of time alone brings a token. */
-  waitMs(): number
+  /**
+   * Takes a token for the retry of that message. The answer is how many ms the retry has to wait: 0 where a token was
+   * there. Else a token is taken ahead and kept for the message: asked again after that time, the answer is 0.
+   */
+  spend(messageId: string): number | Promise<number>
 }
 
 /**
  * Keeps retries from multiplying the load on a dependency that fails: at most `ratio` of the first attempts plus
- * `tokensPerSecond`. The idea is Finagle's retry budget.
+ * `tokensPerSecond`. The idea is Finagle's retry budget; a token is taken ahead as in the generic cell rate algorithm
+ * (GCRA), so that a thousand waiting messages come back once each and not all at the same time.
  */
 export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
   const {
@@ -45,33 +47,72 @@ export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
     clock: clockKind,
   })
 
-  let tokens = maxTokens
-  let filledAtMs = clock.now()
+  const gapMs = 1000 / tokensPerSecond
+  const tickets = new Tickets(clock)
+  /** When the bucket is full again; each token moves it by one gap. */
+  let fullAtMs = clock.now()
 
-  function fill(): number {
+  /** How long until one more token is there; below zero where several are. */
+  function nextInMs(): number {
     const nowMs = clock.now()
-    tokens = Math.min(maxTokens, tokens + ((nowMs - filledAtMs) / 1000) * tokensPerSecond)
-    filledAtMs = nowMs
-    return tokens
+    fullAtMs = Math.max(fullAtMs, nowMs)
+    return fullAtMs - nowMs - (maxTokens - 1) * gapMs
   }
 
   return {
     name,
     get tokens() {
-      return Math.floor(fill())
+      return Math.max(0, Math.floor(1 - nextInMs() / gapMs + tinyShare))
     },
     earn() {
       // What is too much is cut when it is looked at.
-      tokens += ratio
+      fullAtMs -= ratio * gapMs
     },
-    spend() {
-      if (fill() < 1) return false
-      tokens -= 1
-      return true
+    spend(messageId) {
+      const leftMs = tickets.leftMs(messageId)
+      if (leftMs !== undefined) return leftMs
+      const waitMs = nextInMs()
+      fullAtMs += gapMs
+      if (waitMs <= tinyShare * gapMs) return 0
+      tickets.give(messageId, waitMs)
+      return waitMs
     },
-    waitMs() {
-      const missing = 1 - fill()
-      return missing > 0 ? (missing / tokensPerSecond) * 1000 : 0
-    },
+  }
+}
+
+// Sums of fractions such as 0.1 miss a whole number by less than this.
+const tinyShare = 1e-6
+// A timer of Node's may fire a little early.
+const earlyMs = 2
+// A message may be handed to another process, and then it never comes back for its token.
+const keptForMs = 60_000
+
+/** Tokens that were taken ahead, by the message that they are for. */
+export class Tickets {
+  readonly #dueAtMs = new Map<string, number>()
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  give(messageId: string, inMs: number): void {
+    const nowMs = this.#clock.now()
+    // The oldest stand first, and they are due first.
+    for (const [id, dueAtMs] of this.#dueAtMs) {
+      if (dueAtMs > nowMs - keptForMs) break
+      this.#dueAtMs.delete(id)
+    }
+    this.#dueAtMs.set(messageId, nowMs + inMs)
+  }
+
+  /** How long until the token of the message is good: 0 takes it. `undefined` where it has none. */
+  leftMs(messageId: string): number | undefined {
+    const dueAtMs = this.#dueAtMs.get(messageId)
+    if (dueAtMs === undefined) return undefined
+    const leftMs = dueAtMs - this.#clock.now()
+    if (leftMs > earlyMs) return leftMs
+    this.#dueAtMs.delete(messageId)
+    return 0
   }
 }

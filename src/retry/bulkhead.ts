@@ -44,18 +44,22 @@ export function bulkhead(options: BulkheadOptions): Middleware {
       throw error
     }
 
-    function wait(delivery: Inner): Promise<Outcome> {
-      return new Promise((resolve, reject) => {
+    /** Waits for a place, and goes on in the caller's own async context rather than in that of the handler that left. */
+    async function wait(delivery: Inner): Promise<Outcome> {
+      await new Promise<void>((resolve, reject) => {
         const stopListening = whenAborted(delivery.signal, () => {
           queue.remove(waiter)
           reject(stopped(delivery))
         })
         const waiter = new Waiter(() => {
           stopListening()
-          resolve(next(delivery).then(left, failed))
+          resolve()
         })
         queue.push(waiter)
       })
+      // The place is ours already; the abort may have come between its handing over and this line.
+      if (delivery.signal.aborted) return failed(stopped(delivery))
+      return next(delivery).then(left, failed)
     }
 
     return function bulkhead(delivery) {

@@ -1,5 +1,7 @@
+export { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 export { retryBudget, type RetryBudget, type RetryBudgetOptions } from './budget.ts'
 export { bulkhead, type BulkheadOptions } from './bulkhead.ts'
+export { circuitBreaker, type CircuitBreaker, type CircuitBreakerOptions } from './circuit-breaker.ts'
 export {
   defaultRecovery,
   otherwise,
@@ -12,3 +14,5 @@ export {
   type RetryRuleOptions,
   type When,
 } from './recovery.ts'
+export { retry, type RetryOptions } from './retry.ts'
+export { timeout, type TimeoutOptions } from './timeout.ts'

@@ -2,6 +2,7 @@ import { isPermanent, type FailureReason } from '../core/errors.ts'
 import type { Message } from '../core/message.ts'
 import { badOption, checkArgument, count, text } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
+import { asks, guarded } from './guarded.ts'
 
 /** What to do about an error. */
 export type Decision =
@@ -58,22 +59,27 @@ export function recovery(...rules: readonly RecoveryRule[]): Recovery {
     if (typeof (rule as Partial<RecoveryRule> | undefined)?.decide !== 'function')
       throw badOption('recovery', 'rule', 'a row such as when(…).retry()', rule)
   return (error, attempt, message) => {
-    for (const rule of rules) if (rule.matches(error)) return rule.decide(error, attempt, message)
+    for (const rule of rules)
+      if (asks('recovery: matches', () => rule.matches(error), false)) return rule.decide(error, attempt, message)
     return defaultRecovery(error, attempt, message)
   }
 }
 
-/** Begins a row for the errors of a class, or for those that a guard or a predicate says yes to. */
+/**
+ * Begins a row for the errors of a class, or for those that a guard or a predicate says yes to. A class need not extend
+ * `Error`: what is told by `class`, by a prototype or `Symbol.hasInstance` of its own or by a name that begins with a
+ * capital letter is asked with `instanceof` and never called.
+ */
 export function when<E>(test: ErrorTest<E>): When<E> {
   if (typeof test !== 'function') throw badOption('when', 'test', 'an error class or a function', test)
-  return rowFor(isErrorClass(test) ? (error): error is E => error instanceof test : test)
+  return rowFor(isClass(test) ? (error): error is E => error instanceof test : test)
 }
 
 /** The row for everything that no row before it matched. */
 export const otherwise: When<unknown> = rowFor(() => true)
 
 function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) => boolean)): When<E> {
-  const matches = (error: unknown): error is E => test(error)
+  const matches = (error: unknown): error is E => asks('when: test', () => test(error), false)
   const row = (decide: (error: E, attempt: number, message: Message) => Decision): RecoveryRule => ({
     matches,
     decide: (error, attempt, message) =>
@@ -85,11 +91,24 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
       const waitMs = backoff === undefined ? undefined : backoffFrom(backoff)
       return row((_, attempt) => {
         if (attempt >= maxAttempts) return { do: 'dead-letter', reason: 'attempts' }
-        return waitMs === undefined ? { do: 'retry' } : { do: 'retry', afterMs: waitMs(attempt) }
+        if (waitMs === undefined) return { do: 'retry' }
+        const afterMs = guarded<number | undefined>(
+          'when().retry: backoff',
+          () => waitMs(attempt),
+          isTime,
+          () => undefined,
+          'a number of ms',
+        )
+        return afterMs === undefined ? { do: 'retry' } : { do: 'retry', afterMs }
       })
     },
     after(afterMs) {
-      if (typeof afterMs === 'function') return row((error, _, message) => defer(afterMs(error, message)))
+      if (typeof afterMs === 'function')
+        return row((error, _, message) =>
+          defer(
+            guarded('when().after: afterMs', () => afterMs(error, message), Number.isFinite, untold, 'a number of ms'),
+          ),
+        )
       if (!Number.isFinite(afterMs) || afterMs < 0)
         throw badOption('when().after', 'afterMs', 'a number of ms of at least 0, or a function', afterMs)
       return row(() => defer(afterMs))
@@ -102,17 +121,48 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
   }
 }
 
-export function backoffFrom(backoff: Backoff | BackoffOptions): Backoff {
+const decisions: readonly unknown[] = ['retry', 'defer', 'dead-letter', 'discard']
+
+/** Asks the function; where it throws, or answers no decision, that is told and the default decides. */
+export function decisionBy(recovery: Recovery, error: unknown, attempt: number, message: Message): Decision {
+  return (
+    guarded<Decision | undefined>(
+      'retry: recovery',
+      () => recovery(error, attempt, message),
+      (decision) => decisions.includes(decision?.do) && !(decision?.do === 'defer' && !isTime(decision.afterMs)),
+      () => undefined,
+      "a decision such as { do: 'retry' }",
+    ) ?? defaultRecovery(error, attempt, message)
+  )
+}
+
+function backoffFrom(backoff: Backoff | BackoffOptions): Backoff {
   return typeof backoff === 'function' ? backoff : exponential(backoff)
 }
 
 // An error that names no usable time must not come back at once, again and again.
 const untoldMs = 1000
 
+const untold = (): number => untoldMs
+
 function defer(afterMs: number): Decision {
-  return { do: 'defer', afterMs: Number.isFinite(afterMs) ? Math.max(0, afterMs) : untoldMs }
+  return { do: 'defer', afterMs: Math.max(0, afterMs) }
 }
 
-function isErrorClass<E>(test: ErrorTest<E>): test is abstract new (...args: never[]) => E {
-  return (test as unknown) === Error || (test as { readonly prototype?: unknown }).prototype instanceof Error
+function isTime(ms: number | undefined): boolean {
+  return typeof ms === 'number' && !Number.isNaN(ms)
+}
+
+/** Whether the test is a class rather than a predicate: a class that is called as a function throws, or says yes to all. */
+function isClass<E>(test: ErrorTest<E>): test is abstract new (...args: never[]) => E {
+  const prototype: unknown = Reflect.get(test, 'prototype')
+  // Arrow functions, methods and async functions have none.
+  if (typeof prototype !== 'object' || prototype === null) return false
+  return (
+    Object.hasOwn(test, Symbol.hasInstance) ||
+    Object.getPrototypeOf(prototype) !== Object.prototype ||
+    Reflect.ownKeys(prototype).length > 1 ||
+    /^class\b/.test(Function.prototype.toString.call(test)) ||
+    /^\p{Lu}/u.test(test.name)
+  )
 }

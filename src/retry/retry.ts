@@ -14,7 +14,8 @@ import { emitter } from '../core/events.ts'
 import { callback, checkOptions, clockKind, count, either, having, ms, objects } from '../core/options.ts'
 import { clamped, exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 import type { RetryBudget } from './budget.ts'
-import { defaultRecovery, type Recovery } from './recovery.ts'
+import { asksMs, tellFailed } from './guarded.ts'
+import { decisionBy, defaultRecovery, type Recovery } from './recovery.ts'
 
 export interface RetryOptions {
   /** How often the handler is started for one message, over all its deliveries. @defaultValue 5 */
@@ -53,12 +54,20 @@ export function retry(options: RetryOptions = {}): Middleware {
     maxAttempts: count(),
     backoff: either(callback, objects),
     recovery: callback,
-    budget: having('earn', 'spend', 'waitMs'),
+    budget: having('earn', 'spend'),
     sleepUpToMs: ms(0),
     clock: clockKind,
     random: callback,
   })
-  const waitMs = typeof backoff === 'function' ? backoff : exponential({ random, ...backoff })
+  const usual = exponential(typeof backoff === 'function' ? {} : { random, ...backoff })
+
+  /** The wait after the attempt of that number. */
+  function waitMs(attempt: number, asked?: number): number {
+    if (asked !== undefined && !Number.isNaN(asked)) return clamped(asked)
+    const ask = typeof backoff === 'function' ? backoff : usual
+    const orElse = (): number => (ask === usual ? unjittered(attempt) : usual(attempt))
+    return clamped(asksMs('retry: backoff', () => ask(attempt), orElse))
+  }
 
   /** What to do after an attempt failed: a wait before the next one, or an outcome. Throws where this delivery is over. */
   function decide(delivery: Delivery, error: unknown): { readonly afterMs: number } | 'discarded' {
@@ -72,7 +81,7 @@ export function retry(options: RetryOptions = {}): Middleware {
     if (delivery.signal.aborted && !isPermanent(error))
       throw judged(delivery, stopped(0, 'stopped while it was handled', error), attempt - 1)
 
-    const decision = recovery(error, attempt, message)
+    const decision = decisionBy(recovery, error, attempt, message)
     if (decision.do === 'defer') {
       const later = new RetryLater(decision.afterMs, { because: 'deferred', cause: error })
       throw judged(delivery, later, attempt - 1)
@@ -85,17 +94,22 @@ export function retry(options: RetryOptions = {}): Middleware {
     if (decision.do === 'dead-letter') throw final(delivery, error, decision.reason)
     if (attempt >= maxAttempts) throw final(delivery, error, 'attempts')
 
-    const afterMs = clamped(decision.afterMs ?? waitMs(attempt))
+    const afterMs = waitMs(attempt, decision.afterMs)
     if (afterMs > sleepUpToMs) {
       failed(delivery, error, null)
       throw judged(delivery, new RetryLater(afterMs, { because: 'waits to be retried', cause: error }), attempt)
     }
-    if (budget !== undefined && !budget.spend()) {
-      failed(delivery, error, null)
-      throw refused(budget, delivery, error, afterMs, attempt)
-    }
-    failed(delivery, error, afterMs)
     return { afterMs }
+  }
+
+  /** Takes a token for the next attempt of the delivery. Throws where there is none: the message has to wait for it. */
+  async function spend(budget: RetryBudget, delivery: Delivery, error: unknown, afterMs: number, attempts: number) {
+    const budgetMs = await tokenFrom(budget, delivery)
+    if (!(budgetMs > 0)) return
+    if (error !== undefined) failed(delivery, error, null)
+    if (retryRefused.active()) retryRefused.publish({ delivery, error })
+    const because = `the retry budget '${budget.name}' is used up`
+    throw judged(delivery, new RetryLater(Math.max(budgetMs, afterMs), { because, cause: error }), attempts)
   }
 
   function final(delivery: Delivery, error: unknown, reason: FailureReason): unknown {
@@ -118,9 +132,6 @@ export function retry(options: RetryOptions = {}): Middleware {
       judge(error, { messageId, attempts, reason: 'crashed' })
       return error
     }
-    // A retry is a retry, whichever delivery makes it.
-    if (budget !== undefined && attempts > 0 && !budget.spend())
-      return refused(budget, delivery, undefined, waitMs(attempts), attempts)
     return undefined
   }
 
@@ -133,6 +144,8 @@ export function retry(options: RetryOptions = {}): Middleware {
       for (;;) {
         const decision = decide(delivery, error)
         if (decision === 'discarded') return decision
+        if (budget !== undefined) await spend(budget, delivery, error, decision.afterMs, delivery.attempt)
+        failed(delivery, error, decision.afterMs)
         try {
           await sleep(clock, decision.afterMs, delivery.draining ?? delivery.signal)
         } catch {
@@ -150,12 +163,26 @@ export function retry(options: RetryOptions = {}): Middleware {
       }
     }
 
-    return function retry(delivery) {
-      if (delivery.attempt > 1) {
-        const error = refusal(delivery)
-        if (error !== undefined) return Promise.reject(error)
-      } else budget?.earn()
+    function start(delivery: Inner): Promise<Outcome> {
       return next(delivery).then(undefined, (error: unknown) => again(delivery, error))
+    }
+
+    return function retry(delivery) {
+      if (delivery.attempt <= 1) {
+        if (budget !== undefined) earn(budget)
+        return start(delivery)
+      }
+      const error = refusal(delivery)
+      if (error !== undefined) return Promise.reject(error)
+      // A retry is a retry, whichever delivery makes it.
+      return budget === undefined ? start(delivery) : spendFirst(budget, delivery)
+    }
+
+    async function spendFirst(budget: RetryBudget, delivery: Inner): Promise<Outcome> {
+      await spend(budget, delivery, undefined, 0, delivery.attempt - 1)
+      if (delivery.signal.aborted)
+        throw judged(delivery, stopped(0, 'stopped before its retry', undefined), delivery.attempt - 1)
+      return start(delivery)
     }
   }
 
@@ -181,17 +208,30 @@ function stopped(afterMs: number, because: string, cause: unknown): RetryLater {
   return new RetryLater(afterMs, { because, cause })
 }
 
-function refused(
-  budget: RetryBudget,
-  delivery: Delivery,
-  error: unknown,
-  afterMs: number,
-  attempts: number,
-): RetryLater {
-  if (retryRefused.active()) retryRefused.publish({ delivery, error })
-  const because = `the retry budget '${budget.name}' is used up`
-  return judged(delivery, new RetryLater(budget.waitMs() + afterMs, { because, cause: error }), attempts)
+function earn(budget: RetryBudget): void {
+  try {
+    budget.earn()
+  } catch (error) {
+    tellFailed('retry: budget', error)
+  }
 }
+
+/** How long the retry has to wait. A budget that cannot say is no reason to lose the handler's error. */
+async function tokenFrom(budget: RetryBudget, delivery: Delivery): Promise<number> {
+  try {
+    return await budget.spend(nameOf(delivery))
+  } catch (error) {
+    tellFailed('retry: budget', error)
+    return 0
+  }
+}
+
+/** Ids are unique within their destination and pipeline; a budget may be shared by several. */
+function nameOf({ pipeline, origin, message }: Delivery): string {
+  return `${pipeline} ${origin.destination} ${message.id}`
+}
+
+const unjittered = exponential({ jitter: 'none' })
 
 function failed(delivery: Delivery, error: unknown, nextInMs: number | null): void {
   if (attemptFailed.active()) attemptFailed.publish({ delivery, error, attempt: delivery.attempt, nextInMs })

@@ -93,10 +93,19 @@ describe('what is noted beside an error', () => {
     expect(failureFrom(error, 'm2', 9)).toMatchObject({ reason: 'unhandled', attempts: 9 })
   })
 
-  it('cannot be noted beside a thrown text, which does no harm', () => {
+  it('is kept for every message that one error object is thrown for, and for the latest thousand of them', () => {
+    const error = new Error('not ready')
+    for (let n = 0; n < 1_500; n++) judge(error, { messageId: `m${n}`, attempts: n, reason: 'attempts' })
+    expect(attemptsBefore(error, 'm1499')).toBe(1_499)
+    expect(attemptsBefore(error, 'm500')).toBe(500)
+    expect(attemptsBefore(error, 'm499')).toBe(undefined)
+  })
+
+  it('is noted beside a thrown text too, for the message that it was thrown for', () => {
     judge('thrown', { messageId: 'm1', attempts: 3, reason: 'attempts' })
-    expect(attemptsBefore('thrown', 'm1')).toBe(undefined)
-    expect(failureFrom('thrown', 'm1', 2)).toEqual({
+    expect(attemptsBefore('thrown', 'm1')).toBe(3)
+    expect(attemptsBefore('another text', 'm1')).toBe(undefined)
+    expect(failureFrom('thrown', 'm2', 2)).toEqual({
       reason: 'unhandled',
       errorName: 'string',
       errorMessage: 'thrown',

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { circuitBreaker, idempotency, pipeline, type HasHealth } from 'holdfast'
+import { idempotency, pipeline, type HasHealth } from 'holdfast'
+import { circuitBreaker } from 'holdfast/policies'
 import { health, storeHealth } from 'holdfast/health'
 import { memoryBroker, memoryConsumer, memoryIdempotencyStore } from 'holdfast/memory'
 import { fakeClock } from '../../src/testing/fake-clock.ts'

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import {
-  circuitBreaker,
   deadLetter,
   idempotency,
   pipeline,
@@ -11,6 +10,7 @@ import {
   type Middleware,
   type Stage,
 } from '../../src/index.ts'
+import { circuitBreaker } from '../../src/retry/index.ts'
 import { bulkhead } from '../../src/retry/index.ts'
 import { memoryIdempotencyStore } from '../../src/transports/memory/index.ts'
 

@@ -323,7 +323,7 @@ describe('processMetrics()', () => {
       'holdfast_retry_budget{budget="payments"}': 20,
     })
     ready = false
-    budget.spend()
+    void budget.spend('m1')
     expect(await scrape(registry)).toMatchObject({
       'holdfast_part_ready{part="consumer"}': 0,
       'holdfast_retry_budget{budget="payments"}': 19,

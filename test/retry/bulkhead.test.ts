@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Delivery, Outcome } from '../../src/core/delivery.ts'
@@ -57,6 +58,37 @@ describe('bulkhead()', () => {
     }
     expect(started).toEqual(['a', 'b', 'c', 'd'])
     expect(outcomes.map(({ now }) => now.value)).toEqual(['handled', 'handled', 'handled', 'handled'])
+  })
+
+  it('runs a handler that waited in its own async context, not in that of the one that left', async () => {
+    const context = new AsyncLocalStorage<string>()
+    const seen: string[] = []
+    const step = pipeline<null>('orders')
+      .use(bulkhead({ maxConcurrent: 2 }))
+      .handle(async ({ message }) => {
+        await settle()
+        seen.push(`${message.id} ${context.getStore()}`)
+      })
+    const ids = Array.from({ length: 20 }, (_, n) => `m${n}`)
+    await Promise.all(ids.map((id) => context.run(id, () => step.dispatch({ message: { id, body: null } }))))
+    expect(seen).toEqual(ids.map((id) => `${id} ${id}`))
+  })
+
+  it('gives the place on when the abort comes just after it was handed over', async () => {
+    const { dispatch, running, started } = held({ maxConcurrent: 1 })
+    const stop = new AbortController()
+    void dispatch('a')
+    const waiting = watched(dispatch('b', stop.signal))
+    void dispatch('c')
+    await settle()
+    const first = running[0]
+    first?.end()
+    await Promise.resolve()
+    await Promise.resolve()
+    stop.abort(new Error('shutdown'))
+    await settle()
+    expect(started.filter((id) => id !== 'b')).toEqual(['a', 'c'])
+    expect(waiting.now.state).not.toBe('fulfilled')
   })
 
   it('shares its places between the pipelines that use it', async () => {

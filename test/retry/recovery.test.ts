@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { HoldfastError, PermanentError } from '../../src/core/errors.ts'
 import { headersFrom, type Message } from '../../src/core/message.ts'
 import { defaultRecovery, otherwise, recovery, when } from '../../src/retry/recovery.ts'
+import { watch } from '../support/watch.ts'
 
 const message: Message = { id: 'm1', type: 't', key: null, headers: headersFrom([]), body: null, timeMs: 5 }
 
@@ -50,6 +52,58 @@ describe('recovery()', () => {
     expect(decide(new PermanentError('never'), 1, message)).toEqual({ do: 'dead-letter', reason: 'permanent' })
     expect(decide(new Error('x'), 1, message)).toEqual({ do: 'retry' })
     expect(recovery()('x', 1, message)).toEqual({ do: 'retry' })
+  })
+
+  describe('a class that does not extend Error', () => {
+    class Fault {
+      readonly code = 1
+    }
+    class WithMethod {
+      why(): string {
+        return 'x'
+      }
+    }
+    function OldStyle(this: { message: string }, message: string): void {
+      this.message = message
+    }
+    /** As zod 4 makes its classes. */
+    const made = function made() {}
+    Object.defineProperty(made, Symbol.hasInstance, { value: (error: unknown) => error === 'made' })
+    const old: unknown = Reflect.construct(OldStyle, ['x'])
+
+    it.each<[string, unknown, unknown]>([
+      ['class {}', Fault, new Fault()],
+      ['a class with a method', WithMethod, new WithMethod()],
+      ['a constructor function', OldStyle, old],
+      ['Symbol.hasInstance', made, 'made'],
+      ["zod's ZodError", z.ZodError, z.object({ a: z.string() }).safeParse({}).error],
+      ['DOMException', DOMException, new DOMException('x', 'AbortError')],
+    ])('%s is asked with instanceof and never called', (_, test, own) => {
+      const told = watch('option-failed')
+      const decide = recovery(when(test as typeof Error).discard('own'))
+      expect(decide(own, 1, message)).toEqual({ do: 'discard', reason: 'own' })
+      expect(decide(new Error('the network hiccups'), 1, message)).toEqual({ do: 'retry' })
+      expect(told).toEqual([])
+    })
+  })
+
+  it('a predicate that throws or answers with a promise is told, and its row does not match', () => {
+    const told = watch('option-failed')
+    const decide = recovery(
+      when(() => expect.fail('broken')).discard('x'),
+      when((() => Promise.resolve(true)) as never).discard('y'),
+      when(Error).deadLetter(),
+    )
+    expect(decide(new Error('x'), 1, message)).toEqual({ do: 'dead-letter', reason: 'permanent' })
+    expect(told.map(({ option }) => option)).toEqual(['when: test', 'when: test'])
+  })
+
+  it('a time or a backoff that fails is told: a second, or the wait of retry()', () => {
+    const told = watch('option-failed')
+    const thrown = (): number => expect.fail('no time')
+    expect(recovery(otherwise.after(thrown))('x', 1, message)).toEqual({ do: 'defer', afterMs: 1_000 })
+    expect(recovery(otherwise.retry({ backoff: thrown }))('x', 1, message)).toEqual({ do: 'retry' })
+    expect(told.map(({ option }) => option)).toEqual(['when().after: afterMs', 'when().retry: backoff'])
   })
 
   it('matches subclasses, and nothing that merely looks alike', () => {

@@ -9,7 +9,7 @@ import {
   RetryLater,
 } from '../../src/core/errors.ts'
 import { pipeline } from '../../src/core/pipeline.ts'
-import { retryBudget } from '../../src/retry/budget.ts'
+import { retryBudget, type RetryBudget } from '../../src/retry/budget.ts'
 import { otherwise, recovery, when } from '../../src/retry/recovery.ts'
 import { retry, type RetryOptions } from '../../src/retry/retry.ts'
 import { timeout } from '../../src/retry/timeout.ts'
@@ -266,14 +266,42 @@ describe('retry()', () => {
       expect(starts).toHaveLength(1)
     })
 
-    it('takes nonsense of a custom backoff for no wait', async () => {
-      for (const nonsense of [NaN, -1]) {
-        const { dispatch, starts, clock } = orders(down, { maxAttempts: 2, backoff: () => nonsense })
-        const outcome = watched(dispatch())
-        await clock.advance(10)
-        expect(outcome.now.state).toBe('rejected')
-        expect(starts).toHaveLength(2)
-      }
+    it.each([
+      ['throws', () => expect.fail('no wait today')],
+      ['answers NaN', () => NaN],
+    ])('a backoff that %s is told, and the usual wait is taken', async (_, backoff) => {
+      const told = watch('option-failed')
+      const { dispatch, starts, clock } = orders(down, { maxAttempts: 3, backoff, random: () => 0.5 })
+      const outcome = watched(dispatch())
+      await clock.advance(10_000)
+      expect(outcome.now.error).toMatchObject({ message: 'down' })
+      expect(starts).toHaveLength(3)
+      expect(told.map(({ option }) => option)).toEqual(['retry: backoff', 'retry: backoff'])
+    })
+
+    it('takes a negative wait for none', async () => {
+      const { dispatch, starts, clock } = orders(down, { maxAttempts: 2, backoff: () => -1 })
+      const outcome = watched(dispatch())
+      await clock.advance(10)
+      expect(outcome.now.state).toBe('rejected')
+      expect(starts).toHaveLength(2)
+    })
+  })
+
+  describe('a recovery that fails', () => {
+    it.each([
+      ['throws', () => expect.fail('undecided')],
+      ['decides nothing', () => undefined],
+      ['defers to no time', () => ({ do: 'defer', afterMs: NaN })],
+      ['makes a promise', () => Promise.resolve({ do: 'discard', reason: 'x' })],
+    ])('that %s is told, and the default decides on the handler’s error', async (_, recovery) => {
+      const told = watch('option-failed')
+      const { dispatch, starts, clock } = orders(down, { maxAttempts: 2, recovery: recovery as never })
+      const outcome = watched(dispatch())
+      await clock.advance(10_000)
+      expect(outcome.now.error).toMatchObject({ message: 'down' })
+      expect(starts).toHaveLength(2)
+      expect(told.map(({ option }) => option)).toEqual(['retry: recovery', 'retry: recovery'])
     })
   })
 
@@ -290,6 +318,34 @@ describe('retry()', () => {
       expect((outcome.now.error as Error).message).toContain("'payment-api'")
       expect(attemptsBefore(outcome.now.error, 'm1')).toBe(3)
       expect(refusals).toHaveLength(1)
+    })
+
+    it('a refused retry waits for its own token, or for its backoff where that is longer', async () => {
+      const clock = fakeClock()
+      const budget = retryBudget({ ratio: 0, tokensPerSecond: 1, maxTokens: 1, clock })
+      expect(budget.spend('another')).toBe(0)
+      const short = orders(down, { clock, budget })
+      expect(await rejection(short.dispatch())).toMatchObject({ afterMs: 1_000 })
+      const long = orders(down, { clock, budget, backoff: () => 4_000 })
+      expect(await rejection(long.dispatch({ message: { id: 'm2', body: '' } }))).toMatchObject({ afterMs: 4_000 })
+      const third = orders(down, { clock, budget })
+      expect(await rejection(third.dispatch({ message: { id: 'm3', body: '' } }))).toMatchObject({ afterMs: 3_000 })
+    })
+
+    it('a budget that fails is told, and the retry goes on', async () => {
+      const told = watch('option-failed')
+      const budget: RetryBudget = {
+        name: 'broken',
+        tokens: 0,
+        earn: () => expect.fail('no earning'),
+        spend: () => Promise.reject(new Error('no spending')),
+      }
+      const { dispatch, starts, clock } = orders(down, { budget, maxAttempts: 2 })
+      const outcome = watched(dispatch())
+      await clock.advance(1_000)
+      expect(outcome.now.error).toMatchObject({ message: 'down' })
+      expect(starts).toHaveLength(2)
+      expect(told.map(({ option }) => option)).toEqual(['retry: budget', 'retry: budget'])
     })
 
     it('counts a redelivered message as the retry that it is', async () => {
@@ -436,6 +492,6 @@ describe('retry()', () => {
     // @ts-expect-error a text is no recovery
     expect(() => retry({ recovery: 'all' })).toThrow("retry: recovery must be a function, got 'all'")
     // @ts-expect-error a number is no budget
-    expect(() => retry({ budget: 3 })).toThrow('retry: budget must be an object with earn(), spend(), waitMs(), got 3')
+    expect(() => retry({ budget: 3 })).toThrow('retry: budget must be an object with earn(), spend(), got 3')
   })
 })

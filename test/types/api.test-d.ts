@@ -6,7 +6,6 @@ import type { Registry } from 'prom-client'
 import * as v from 'valibot'
 import { z } from 'zod'
 import {
-  circuitBreaker,
   deadLetter,
   encode,
   idempotency,
@@ -30,6 +29,7 @@ import {
   type Publisher,
   type Step,
 } from '../../src/index.ts'
+import { circuitBreaker } from '../../src/retry/index.ts'
 import { bulkhead, otherwise, recovery, when } from '../../src/retry/index.ts'
 import { metrics } from '../../src/metrics/index.ts'
 import { transaction } from '../../src/stores/postgres/index.ts'
