@@ -10,6 +10,8 @@ export type ErrorCode =
   | 'failed-before'
   | 'key-conflict'
   | 'commit-refused'
+  | 'transaction-ended'
+  | 'session-lost'
   | 'publish-failed'
   | 'unavailable'
   | 'bad-schema'
@@ -43,16 +45,26 @@ export interface RetryLaterOptions extends ErrorOptions {
   readonly holds?: Holds
   /** For the log: what it waits for. Never a body, never a secret. */
   readonly because?: string
+  /**
+   * Whether the attempt that ended with it counts. For what a message may have done to itself, such as the loss of its
+   * database session: after `maxAttempts` of these it is given up. @defaultValue `false`
+   */
+  readonly counts?: boolean
 }
 
-/** "Not now": a nack with a delay. It is never an attempt and never reaches the dead letter. */
+/** "Not now": a nack with a delay. It is no attempt, unless it says that it `counts`, and never reaches the dead letter. */
 export class RetryLater extends HoldfastError {
   readonly afterMs: number
   readonly holds: Holds
-  constructor(afterMs: number, { holds = 'message', because = 'retry later', ...options }: RetryLaterOptions = {}) {
+  readonly counts: boolean
+  constructor(
+    afterMs: number,
+    { holds = 'message', because = 'retry later', counts = false, ...options }: RetryLaterOptions = {},
+  ) {
     super('retry-later', because, options)
     this.afterMs = Number.isFinite(afterMs) ? Math.max(0, afterMs) : 0
     this.holds = holds
+    this.counts = counts
   }
 }
 
@@ -136,7 +148,11 @@ export function isPublishError(error: unknown): error is PublishError {
 export function isPermanent(error: unknown): boolean {
   return isHoldfastError(error) && permanent.has(error.code)
 }
-const permanent: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['permanent', 'failed-before', 'key-conflict'])
+const permanent: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  ...(['permanent', 'failed-before', 'key-conflict'] as const),
+  // What the handler committed by itself would be committed again.
+  'transaction-ended',
+])
 
 /** The claim under which a message failed. */
 export interface ClaimName {

@@ -126,7 +126,8 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       if (isAbandoned(error)) throw error
       if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
       const deferred = isRetryLater(error) || delivery.signal.aborted
-      const attempts = attemptsBefore(error, delivery.message.id) ?? (deferred ? lease.attempts - 1 : lease.attempts)
+      const counts = !deferred || (isRetryLater(error) && error.counts)
+      const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
       if (deferred || !final || observing) {
         // Best effort: what is not released lapses with its lease.
         await store.release(lease.held, attempts).catch((cause: unknown) => reportFailure('release', cause))

@@ -76,7 +76,7 @@ export function retry(options: RetryOptions = {}): Middleware {
       failed(delivery, error, null)
       throw error
     }
-    if (isRetryLater(error)) throw judged(delivery, error, attempt - 1)
+    if (isRetryLater(error)) throw judged(delivery, error, error.counts ? attempt : attempt - 1)
     // Cut short from outside: neither the message's fault nor a verdict on it.
     if (delivery.signal.aborted && !isPermanent(error))
       throw judged(delivery, stopped(0, 'stopped while it was handled', error), attempt - 1)

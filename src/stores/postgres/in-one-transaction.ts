@@ -1,6 +1,6 @@
 import type { BatchFailure, BatchHandler } from '../../core/batch.ts'
 import type { Claim, Claimed, Delivery } from '../../core/delivery.ts'
-import { isAbandoned, isRetryLater } from '../../core/errors.ts'
+import { isAbandoned, isRetryLater, RetryLater } from '../../core/errors.ts'
 import type { TransactionMiddleware } from './transaction.ts'
 
 /**
@@ -28,14 +28,21 @@ export function inOneTransaction<Tx, D extends Delivery & Partial<Claimed>>(
       await run(deliveries)
       return []
     } catch (error) {
-      // An outage is everybody's, and so is a COMMIT of which nobody knows whether it happened.
-      if (deliveries.length === 1 || isRetryLater(error) || isAbandoned(error)) throw error
+      if (deliveries.length === 1 || isAbandoned(error)) throw error
+      // An outage is everybody's, and so is a COMMIT of which nobody knows whether it happened: it counts for none of
+      // them. A lost session may be the fault of one.
+      if (isRetryLater(error) && error.holds === 'pipeline') throw error
+      if (isRetryLater(error) && error.holds === 'lane') throw uncounted(error)
     }
     const failures: BatchFailure<D>[] = []
     for (const delivery of deliveries)
       await run([delivery]).catch((error: unknown) => void failures.push({ delivery, error }))
     return failures
   }
+}
+
+function uncounted({ afterMs, holds, message: because, cause }: RetryLater): RetryLater {
+  return new RetryLater(afterMs, { holds, because, cause })
 }
 
 /** Asked for in one breath, so that the store completes them in one statement. */

@@ -1,4 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import {
   staged,
   type Claimed,
@@ -8,11 +7,10 @@ import {
   type StatementRunner,
   type Transactional,
 } from '../../core/delivery.ts'
-import { HoldfastError, isHoldfastError, RetryLater } from '../../core/errors.ts'
-import { looksDisconnected, saysServerIsDown, sqlState } from './failures.ts'
+import { isOpenIn, openTransaction, type Begin, type Session } from './sessions.ts'
+import { transactionEnded, transactionFailures } from './transaction-failures.ts'
 
-/** Opens a transaction, runs `work` in it, commits where that resolved and rolls back where it rejected. */
-export type Begin<Tx> = (work: (tx: Tx) => Promise<void>) => Promise<unknown>
+export type { Begin } from './sessions.ts'
 
 export interface InTransactionOptions<Tx> {
   readonly begin: Begin<Tx>
@@ -22,8 +20,15 @@ export interface InTransactionOptions<Tx> {
   readonly checksCommit?: boolean
   /** Whether `begin` rejects as soon as its connection closes, even while the work goes on. @defaultValue `false` */
   readonly closesEarly?: boolean
+  /** Whether `begin` ends a connection that has become read-only, instead of giving it back. @defaultValue `false` */
+  readonly endsReadOnly?: boolean
   /** How many transactions can be open at once. */
   readonly poolSize?: number | undefined
+  /**
+   * Whether the transaction is still open, where the client knows that without asking the server.
+   * @defaultValue the server is asked, where it matters
+   */
+  readonly isOpen?: (tx: Tx) => boolean | undefined
 }
 
 /**
@@ -35,48 +40,45 @@ export function inTransaction<Tx>({
   runnerOf,
   checksCommit = false,
   closesEarly = false,
+  endsReadOnly = false,
   poolSize,
+  isOpen = () => undefined,
 }: InTransactionOptions<Tx>): Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> {
-  const middleware: Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> = (next) =>
-    async function transaction(delivery) {
-      delivery.signal.throwIfAborted()
-      const run: Run = { outcome: 'handled', over: false }
+  const failures = transactionFailures({ begin, runnerOf, closesEarly, endsReadOnly })
 
-      async function work(tx: Tx): Promise<void> {
+  const middleware: Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> = (next, place) => {
+    const retried = place?.outside.some(({ name }) => name === 'retry') ?? false
+
+    return async function transaction(delivery) {
+      delivery.signal.throwIfAborted()
+      let outcome: Outcome = 'handled'
+
+      async function work(tx: Tx, session: Session): Promise<void> {
         const runner = runnerOf(tx)
         try {
           delivery.signal.throwIfAborted()
-          run.outcome = await next({ ...delivery, tx, runner })
-          if (run.over) throw new Error('the connection of the transaction was lost')
+          outcome = await next({ ...delivery, tx, runner })
+          if (session.over) throw new Error('the connection of the transaction was lost')
           // What outlived its signal may have lost its key: nothing of it is to be seen.
           delivery.signal.throwIfAborted()
           if (delivery.claim?.completeIn !== undefined) await delivery.claim.completeIn(runner)
           // Most clients resolve a COMMIT that was a ROLLBACK; any statement in an aborted transaction rejects.
-          else if (!checksCommit) await runner.query('select 1', [])
+          else if (!checksCommit && !(await isOpenIn(runner))) throw transactionEnded(delivery)
+          if (isOpen(tx) === false) throw transactionEnded(delivery)
         } catch (error) {
-          if (closesEarly && (looksDisconnected(error) || saysServerIsDown(error))) await wait(closeMs)
-          run.failure = { error: run.over ? databaseDown(error) : await judged(error, runner, delivery) }
+          const means = await failures.within(error, { runner, session, isOpen: isOpen(tx) })
+          session.failure = { error, means }
           throw error
         }
       }
 
-      try {
-        await begin((tx) => {
-          run.working = work(tx)
-          // postgres.js answers a rejection with a ROLLBACK, and that, on a connection that is closed, with an exception
-          // that ends the process: once it has given up by itself, it is not to hear how the handler ended.
-          return run.working.catch((error: unknown) => (run.over ? never : Promise.reject(error)))
-        })
-      } catch (error) {
-        if (run.working === undefined) throw databaseDown(error)
-        run.over = true
-        // A client may give up as soon as its connection breaks; attempts of one message never overlap.
-        await run.working.catch(() => undefined)
-        throw run.failure === undefined ? notCommitted(error) : run.failure.error
-      }
+      const session = await openTransaction(begin, work)
       // Whatever was aborted meanwhile: it is committed, so it is an ack.
-      return run.outcome
+      if (session.rejection === undefined) return outcome
+      throw await failures.verdict(session, delivery, retried)
     }
+  }
+
   return staged(middleware, {
     name: 'transaction',
     facts: { database: 'postgresql', ...(poolSize !== undefined && { poolSize }) },
@@ -87,55 +89,4 @@ export function inTransaction<Tx>({
     },
     excludes: { transaction: 'two transactions do not commit together' },
   })
-}
-
-interface Run {
-  outcome: Outcome
-  /** `begin` has settled, maybe before the work did. */
-  over: boolean
-  /** Set as soon as the transaction is open. */
-  working?: Promise<void>
-  failure?: { readonly error: unknown }
-}
-
-const never = new Promise<never>(() => undefined)
-
-// The end of a connection follows the error that announces it.
-const closeMs = 20
-
-/** What a failure inside the transaction means: an outage of the database is no attempt of the message. */
-async function judged(error: unknown, runner: StatementRunner, { message }: Delivery): Promise<unknown> {
-  if (isHoldfastError(error)) return error
-  if (saysServerIsDown(error)) return databaseDown(error)
-  if (sqlState(error) === '25P02')
-    return new HoldfastError(
-      'commit-refused',
-      `message ${message.id}: a statement of its transaction failed and the handler went on; nothing was committed`,
-      { cause: error },
-    )
-  // The handler may have talked to others than the database: only a connection that is really gone is an outage of it.
-  return looksDisconnected(error) && !(await answers(runner)) ? databaseDown(error) : error
-}
-
-async function answers(runner: StatementRunner): Promise<boolean> {
-  try {
-    await runner.query('select 1', [])
-    return true
-  } catch (error) {
-    return sqlState(error) !== undefined && !saysServerIsDown(error)
-  }
-}
-
-export function databaseDown(cause: unknown): RetryLater {
-  return new RetryLater(1000, { holds: 'pipeline', because: 'the database did not answer (transaction)', cause })
-}
-
-function notCommitted(error: unknown): unknown {
-  if (isHoldfastError(error)) return error
-  const state = sqlState(error)
-  // 40003: the server itself does not know.
-  const refused = state !== undefined && state !== '40003' && !saysServerIsDown(error)
-  if (refused) return error
-  // It may have happened or not: the next claim of the key says which.
-  return new RetryLater(0, { holds: 'lane', because: 'the answer to COMMIT was lost', cause: error })
 }

@@ -16,6 +16,8 @@ export interface PoolClientSlice extends Queryable {
   release(error?: Error | boolean): void
   on(event: 'error', listener: (error: Error) => void): unknown
   off(event: 'error', listener: (error: Error) => void): unknown
+  /** `I` outside a transaction, `T` inside, `E` in a failed one, where the client knows. */
+  getTransactionStatus?(): string | null
 }
 
 /** Lends clients. Both overloads of `pg.Pool.connect`: inferring from one alone makes the client `unknown`. */

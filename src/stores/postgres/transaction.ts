@@ -1,8 +1,8 @@
 import type { Claimed, Delivery, Middleware, Transactional } from '../../core/delivery.ts'
 import { HoldfastError, isAbandoned } from '../../core/errors.ts'
 import { requireMethods } from '../../core/options.ts'
-import { saysServerIsDown, sqlState } from './failures.ts'
-import { databaseDown, inTransaction, type Begin } from './in-transaction.ts'
+import { isReadTimeout, sqlFault } from './failures.ts'
+import { inTransaction, type Begin } from './in-transaction.ts'
 import type { PoolClientSlice, PoolSlice } from './queryable.ts'
 import {
   drizzleRunner,
@@ -20,11 +20,20 @@ export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery &
  * Runs the handler in a transaction of node-postgres and gives it `tx`, the client. The effects commit together with the
  * completion of the claim, or not at all.
  * @throws RetryLater where the database is down, or the answer to COMMIT was lost.
- * @throws HoldfastError `commit-refused` where the handler swallowed an error that had aborted the transaction.
+ * @throws HoldfastError `commit-refused` where the handler swallowed an error that had aborted the transaction,
+ * `transaction-ended` (final) where it ran COMMIT or ROLLBACK itself, `session-lost` where its session ended while the
+ * database answers others.
  */
 export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Client>): TransactionMiddleware<Client> {
   requireMethods('transaction', 'pool', pool, ['connect'])
-  return inTransaction({ begin: beginOn(pool), runnerOf: (tx) => tx, checksCommit: true, poolSize: pool.options?.max })
+  return inTransaction<Client>({
+    begin: beginOn(pool),
+    runnerOf: (tx) => tx,
+    checksCommit: true,
+    endsReadOnly: true,
+    poolSize: pool.options?.max,
+    isOpen,
+  })
 }
 
 /** The same for Drizzle on any driver of PostgreSQL; `tx` is Drizzle's own. */
@@ -58,8 +67,11 @@ export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
 }
 
 function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin<Client> {
-  return async function begin(work) {
+  return async function begin(work, signal) {
     const tx = await pool.connect()
+    const giveBack = once((broken) => tx.release(broken))
+    const end = (): void => giveBack(true)
+    signal?.addEventListener('abort', end)
     // A connection that breaks between two queries says so by this event, which would end the process if nobody
     // listened; the next query says it too.
     let gone: Error | undefined
@@ -69,28 +81,52 @@ function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin
     tx.on('error', lost)
     let broken = true
     try {
+      signal?.throwIfAborted()
       await tx.query('begin', [])
       try {
         await work(tx)
       } catch (error) {
         // Whoever was given up still uses the client: end its connection under it. A rollback that fails changes
         // nothing, since the connection ends and the transaction with it.
-        if (!isAbandoned(error)) broken = await tx.query('rollback', []).then(isOver, stillOpen)
+        if (!isAbandoned(error) && !isUnfit(error)) broken = await tx.query('rollback', []).then(isOver, stillOpen)
         throw error
       }
       // A COMMIT that cannot be sent did not happen: that much is known.
-      if (gone !== undefined) throw databaseDown(gone)
+      if (gone !== undefined)
+        throw new HoldfastError('session-lost', `the session ended before COMMIT: ${gone.message}`, { cause: gone })
       const { command } = await tx.query('commit', []).catch((error: unknown) => {
-        broken = sqlState(error) === undefined || saysServerIsDown(error)
+        broken = isUnfit(error) || sqlFault(error) === undefined
         throw error
       })
       broken = false
       if (command !== undefined && command !== 'COMMIT')
         throw new HoldfastError('commit-refused', `the database answered ${command} to COMMIT: a statement had failed`)
     } finally {
+      signal?.removeEventListener('abort', end)
       tx.off('error', lost)
-      tx.release(broken)
+      giveBack(broken)
     }
+  }
+}
+
+/** What the client was told with its last answer: `I` for idle. pg has it, at no cost. */
+function isOpen(tx: PoolClientSlice): boolean | undefined {
+  const status = tx.getTransactionStatus?.()
+  return status === undefined || status === null ? undefined : status !== 'I'
+}
+
+/** A connection that must not be lent again: its server is no writer any more, or it is still busy with a query. */
+function isUnfit(error: unknown): boolean {
+  const fault = sqlFault(error)
+  return fault === 'infrastructure' || fault === 'session' || isReadTimeout(error)
+}
+
+function once(release: (broken: boolean) => void): (broken: boolean) => void {
+  let released = false
+  return (broken) => {
+    if (released) return
+    released = true
+    release(broken)
   }
 }
 

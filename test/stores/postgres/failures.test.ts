@@ -1,12 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { failureFromJson, failureToJson } from '../../../src/stores/failure-json.ts'
-import {
-  explained,
-  looksDisconnected,
-  mayBeOneRow,
-  saysServerIsDown,
-  sqlState,
-} from '../../../src/stores/postgres/failures.ts'
+import { explained, looksDisconnected, mayBeOneRow, sqlFault, sqlState } from '../../../src/stores/postgres/failures.ts'
 import { withLiterals } from '../../../src/stores/postgres/runners.ts'
 
 const coded = (code: string, cause?: unknown) => Object.assign(new Error('failed', { cause }), { code })
@@ -20,8 +14,6 @@ describe('what a client rejects with', () => {
   })
 
   it('is an outage where the server says so, or the connection broke', () => {
-    for (const code of ['08006', '57P01', '57P02', '57P03', '53300']) expect(saysServerIsDown(coded(code))).toBe(true)
-    for (const code of ['57014', '40001', 'ECONNRESET']) expect(saysServerIsDown(coded(code))).toBe(false)
     for (const error of [
       coded('ECONNRESET'),
       coded('EPIPE'),
@@ -31,6 +23,45 @@ describe('what a client rejects with', () => {
     ])
       expect(looksDisconnected(error)).toBe(true)
     expect(looksDisconnected(new Error('no such customer'))).toBe(false)
+  })
+
+  // One row a case: whose fault each SQLSTATE is. Changing one is a decision.
+  it.each([
+    ...['25006', '53000', '53100', '53200', '53300', '53400', '57P02', '57P03', '57P04'].map((c) => [
+      c,
+      'infrastructure',
+    ]),
+    ...['58000', '58030', '58P01'].map((code) => [code, 'infrastructure']),
+    ...['08000', '08003', '08006', '08P01', '25P03', '25P04', '57P01', '57P05'].map((code) => [code, 'session']),
+    ...['22021', '22P05', '54000'].map((code) => [code, 'refused']),
+    ...['40001', '40P01', '55P03'].map((code) => [code, 'contention']),
+    ...['42P01', '3F000', '42703', '42501'].map((code) => [code, 'setup']),
+    ...['57014', '23505', '22P02', '25P02', '40003', 'P0001', 'XX000', '54001'].map((code) => [code, 'message']),
+    ...['P1001', 'P1002', 'P1008', 'P1017'].map((code) => [code, 'session']),
+    ['P2024', 'infrastructure'],
+    ['P2034', 'contention'],
+  ])('%s is a fault of: %s', (code, fault) => {
+    expect(sqlFault(coded(code))).toBe(fault)
+    expect(sqlFault(new Error('wrapped', { cause: coded(code) }))).toBe(fault)
+  })
+
+  it('has no SQLSTATE in the codes of others, and the one that Prisma passes on', () => {
+    for (const code of ['P1017', 'P2010', 'EPIPE', 'EPERM', 'EBUSY', 'ERR_X'])
+      expect(sqlState(coded(code))).toBeUndefined()
+    expect(sqlFault(coded('P2002'))).toBeUndefined()
+    expect(sqlState(Object.assign(new Error('Raw query failed'), { code: 'P2010', meta: { code: '40P01' } }))).toBe(
+      '40P01',
+    )
+    expect(sqlState(Object.assign(new Error('QueryFailedError'), { driverError: coded('53100') }))).toBe('53100')
+  })
+
+  it('is nothing where reading it throws', () => {
+    const trap = new Proxy(new Error('x'), {
+      get: () => {
+        throw new Error('trap')
+      },
+    })
+    expect([sqlFault(trap), sqlState(trap), looksDisconnected(trap)]).toEqual([undefined, undefined, false])
   })
 
   it('may be one row`s where it is about data or a lock', () => {

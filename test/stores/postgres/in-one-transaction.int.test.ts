@@ -1,4 +1,5 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
+import type { PoolClient } from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { pipeline, type Bytes, type Claimed, type Delivery } from '../../../src/index.ts'
@@ -55,8 +56,12 @@ describeWith(['postgres'], 'inOneTransaction()', () => {
     const updates: string[] = []
     const { pool } = testPool
     const stage = inTransaction({
-      async begin(work: (tx: typeof pool) => Promise<void>) {
-        await work(pool)
+      async begin(work: (tx: PoolClient) => Promise<void>) {
+        const client = await pool.connect()
+        await client.query('begin')
+        await work(client)
+        await client.query('commit')
+        client.release()
       },
       runnerOf: (tx) => ({
         query(text, values) {

@@ -87,23 +87,26 @@ returning asked.n`
 
   // The last statement of the handler's transaction. It locks the row until the commit: a takeover that comes meanwhile
   // waits for the outcome, and one that came before makes this change nothing.
+  // Where the handler has ended its transaction, this would be one of its own, and the effects may be gone: so it is only
+  // for transactions that have written something, unless the store has asked (`$5`).
   const completed = (retainMs: string): string => `
   state = 'completed', owner = null, lease_until = null, failure = null,
   retain_until = clock_timestamp() + ${retainMs} * interval '1 ms'`
   const completeSql = `
 update ${schema}.idempotency set ${completed('$4::float8')}
-where scope = $1 and key = $2 and token = $3::bigint and state = 'in-progress'`
+where scope = $1 and key = $2 and token = $3::bigint and state = 'in-progress'
+  and ($5::text = 'open' or txid_current_if_assigned() is not null)`
 
   // The same for the keys of a batch. As one JSON text, since not every client that runs it knows arrays; the rows are
   // locked in order, so that it does not deadlock with a batch of claims.
   const completeAllSql = `
 with asked as materialized (
-  select * from jsonb_to_recordset($1::text::jsonb)
-    as asked (n int, scope text, key text, token bigint, retain_ms float8)),
+  select asked.*, $2::text = 'open' or txid_current_if_assigned() is not null as open
+  from jsonb_to_recordset($1::text::jsonb) as asked (n int, scope text, key text, token bigint, retain_ms float8)),
 held as materialized (
   select i.scope, i.key, asked.n, asked.retain_ms
   from asked join ${schema}.idempotency as i on i.scope = asked.scope and i.key = asked.key
-  where i.token = asked.token and i.state = 'in-progress'
+  where i.token = asked.token and i.state = 'in-progress' and asked.open
   order by i.scope, i.key
   for update of i)
 update ${schema}.idempotency as i set ${completed('held.retain_ms')}

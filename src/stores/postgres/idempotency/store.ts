@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { StatementRunner } from '../../../core/delivery.ts'
+import { HoldfastError } from '../../../core/errors.ts'
 import type {
   ClaimRequest,
   ClaimResult,
@@ -14,6 +15,7 @@ import { explained, isContention, isLockTimeout, mayBeOneRow } from '../failures
 import { idempotencyStatements } from './statements.ts'
 import { quotedSchema } from '../identifiers.ts'
 import type { Queryable } from '../queryable.ts'
+import { isOpenIn } from '../sessions.ts'
 import { numberField, textField } from '../rows.ts'
 
 export interface PostgresIdempotencyStoreOptions {
@@ -113,22 +115,34 @@ export function postgresIdempotencyStore(
     maxInFlight,
   })
 
-  async function sendCompletions(tx: StatementRunner, completions: readonly Completion[]): Promise<readonly Held[]> {
-    const [first] = completions
-    if (first === undefined) return []
-    if (completions.length === 1) {
+  /** Completes what is held, in one statement. */
+  async function completed(
+    tx: StatementRunner,
+    all: readonly Completion[],
+    open: '' | 'open',
+  ): Promise<readonly Held[]> {
+    const [first] = all
+    if (first !== undefined && all.length === 1) {
       const { scope, key, token } = first.held
-      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), first.retainMs])
+      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), first.retainMs, open])
       return [rowCount === 1 ? 'ok' : 'lost']
     }
-    const asked = completions.map(({ held: { scope, key, token }, retainMs }, n) => {
+    const asked = all.map(({ held: { scope, key, token }, retainMs }, n) => {
       return { n, scope, key, token: String(token), retain_ms: retainMs }
     })
-    const { rows, rowCount } = await tx.query(completeAllSql, [JSON.stringify(asked)])
-    if (rowCount === completions.length) return completions.map(() => 'ok')
+    const { rows, rowCount } = await tx.query(completeAllSql, [JSON.stringify(asked), open])
+    if (rowCount === all.length) return all.map(() => 'ok')
     // Drizzle's runner tells how many, not which: then none counts, and the transaction is not committed.
     const changed = new Set(rows.map((row) => numberField(row, 'n')))
-    return completions.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+    return all.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+  }
+
+  async function sendCompletions(tx: StatementRunner, completions: readonly Completion[]): Promise<readonly Held[]> {
+    const answers = await completed(tx, completions, '')
+    if (answers.includes('ok')) return answers
+    // Lost, or a transaction that has written nothing so far, or none at all.
+    if (!(await isOpenIn(tx))) throw transactionOver(completions)
+    return completed(tx, completions, 'open')
   }
   const together = perTransaction(sendCompletions)
 
@@ -151,6 +165,13 @@ export function postgresIdempotencyStore(
 interface Completion {
   readonly held: HeldClaim
   readonly retainMs: number
+}
+
+function transactionOver([first]: readonly Completion[]): HoldfastError {
+  return new HoldfastError(
+    'transaction-ended',
+    `${where}: the transaction that completes '${first?.held.key ?? ''}' is over: the handler ran commit or rollback in it`,
+  )
 }
 
 /** What is asked of one transaction without a pause travels as one statement. */

@@ -1,4 +1,5 @@
 import { HoldfastError } from '../../../core/errors.ts'
+import { sqlState } from '../failures.ts'
 import type { Queryable, QueryAnswer } from '../queryable.ts'
 
 /** Says what a database error means for the outbox, and what to do; other errors stay as they are. */
@@ -40,19 +41,6 @@ export function explaining(pool: Queryable, schema: string): (text: string, valu
       throw explained(error, schema)
     }
   }
-}
-
-/** The SQLSTATE, wherever the client or its query builder put it. */
-export function sqlState(error: unknown, depth = 0): string | undefined {
-  if (typeof error !== 'object' || error === null || depth > 5) return undefined
-  const codes: readonly unknown[] = [Reflect.get(error, 'code'), Reflect.get(error, 'originalCode')]
-  const own = codes.find((code) => typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^P[12]/.test(code))
-  if (typeof own === 'string') return own
-  for (const within of ['cause', 'driverError', 'meta', 'driverAdapterError']) {
-    const found = sqlState(Reflect.get(error, within), depth + 1)
-    if (found !== undefined) return found
-  }
-  return undefined
 }
 
 function messageOf(error: unknown): string {

@@ -1,4 +1,4 @@
-import { sqlState } from './errors.ts'
+import { sqlState } from '../failures.ts'
 import type { PoolClientSlice, PoolSlice } from '../queryable.ts'
 
 /**
