@@ -56,6 +56,10 @@ export function brokerProperties({ dir, port, node, nodes, secure }: BrokerPlace
     // Tests make many short-lived groups: joins must not wait, and sessions may be short.
     'group.initial.rebalance.delay.ms=0',
     'group.min.session.timeout.ms=1000',
+    'group.consumer.min.session.timeout.ms=1000',
+    'group.consumer.session.timeout.ms=4000',
+    'group.consumer.min.heartbeat.interval.ms=100',
+    'group.consumer.heartbeat.interval.ms=300',
     'log.cleaner.dedupe.buffer.size=16777216',
     'num.network.threads=2',
     'num.io.threads=4',

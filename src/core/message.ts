@@ -55,6 +55,14 @@ export function firstHeader(headers: Headers, names: readonly string[]): string 
   return undefined
 }
 
+/** When a message was produced, as its header says: ms since 1970, or a date. The broker's time where it says neither. */
+export function timeFrom(headers: Headers, brokerMs: number): number {
+  const text = firstHeader(headers, wireNames.time)
+  if (text === undefined) return brokerMs
+  const time = /^\d{1,16}$/.test(text) ? Number(text) : Date.parse(text)
+  return Number.isFinite(time) ? time : brokerMs
+}
+
 /** A copy with some headers set; the prototype stays away. */
 export function withHeaders(headers: Headers, more: Readonly<Record<string, HeaderValue>>): Headers {
   return Object.assign(emptyHeaders(), headers, more)

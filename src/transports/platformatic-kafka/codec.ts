@@ -1,6 +1,70 @@
 import type { MessageToProduce } from '@platformatic/kafka'
-import { bytesOfKey, wireNames, withHeaders, type Bytes, type HeaderValue } from '../../core/message.ts'
+import type { DeliveryContext } from '../../consumer/consumer.ts'
+import type { Delivery } from '../../core/delivery.ts'
+import {
+  asHeaderValue,
+  bytesOfKey,
+  emptyHeaders,
+  firstHeader,
+  timeFrom,
+  wireNames,
+  withHeaders,
+  type Bytes,
+  type Headers,
+  type HeaderValue,
+} from '../../core/message.ts'
 import type { Outgoing } from '../../core/publisher.ts'
+import type { Place } from './coordinator.ts'
+import type { KafkaRecord } from './records.ts'
+
+/** A message as the protocol has it, with its place. */
+export type PlatformaticKafkaRecord = KafkaRecord & Place
+
+/** Gives the id of a message, from wherever its producer put it. */
+export type MessageId = (record: PlatformaticKafkaRecord) => string
+
+/** A fetched record as a delivery. */
+export function deliveryFrom(
+  record: KafkaRecord,
+  { topic, partition }: Place,
+  { pipeline, group, key, attempt, signal, draining }: DeliveryContext,
+  id: MessageId | undefined,
+): Delivery<Bytes> {
+  const { headers: pairs, value: body, timestamp, offset } = record
+  const headers = pairs.length === 0 ? noHeaders : readHeaders(pairs)
+  const raw = { ...record, topic, partition }
+  return {
+    message: {
+      id: id === undefined ? (firstHeader(headers, wireNames.id) ?? `${topic}/${partition}/${offset}`) : id(raw),
+      type: firstHeader(headers, wireNames.type) ?? topic,
+      key,
+      headers,
+      body,
+      timeMs: timeFrom(headers, timestamp),
+    },
+    bytes: body,
+    pipeline,
+    origin: { system: 'kafka', destination: topic, partition: String(partition), position: String(offset), group },
+    attempt,
+    signal,
+    draining,
+    raw,
+  }
+}
+
+const noHeaders = emptyHeaders()
+
+function readHeaders(pairs: KafkaRecord['headers']): Headers {
+  const headers = emptyHeaders()
+  for (const [nameBytes, value] of pairs) {
+    const name = nameBytes === null ? '' : nameBytes.toString()
+    const read = value === null ? '' : asHeaderValue(value)
+    const before = headers[name]
+    if (before === undefined) headers[name] = read
+    else headers[name] = isList(before) ? [...before, read] : [before, read]
+  }
+  return headers
+}
 
 /** A message as the producer sends it. The record's own timestamp is left to the client: retention goes by it. */
 export function recordFrom({ id, type, timeMs, key, headers, body, destination }: Outgoing): MessageToProduce {

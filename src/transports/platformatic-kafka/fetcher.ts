@@ -23,8 +23,8 @@ export interface FetchedPiece extends Place, Piece {
 }
 
 export interface FetchSink {
-  /** False: no room for more until `resume`. */
-  accept(piece: FetchedPiece): boolean
+  /** `full`: taken, and no more until `resume`. `refused`: nothing was taken, and the position stays. */
+  accept(piece: FetchedPiece): 'taken' | 'full' | 'refused'
   /** The log is another one now, or begins anew: what is known of the old one is void. */
   restarted(place: Place): void
   report(change: 'messages-lost' | 'out-of-range' | 'gap', detail: Readonly<Record<string, unknown>>): void
@@ -273,8 +273,9 @@ export class Fetcher {
         from,
         to: piece.first,
       })
-    cursor.offset = piece.last + 1
-    cursor.paused = !this.#sink.accept({ topic, partition, from, ...piece })
+    const accepted = this.#sink.accept({ topic, partition, from, ...piece })
+    cursor.paused = accepted !== 'taken'
+    if (accepted !== 'refused') cursor.offset = piece.last + 1
   }
 
   async #outOfRange(asked: Asked): Promise<void> {

@@ -1,6 +1,6 @@
 import { compatibilityPartitioner, type Producer, type SendOptions } from '@platformatic/kafka'
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { requireMethods, requireMs, requireOneOf } from '../../core/options.ts'
+import { checkArgument, checkOptions, clockKind, having, ms, oneOf, type Kinds } from '../../core/options.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import { publishInHalves, type Blame, type HalvingPublish, type Numbered } from '../publish-in-halves.ts'
 import { recordFrom } from './codec.ts'
@@ -19,6 +19,14 @@ export interface KafkaProducer {
   send(options: SendOptions<Buffer, Buffer, Buffer, Buffer>): Promise<unknown>
 }
 
+const self = 'platformaticKafkaPublisher'
+
+const kinds: Kinds<PlatformaticKafkaPublisherOptions> = {
+  compression: oneOf('gzip', 'snappy', 'lz4', 'zstd'),
+  timeoutMs: ms(),
+  clock: clockKind,
+}
+
 /**
  * Publishes through a producer of `@platformatic/kafka`, and resolves when every in-sync replica has everything.
  * Messages of one key stay in order, and keys go to the partitions that every other client of Kafka chooses.
@@ -28,12 +36,10 @@ export interface KafkaProducer {
  */
 export function platformaticKafkaPublisher(
   producer: Pick<Producer, 'send'> | KafkaProducer,
-  { compression, timeoutMs = 30_000, clock = systemClock }: PlatformaticKafkaPublisherOptions = {},
+  options: PlatformaticKafkaPublisherOptions = {},
 ): Publisher {
-  const self = 'platformaticKafkaPublisher'
-  requireMethods(self, 'producer', producer, ['send'])
-  requireMs(self, { timeoutMs })
-  if (compression !== undefined) requireOneOf(self, 'compression', compression, compressions)
+  checkArgument(self, 'producer', producer, having('send'))
+  const { compression, timeoutMs = 30_000, clock = systemClock } = checkOptions(self, options, kinds)
   const sends = new InTurn()
 
   async function send(numbered: readonly Numbered[], ended: () => boolean): Promise<void> {
@@ -53,8 +59,6 @@ export function platformaticKafkaPublisher(
   const how: HalvingPublish = { broker: 'Kafka', send, blames, reason: reasonOf, timeoutMs, clock }
   return { publish: (messages, { signal } = {}) => publishInHalves(messages, signal, how) }
 }
-
-const compressions = ['gzip', 'snappy', 'lz4', 'zstd'] as const
 
 class InTurn {
   #last: Promise<unknown> = Promise.resolve()

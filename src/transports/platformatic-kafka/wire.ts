@@ -75,6 +75,12 @@ export class Wire {
     return called((answer) => this.#base[kMetadata]({ topics: [...topics], forceUpdate }, answer))
   }
 
+  /** The newest version that a broker speaks, by the request's name. */
+  async versions(): Promise<ReadonlyMap<string, number>> {
+    const apis = await this.#base.listApis()
+    return new Map(apis.map(({ name, maxVersion }) => [name, maxVersion]))
+  }
+
   /** Sends one request to a broker by its number, or to any. */
   async ask<Name extends RequestName>(
     node: number | undefined,

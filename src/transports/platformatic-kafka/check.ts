@@ -1,0 +1,49 @@
+import { HoldfastError } from '../../core/errors.ts'
+import { apiIdOf, connectingReason, isUnknownTopic, reasonOf } from './errors.ts'
+import { Wire, type KafkaConnectionOptions } from './wire.ts'
+
+export interface CheckBrokersOptions {
+  readonly connection: KafkaConnectionOptions
+  readonly topics: readonly string[]
+  readonly groupId: string
+  readonly groupProtocol: 'classic' | 'consumer'
+}
+
+const answerMs = 10_000
+
+/**
+ * Asks the brokers, before anything runs, for what a consumer of these topics needs.
+ * @throws HoldfastError `unavailable`, one sentence that names the setting: `bootstrapBrokers`, `tls`, `sasl`, `topics`,
+ * `groupId` or `groupProtocol`.
+ */
+export async function checkBrokers({ connection, topics, groupId, groupProtocol }: CheckBrokersOptions): Promise<void> {
+  const wire = new Wire(connection, answerMs)
+  try {
+    const versions = await wire.versions().catch((error: unknown) => refuse(connectingReason(error), error))
+    // Version 13 of Fetch names topics by their ids, which tells a topic that was made anew.
+    if ((versions.get('Fetch') ?? 0) < 13) refuse('bootstrapBrokers: these brokers are older than Kafka 3.2')
+    if (groupProtocol === 'consumer' && !versions.has('ConsumerGroupHeartbeat'))
+      refuse("groupProtocol: 'consumer' needs Kafka 4.0 or newer; these brokers offer 'classic' only")
+    for (const topic of topics) await checkTopic(wire, topic)
+    await wire.ask(undefined, 'FindCoordinator', 0, [groupId]).catch((error: unknown) => {
+      // A fresh cluster has no coordinator yet. The group's own retries wait for it.
+      if (apiIdOf(error)?.startsWith('COORDINATOR') === true) return
+      refuse(`groupId: '${groupId}' may not be used: ${reasonOf(error)}`, error)
+    })
+  } finally {
+    await wire.close()
+  }
+}
+
+async function checkTopic(wire: Wire, topic: string): Promise<void> {
+  try {
+    await wire.metadata([topic], true)
+  } catch (error) {
+    if (isUnknownTopic(error)) refuse(`topics: '${topic}' does not exist`, error)
+    refuse(`topics: '${topic}' cannot be read: ${reasonOf(error)}`, error)
+  }
+}
+
+function refuse(message: string, cause?: unknown): never {
+  throw new HoldfastError('unavailable', `kafka: ${message}`, { cause })
+}
