@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { idempotency, pipeline, type HasHealth } from 'holdfast'
 import { circuitBreaker } from 'holdfast/policies'
 import { health, storeHealth } from 'holdfast/health'
@@ -51,7 +51,7 @@ describe('health()', () => {
     expect(health(payments)).toMatchObject({ live: true, ready: false, parts: [{ details: { state: 'open' } }] })
   })
 
-  it('follows a consumer: not ready once it crashed', async () => {
+  it('follows a consumer: ready once it is a member of its group, and not once it crashed', async () => {
     const consumer = memoryConsumer({
       broker: memoryBroker(),
       groupId: 'billing',
@@ -59,7 +59,8 @@ describe('health()', () => {
       pipeline: pipeline('billing').handle(async () => {}),
     })
     const running = consumer.run(new AbortController().signal).catch(() => {})
-    expect(health(consumer).ready).toBe(true)
+    expect(health(consumer).ready).toBe(false)
+    await vi.waitFor(() => expect(health(consumer).ready).toBe(true))
     await consumer.crash()
     await running
     expect(health(consumer).ready).toBe(false)

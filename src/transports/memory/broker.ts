@@ -80,7 +80,9 @@ export function memoryBroker({
   }
 
   function consumed(log: PartitionLog): number {
-    return groups.size === 0 ? 0 : Math.min(...[...groups.values()].map((each) => each.committed(log)))
+    // A group that reads other topics never commits here.
+    const readers = [...groups.values()].filter((each) => each.reads(log.topic))
+    return readers.length === 0 ? 0 : Math.min(...readers.map((each) => each.committed(log)))
   }
 
   function groupOf(groupId: string): Group {

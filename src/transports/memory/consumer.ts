@@ -1,16 +1,10 @@
-import { sleep, systemClock, type Clock } from '../../core/clock.ts'
-import { emitter } from '../../core/events.ts'
-import { HoldfastError } from '../../core/errors.ts'
-import type { HasHealth } from '../../core/health.ts'
+import { systemClock, type Clock } from '../../core/clock.ts'
 import { badOption, requireCount, requireMethods, requireMs, requireText } from '../../core/options.ts'
-import { lanes } from '../../consumer/lanes.ts'
-import { attemptAfter } from '../../consumer/redelivery.ts'
-import type { LaneTrack } from '../../consumer/track.ts'
+import type { HasHealth } from '../../core/health.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
-import type { Outgoing } from '../../core/publisher.ts'
+import { logConsumer } from '../../consumer/log/log-consumer.ts'
 import type { MemoryBroker } from './broker.ts'
-import type { Member, Ownership } from './group.ts'
-import type { PartitionLog } from './log.ts'
+import { MemoryClient } from './client.ts'
 
 export interface MemoryConsumerOptions {
   readonly broker: MemoryBroker
@@ -25,6 +19,8 @@ export interface MemoryConsumerOptions {
   readonly redeliverMs?: number
   /** How long what runs may go on at the end or in a rebalance; then its signal aborts. @defaultValue 10_000 */
   readonly drainMs?: number
+  /** A key that is held for that long makes the consumer not ready. @defaultValue 300_000 */
+  readonly hungAfterMs?: number
   readonly clock?: Clock
 }
 
@@ -35,26 +31,9 @@ export interface MemoryConsumer extends HasHealth {
   crash(): Promise<void>
 }
 
-interface Item {
-  readonly log: PartitionLog
-  readonly offset: number
-  readonly message: Outgoing
-  readonly signal: AbortSignal
-}
-
-interface Owned {
-  readonly log: PartitionLog
-  readonly track: LaneTrack<Item>
-  readonly controller: AbortController
-  readonly generation: number
-  next: number
-  committed: number
-}
-
 const commitEveryMs = 5
-const consumerChanged = emitter('consumer-changed')
 
-/** Consumes topics of a {@link MemoryBroker} through the lanes that the Kafka consumer uses. */
+/** Consumes topics of a {@link MemoryBroker} through the consumer that Kafka uses. */
 export function memoryConsumer({
   broker,
   groupId,
@@ -64,161 +43,43 @@ export function memoryConsumer({
   ahead = 256,
   redeliverMs = 1000,
   drainMs = 10_000,
+  hungAfterMs = 300_000,
   clock = systemClock,
 }: MemoryConsumerOptions): MemoryConsumer {
   requireText('memoryConsumer', { groupId })
   requireCount('memoryConsumer', { concurrency, ahead })
-  requireMs('memoryConsumer', { redeliverMs, drainMs })
+  requireMs('memoryConsumer', { redeliverMs, drainMs, hungAfterMs })
   requireMethods('memoryConsumer', 'pipeline', pipeline, ['step'])
   if (topics.length === 0) throw badOption('memoryConsumer', 'topics', 'a list of at least one topic', topics)
-  const group = broker.groups(groupId)
-  const owned = new Map<PartitionLog, Owned>()
-  const before = new Map<PartitionLog, LaneTrack<Item>>()
-  let commitDue = false
-  let stopping = false
-  let crashed = false
-  const over = Promise.withResolvers<void>()
-
-  const keyed = lanes<Item>({
+  const client = new MemoryClient({ group: broker.groups(groupId), topics, batch: ahead, clock })
+  const consumer = logConsumer({
+    client,
+    group: groupId,
+    pipeline,
     concurrency,
     ahead,
+    // With the batch that may come on top: twice of what may start in memory, and the rest in the broker.
+    buffer: ahead,
     redeliverMs,
+    drainMs,
+    commitEveryMs,
+    hungAfterMs,
     clock,
-    run: ({ log, offset, message, signal }, key, attempt) =>
-      pipeline.step({
-        message,
-        bytes: message.body,
-        pipeline: pipeline.name,
-        origin: {
-          system: 'memory',
-          destination: log.topic,
-          partition: String(log.partition),
-          position: String(offset),
-          group: groupId,
-        },
-        attempt,
-        signal,
-        raw: { key },
-      }),
-    onNack: ({ message }, error, attempt) => attemptAfter(error, message.id, attempt),
   })
-
-  const member: Member = {
-    topics,
-    async revoke() {
-      if (owned.size === 0) return
-      await drain()
-      commit()
-      dropAll(new HoldfastError('stopped', 'the partition went to another member'))
-    },
-    assign({ generation, partitions }: Ownership) {
-      changed('joined', { generation, partitions: partitions.length })
-      for (const log of partitions) own(log, generation)
-      if (!stopping) keyed.resume()
-      for (const each of owned.values()) fetch(each)
-    },
-  }
-
-  function own(log: PartitionLog, generation: number): void {
-    const next = group.committed(log)
-    const each: Owned = {
-      log,
-      generation,
-      controller: new AbortController(),
-      next,
-      committed: next,
-      track: keyed.open({ after: before.get(log), onDone: () => done(each) }),
-    }
-    before.set(log, each.track)
-    owned.set(log, each)
-    const wake = (): void => fetch(each)
-    log.readers.add(wake)
-    each.controller.signal.addEventListener('abort', () => log.readers.delete(wake), { once: true })
-  }
-
-  /** Keeps twice of what may start in memory, and the rest in the broker. */
-  function fetch(each: Owned): void {
-    const { log, track, controller } = each
-    if (stopping) return
-    while (!track.closed && track.window.size < ahead * 2) {
-      const message = log.read(each.next, clock.now())
-      if (message === undefined) return
-      keyed.add(track, message.key, { log, offset: each.next++, message, signal: controller.signal })
-    }
-  }
-
-  function done(each: Owned): void {
-    fetch(each)
-    if (commitDue) return
-    commitDue = true
-    clock.after(commitEveryMs, commit)
-  }
-
-  function commit(): void {
-    commitDue = false
-    for (const each of owned.values()) {
-      const position = each.track.window.oldest?.offset ?? each.next
-      if (crashed || position === each.committed) continue
-      group.commit(member, each.generation, each.log, position)
-      each.committed = position
-    }
-  }
-
-  async function drain(): Promise<void> {
-    const drained = new AbortController()
-    const deadline = sleep(clock, drainMs, drained.signal).catch(() => {})
-    await Promise.race([keyed.drain(), deadline])
-    drained.abort()
-  }
-
-  function dropAll(reason: Error): void {
-    for (const { log, track, controller } of owned.values()) {
-      keyed.close(track)
-      controller.abort(reason)
-      owned.delete(log)
-    }
-  }
-
-  function changed(change: string, detail: Readonly<Record<string, unknown>>): void {
-    if (consumerChanged.active()) consumerChanged.publish({ system: 'memory', group: groupId, change, detail })
-  }
-
+  let hasCrashed = false
   return {
     async run(signal) {
-      if (signal.aborted) return
-      signal.addEventListener('abort', () => over.resolve(), { once: true })
-      await group.join(member)
-      await over.promise
-      if (crashed) return
-      stopping = true
-      await group.leave(member)
-      changed('stopped', {})
-    },
-    async crash() {
-      crashed = true
-      stopping = true
-      over.resolve()
-      dropAll(new HoldfastError('stopped', 'the consumer crashed'))
-      await group.evict(member)
-      changed('crashed', {})
-    },
-    health() {
-      const all = [...owned.values()]
-      const held = all.reduce((sum, { track }) => sum + track.held.size, 0)
-      const abandoned = all.reduce((sum, { track }) => sum + track.abandoned, 0)
-      return {
-        name: `memory ${groupId}`,
-        live: true,
-        ready: !crashed && abandoned === 0 && !keyed.halted,
-        details: {
-          partitions: all.length,
-          generation: group.generation,
-          inFlight: keyed.inFlight,
-          buffered: keyed.buffered,
-          held,
-          abandoned,
-        },
+      try {
+        await consumer.run(signal)
+      } catch (error) {
+        // A killed process says nothing.
+        if (!hasCrashed) throw error
       }
     },
+    async crash() {
+      hasCrashed = true
+      await client.crash()
+    },
+    health: () => consumer.health(),
   }
 }

@@ -23,7 +23,10 @@ export interface Group {
   evict(member: Member): Promise<void>
   /** @throws HoldfastError when the member does not own the partition in this generation. */
   commit(member: Member, generation: number, log: PartitionLog, position: number): void
+  /** Never before the first message that is kept: a group that comes after trimming begins there. */
   committed(log: PartitionLog): number
+  /** Whether a member ever asked for the topic. */
+  reads(topic: string): boolean
   readonly generation: number
 }
 
@@ -31,6 +34,7 @@ export function group(id: string, logsOf: (topic: string) => readonly PartitionL
   const members = new Set<Member>()
   const owners = new Map<PartitionLog, Member>()
   const positions = new Map<PartitionLog, number>()
+  const read = new Set<string>()
   let generation = 0
   let rebalancing: Promise<void> = Promise.resolve()
 
@@ -61,8 +65,11 @@ export function group(id: string, logsOf: (topic: string) => readonly PartitionL
   }
 
   return {
-    join: (member) => rebalance(() => members.add(member)),
-    leave: (member) => rebalance(() => members.delete(member)),
+    join(member) {
+      for (const topic of member.topics) read.add(topic)
+      return rebalance(() => members.add(member))
+    },
+    leave: (member) => (members.has(member) ? rebalance(() => members.delete(member)) : Promise.resolve()),
     evict(member) {
       members.delete(member)
       for (const [log, owner] of owners) if (owner === member) owners.delete(log)
@@ -73,7 +80,8 @@ export function group(id: string, logsOf: (topic: string) => readonly PartitionL
         throw new HoldfastError('unavailable', `memory: ${id} gave ${log.topic}/${log.partition} to another member`)
       positions.set(log, Math.max(position, positions.get(log) ?? 0))
     },
-    committed: (log) => positions.get(log) ?? 0,
+    committed: (log) => Math.max(positions.get(log) ?? 0, log.start),
+    reads: (topic) => read.has(topic),
     get generation() {
       return generation
     },

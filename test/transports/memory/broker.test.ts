@@ -128,6 +128,56 @@ describe('memoryBroker', () => {
     expect(group.committed(moved)).toBe(0)
   })
 
+  it('makes room in a topic although another group reads another topic', async () => {
+    const { clock, broker, start } = bench({ partitions: 1, maxMessages: 10 })
+    const other = memoryConsumer({
+      broker,
+      groupId: 'other',
+      topics: ['mails'],
+      pipeline: pipeline('p').handle(() => {}),
+      clock,
+    })
+    const stopping = new AbortController()
+    const otherEnded = other.run(stopping.signal)
+    const { stop, ended } = start()
+    for (let n = 0; n < 30; n++) {
+      await broker.publisher().publish([message(n)])
+      await clock.advance(20)
+    }
+    expect(broker.committed('g', topic)).toEqual([30])
+    stop()
+    stopping.abort()
+    await clock.advance(100)
+    await Promise.all([ended, otherEnded])
+  })
+
+  it('begins with what is kept where a group comes after trimming', async () => {
+    const { clock, broker, seen, start } = bench({ partitions: 1, maxMessages: 10 })
+    const first = start('first', () => {})
+    for (let n = 0; n < 25; n++) {
+      await broker.publisher().publish([message(n)])
+      await clock.advance(20)
+    }
+    const kept = broker.messages(topic).map(({ id }) => id)
+    const late = start('late')
+    await clock.advance(100)
+    expect(seen).toEqual(kept)
+    expect(broker.lag('late', topic)).toBe(0)
+    first.stop()
+    late.stop()
+    await clock.advance(100)
+    await Promise.all([first.ended, late.ended])
+  })
+
+  it('refuses a second run', async () => {
+    const { clock, start } = bench()
+    const { consumer, ended, stop } = start()
+    await expect(consumer.run(new AbortController().signal)).rejects.toMatchObject({ code: 'bad-order' })
+    stop()
+    await clock.advance(100)
+    await ended
+  })
+
   it('refuses bad options by name and value', () => {
     expect(() => memoryBroker({ partitions: 0 })).toThrow(
       'memoryBroker: partitions must be an integer of at least 1, got 0',
