@@ -32,7 +32,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
  * PostgreSQL's outbox is `outbox()` with its inserts; the memory entry publishes the memory stores, each in its feature's room.
  */
 const EXTRAS: Readonly<Record<string, readonly string[]>> = {
-  'stores/postgres': ['outbox'],
+  // Its dead letters are those that `deadLetter()` writes.
+  'stores/postgres': ['outbox', 'dead-letter'],
   // Its entry publishes `sequence()`, which reads what a relay writes.
   outbox: ['ordering'],
   'transports/memory': ['idempotency', 'dead-letter', 'ordering', 'outbox'],

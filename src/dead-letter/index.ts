@@ -1,3 +1,7 @@
 export { readDeadLetter, type DeadLetter, type DeadLetterMetadata } from './envelope.ts'
+export { both } from './fan-out.ts'
+export { fingerprintOf, shapeOf, type FailedWith } from './fingerprint.ts'
 export { type Death } from './history.ts'
-export { type DeadLetterStore, type ResolvedLetter } from './store.ts'
+export { importDeadLetters, type ImportDeadLettersOptions } from './import.ts'
+export { redriveWorker, type RedriveWorker, type RedriveWorkerOptions } from './redrive-worker.ts'
+export * from './store.ts'

@@ -64,3 +64,9 @@ export {
   type Via,
 } from './outbox/via.ts'
 export { postgresOutbox, type PostgresOutboxOptions } from './outbox/outbox.ts'
+export {
+  postgresDeadLetters,
+  type PostgresDeadLetters,
+  type PostgresDeadLettersOptions,
+} from './dead-letter/dead-letters.ts'
+export { type BodyEncryption } from './dead-letter/bodies.ts'

@@ -1,7 +1,13 @@
+import { deadLetterMigration } from './dead-letter/migration.ts'
 import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
 import type { Migration } from './migration.ts'
 import { outboxMigration } from './outbox/migration.ts'
 
 /** Every step of the schema, oldest first. New steps are added at the end; released ones stay as they are. */
-export const migrations: readonly Migration[] = [idempotencyMigration, outboxMigration, redriveMigration]
+export const migrations: readonly Migration[] = [
+  idempotencyMigration,
+  outboxMigration,
+  redriveMigration,
+  deadLetterMigration,
+]

@@ -1,0 +1,21 @@
+import { requireMethods } from '../core/options.ts'
+import type { Publisher } from '../core/publisher.ts'
+import { isDeadLetterStore, type DeadLetterStore } from './store.ts'
+
+/**
+ * Publishes to both, the first one first, and resolves when both have confirmed: `both(topic, table)`. Where one is down
+ * everything waits, and both are sent the message again; a table folds the repeat, a topic keeps it.
+ */
+export function both(first: Publisher, second: Publisher): DeadLetterStore {
+  requireMethods('both', 'first', first, ['publish'])
+  requireMethods('both', 'second', second, ['publish'])
+  return {
+    async publish(messages, options) {
+      await first.publish(messages, options)
+      await second.publish(messages, options)
+    },
+    async resolved(letters, options) {
+      for (const target of [first, second]) if (isDeadLetterStore(target)) await target.resolved(letters, options)
+    },
+  }
+}

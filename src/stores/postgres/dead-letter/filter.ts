@@ -1,0 +1,68 @@
+import { badOption, requireMs, requireText } from '../../../core/options.ts'
+import type { LetterFilter } from '../../../dead-letter/store.ts'
+import { storable } from './rows.ts'
+
+/** A condition on `dead_letter d`, and its parameters from `$<first>` on. No text of a caller ever becomes SQL. */
+export interface Condition {
+  readonly sql: string
+  readonly values: readonly unknown[]
+}
+
+const known: Readonly<Record<keyof LetterFilter, true>> = {
+  ids: true,
+  pipeline: true,
+  group: true,
+  key: true,
+  messageId: true,
+  reason: true,
+  traceId: true,
+  subject: true,
+  text: true,
+  sinceMs: true,
+  untilMs: true,
+}
+
+export function conditionOf(filter: LetterFilter, first = 1): Condition {
+  const values: unknown[] = []
+  const parts: string[] = []
+  const add = (value: unknown, sql: (parameter: string) => string): void => {
+    parts.push(sql(`$${first + values.push(value) - 1}`))
+  }
+  for (const name of Object.keys(filter))
+    if (!(name in known)) throw badOption('filter', name, 'no part of a filter', '')
+  const { ids, pipeline, group, key, messageId, reason, traceId, subject, text, sinceMs, untilMs } = filter
+  requireText('filter', { pipeline, group, messageId, reason, traceId, subject, text })
+  requireMs('filter', { sinceMs, untilMs }, -8.64e15)
+  if (ids !== undefined) {
+    const bad = ids.find((id) => !isLetterId(id))
+    if (bad !== undefined) throw badOption('filter', 'ids', 'numbers of letters', bad)
+    add(ids, (all) => `d.id = any(${all}::bigint[])`)
+  }
+  if (pipeline !== undefined) add(storable(pipeline), (one) => `d.pipeline = ${one}`)
+  if (group !== undefined) add(storable(group), (one) => `d.fingerprint = ${one}`)
+  const hashed = (column: string) => (one: string) =>
+    `(hashtextextended(d.${column}, 0) = hashtextextended(${one}::text collate "C", 0) and d.${column} = ${one})`
+  if (key !== undefined) add(storable(key), hashed('key'))
+  if (messageId !== undefined) add(storable(messageId), hashed('message_id'))
+  if (subject !== undefined) add(storable(subject), hashed('subject'))
+  if (reason !== undefined) add(reason, (one) => `d.reason = ${one}`)
+  if (traceId !== undefined) add(storable(traceId), (one) => `d.trace_id = ${one}`)
+  if (text !== undefined)
+    add(
+      `%${storable(text).replace(/[\\%_]/g, '\\$&')}%`,
+      (one) => `(d.error_message ilike ${one} or d.error_name ilike ${one})`,
+    )
+  const instant = (one: string): string => `('epoch'::timestamptz + ${one}::float8 * interval '1 ms')`
+  if (sinceMs !== undefined) add(clamped(sinceMs), (one) => `d.dead_at >= ${instant(one)}`)
+  if (untilMs !== undefined) add(clamped(untilMs), (one) => `d.dead_at < ${instant(one)}`)
+  return { sql: parts.length === 0 ? 'true' : parts.join(' and '), values }
+}
+
+export function isLetterId(text: string): boolean {
+  return /^\d{1,18}$/.test(text)
+}
+
+// PostgreSQL's timestamps end in the year 294276.
+function clamped(ms: number): number {
+  return Math.min(Math.max(ms, -1e14), 9e15)
+}
