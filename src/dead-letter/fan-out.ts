@@ -1,4 +1,4 @@
-import { requireMethods } from '../core/options.ts'
+import { checkArgument, having } from '../core/options.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { isDeadLetterStore, type DeadLetterStore } from './store.ts'
 
@@ -7,8 +7,8 @@ import { isDeadLetterStore, type DeadLetterStore } from './store.ts'
  * everything waits, and both are sent the message again; a table folds the repeat, a topic keeps it.
  */
 export function both(first: Publisher, second: Publisher): DeadLetterStore {
-  requireMethods('both', 'first', first, ['publish'])
-  requireMethods('both', 'second', second, ['publish'])
+  checkArgument('both', 'first', first, having('publish'))
+  checkArgument('both', 'second', second, having('publish'))
   return {
     async publish(messages, options) {
       await first.publish(messages, options)

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../core/clock.ts'
-import { requireMethods, requireMs } from '../core/options.ts'
+import { checkOptions, clockKind, having, ms, required, text } from '../core/options.ts'
 import { pipeline, type Pipeline } from '../core/pipeline.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { readDeadLetter } from './envelope.ts'
@@ -21,14 +21,18 @@ export interface ImportDeadLettersOptions {
  * A pipeline that takes dead letters from a topic or queue into a store; run it on any transport. A letter that comes twice
  * is kept once. What is no dead letter, or too old, is passed over.
  */
-export function importDeadLetters({
-  to,
-  maxAgeMs = 30 * 86_400_000,
-  name = 'holdfast.import-dead-letters',
-  clock = systemClock,
-}: ImportDeadLettersOptions): Pipeline {
-  requireMethods('importDeadLetters', 'to', to, ['publish'])
-  requireMs('importDeadLetters', { maxAgeMs })
+export function importDeadLetters(options: ImportDeadLettersOptions): Pipeline {
+  const {
+    to,
+    maxAgeMs = 30 * 86_400_000,
+    name = 'holdfast.import-dead-letters',
+    clock = systemClock,
+  } = checkOptions('importDeadLetters', options, {
+    to: required(having('publish')),
+    maxAgeMs: ms(),
+    name: text,
+    clock: clockKind,
+  })
   return pipeline(name).handle(async ({ message, origin, signal }) => {
     const dead = readDeadLetter(message)
     if (dead === undefined || clock.wall() - dead.metadata.timeMs > maxAgeMs) return

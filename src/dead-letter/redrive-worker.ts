@@ -1,6 +1,17 @@
 import { sleep, systemClock, type Clock } from '../core/clock.ts'
 import { emitter } from '../core/events.ts'
-import { badOption, requireCount, requireGiven, requireMethods, requireMs } from '../core/options.ts'
+import {
+  badOption,
+  checkArgument,
+  checkOptions,
+  clockKind,
+  count,
+  flag,
+  having,
+  list,
+  ms,
+  required,
+} from '../core/options.ts'
 import type { Pipeline } from '../core/pipeline.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { redriveThroughDestination } from './redrive-destination.ts'
@@ -38,27 +49,33 @@ const where = 'redriveWorker'
 const storeFailed = emitter('store-failed')
 
 /** Redrives the letters of the redrives that operators made, in the process that has the pipelines. */
-export function redriveWorker({
-  store,
-  pipelines,
-  publisher,
-  targetPipeline = false,
-  concurrency = 8,
-  leaseMs = 30_000,
-  pollMs = 1000,
-  stopKeyOnDeath = true,
-  houseworkMs = 60_000,
-  clock = systemClock,
-}: RedriveWorkerOptions): RedriveWorker {
-  requireMethods(where, 'store', store, ['active', 'claimLanes', 'begin', 'advance'])
-  requireGiven(where, { pipelines })
-  if (!Array.isArray(pipelines)) throw badOption(where, 'pipelines', 'a list of pipelines', pipelines)
-  if (publisher !== undefined) requireMethods(where, 'publisher', publisher, ['publish'])
-  requireCount(where, { concurrency })
-  requireMs(where, { leaseMs, pollMs, houseworkMs })
+export function redriveWorker(options: RedriveWorkerOptions): RedriveWorker {
+  const {
+    store,
+    pipelines,
+    publisher,
+    targetPipeline = false,
+    concurrency = 8,
+    leaseMs = 30_000,
+    pollMs = 1000,
+    stopKeyOnDeath = true,
+    houseworkMs = 60_000,
+    clock = systemClock,
+  } = checkOptions(where, options, {
+    store: required(having('active', 'claimLanes', 'begin', 'advance')),
+    pipelines: required(list),
+    publisher: having('publish'),
+    targetPipeline: flag,
+    concurrency: count(),
+    leaseMs: ms(),
+    pollMs: ms(),
+    stopKeyOnDeath: flag,
+    houseworkMs: ms(),
+    clock: clockKind,
+  })
   const byName = new Map<string, Pipeline>()
-  for (const each of pipelines as readonly Pipeline[]) {
-    requireMethods(where, 'pipelines', each, ['dispatch'])
+  for (const each of pipelines) {
+    checkArgument(where, 'pipelines', each, having('dispatch'))
     if (byName.has(each.name)) throw badOption(where, 'pipelines', 'pipelines of different names', each.name)
     byName.set(each.name, each)
   }
@@ -94,8 +111,7 @@ export function redriveWorker({
             await store.clean()
           }
         } catch (error) {
-          if (!signal.aborted && storeFailed.active())
-            storeFailed.publish({ store: 'dead-letter', operation: 'redrive', error })
+          if (storeFailed.active()) storeFailed.publish({ store: 'dead-letter', operation: 'redrive', error })
         }
         if (worked === 0) await sleep(clock, pollMs, signal).catch(() => undefined)
       }

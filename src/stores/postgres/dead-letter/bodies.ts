@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../../core/errors.ts'
-import { badOption, requireText } from '../../../core/options.ts'
+import { badOption, checkOptions, objects, required, text } from '../../../core/options.ts'
 
 /** Keys for bodies at rest, 32 bytes each, by name. Keep the old ones until `rotate()` has found nothing more. */
 export interface BodyEncryption {
@@ -21,8 +21,10 @@ const tagBytes = 16
 /** AES-256-GCM. The letter's fold is authenticated with it: a body moved to another row does not open. */
 export function bodies(where: string, encryption: BodyEncryption | undefined): Bodies {
   if (encryption === undefined) return { keyId: null, seal: (body) => body, open: opener(where, {}) }
-  const { use, keys } = encryption
-  requireText(where, { 'encryption.use': use })
+  const { use, keys } = checkOptions(`${where}.encryption`, encryption, {
+    use: required(text),
+    keys: required(objects),
+  })
   for (const [name, key] of Object.entries(keys))
     if (!(key instanceof Uint8Array) || key.length !== 32)
       throw badOption(where, `encryption.keys['${name}']`, '32 bytes', `${key.length} bytes`)

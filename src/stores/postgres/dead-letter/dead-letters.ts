@@ -1,5 +1,5 @@
 import type { Bytes, Message } from '../../../core/message.ts'
-import { requireCount, requireFunctions, requireMethods, requireMs } from '../../../core/options.ts'
+import { callback, checkArgument, checkOptions, count, having, ms, objects, text } from '../../../core/options.ts'
 import type { DeadLetter } from '../../../dead-letter/envelope.ts'
 import { foldOf } from '../../../dead-letter/fold.ts'
 import type { DeadLetterStore, LetterOperations, RedriveStore, ResolvedLetter } from '../../../dead-letter/store.ts'
@@ -41,9 +41,9 @@ const where = 'postgresDeadLetters'
  * Keeps dead letters in a table: `deadLetter({ to: postgresDeadLetters(pool) })`. It stands outside the handler's
  * transaction, which is rolled back by then. A message that comes twice with the same content is one letter.
  */
-export function postgresDeadLetters(
-  pool: OperatorPool,
-  {
+export function postgresDeadLetters(pool: OperatorPool, options: PostgresDeadLettersOptions = {}): PostgresDeadLetters {
+  checkArgument(where, 'pool', pool, having('query'))
+  const {
     schema = 'holdfast',
     subject = () => null,
     fingerprint = defaultFingerprint,
@@ -52,12 +52,16 @@ export function postgresDeadLetters(
     retainDeadMs,
     questionMs = 15_000,
     batchSize = 1000,
-  }: PostgresDeadLettersOptions = {},
-): PostgresDeadLetters {
-  requireMethods(where, 'pool', pool, ['query'])
-  requireFunctions(where, { subject, fingerprint })
-  requireMs(where, { retainMs, retainDeadMs, questionMs })
-  requireCount(where, { batchSize })
+  } = checkOptions(where, options, {
+    schema: text,
+    subject: callback,
+    fingerprint: callback,
+    encryption: objects,
+    retainMs: ms(),
+    retainDeadMs: ms(),
+    questionMs: ms(),
+    batchSize: count(),
+  })
   const quoted = quotedSchema(where, schema)
   const bodies = bodiesOf(where, encryption)
   const run = runner(pool, where, schema)

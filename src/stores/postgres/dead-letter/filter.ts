@@ -1,4 +1,4 @@
-import { badOption, requireMs, requireText } from '../../../core/options.ts'
+import { anything, badOption, checkOptions, list, number, text as textKind } from '../../../core/options.ts'
 import type { LetterFilter } from '../../../dead-letter/store.ts'
 import { storable } from './rows.ts'
 
@@ -8,31 +8,29 @@ export interface Condition {
   readonly values: readonly unknown[]
 }
 
-const known: Readonly<Record<keyof LetterFilter, true>> = {
-  ids: true,
-  pipeline: true,
-  group: true,
-  key: true,
-  messageId: true,
-  reason: true,
-  traceId: true,
-  subject: true,
-  text: true,
-  sinceMs: true,
-  untilMs: true,
-}
-
 export function conditionOf(filter: LetterFilter, first = 1): Condition {
   const values: unknown[] = []
   const parts: string[] = []
   const add = (value: unknown, sql: (parameter: string) => string): void => {
     parts.push(sql(`$${first + values.push(value) - 1}`))
   }
-  for (const name of Object.keys(filter))
-    if (!(name in known)) throw badOption('filter', name, 'no part of a filter', '')
-  const { ids, pipeline, group, key, messageId, reason, traceId, subject, text, sinceMs, untilMs } = filter
-  requireText('filter', { pipeline, group, messageId, reason, traceId, subject, text })
-  requireMs('filter', { sinceMs, untilMs }, -8.64e15)
+  const { ids, pipeline, group, key, messageId, reason, traceId, subject, text, sinceMs, untilMs } = checkOptions(
+    'filter',
+    filter,
+    {
+      ids: list,
+      pipeline: textKind,
+      group: textKind,
+      key: anything,
+      messageId: textKind,
+      reason: textKind,
+      traceId: textKind,
+      subject: textKind,
+      text: textKind,
+      sinceMs: number(-8.64e15),
+      untilMs: number(-8.64e15),
+    },
+  )
   if (ids !== undefined) {
     const bad = ids.find((id) => !isLetterId(id))
     if (bad !== undefined) throw badOption('filter', 'ids', 'numbers of letters', bad)

@@ -1,4 +1,4 @@
-import { badOption, requireCount, requireGiven, requireText } from '../../../core/options.ts'
+import { badOption, checkArgument, count, text } from '../../../core/options.ts'
 import { withHeaders, headersFrom, type Headers } from '../../../core/message.ts'
 import type { DeadLetter } from '../../../dead-letter/envelope.ts'
 import { fingerprintVersion, shapeOf } from '../../../dead-letter/fingerprint.ts'
@@ -45,7 +45,7 @@ export function letterOperations(context: LetterContext): Part {
 
   async function list(filter: LetterFilter, options: ListOptions = {}): Promise<LetterPage> {
     const { limit = 50, before, states, order = 'newest' } = options
-    requireCount('list', { limit })
+    checkArgument('list', 'limit', limit, count())
     const condition = conditionOf(filter)
     const values = [...condition.values]
     const parts = [condition.sql, stateCondition(states, values)]
@@ -74,7 +74,7 @@ order by d.dead_at ${direction}, d.id ${direction} limit $${values.length}::int`
 
   // The newest of each group is looked up by index, once a group.
   async function groups(filter: LetterFilter, limit = 50): Promise<readonly LetterGroup[]> {
-    requireCount('groups', { limit })
+    checkArgument('groups', 'limit', limit, count())
     const condition = conditionOf(filter, 2)
     const { rows } = await ask(
       `select g.*, s.error_name, s.error_message from (
@@ -105,8 +105,7 @@ from ${table} d where d.id = $1::bigint`,
 
   /** Sets a state where the statement's own condition allows it, writes it to the log, and says which letters it were. */
   async function act(name: string, by: string, set: string, condition: string, values: unknown[]): Promise<string[]> {
-    requireGiven(name, { by })
-    requireText(name, { by })
+    checkArgument(name, 'by', by, text)
     const { rows } = await run(
       `with acted as (
   update ${table} d set ${set}, changed_at = clock_timestamp() where ${condition} returning d.id),
@@ -121,7 +120,7 @@ select id::text from acted order by id`,
   const byId = (condition: string) => `d.id = any($2::bigint[]) and ${condition}`
 
   async function edit(id: string, settled: number, change: LetterEdit, by: string): Promise<string | undefined> {
-    requireGiven('edit', { by })
+    checkArgument('edit', 'by', by, text)
     const old = await letter(id)
     if (old === undefined || old.state !== 'dead') return undefined
     const messageId = change.messageId ?? crypto.randomUUID()
@@ -132,7 +131,7 @@ select id::text from acted order by id`,
         'another id than that of the letter: an edited message is another message',
         messageId,
       )
-    requireText('edit', { messageId })
+    checkArgument('edit', 'messageId', messageId, text)
     const body = change.body === undefined ? old.body : change.body
     const { pipeline, destination, key } = old
     const fold = foldOf({ pipeline, destination, id: messageId, key, body })
@@ -184,8 +183,7 @@ select id::text from acted order by id`,
     },
     // An update, not a delete: the fold stays, so that a redelivery does not write the person back.
     async erase({ subject }, by) {
-      requireGiven('erase', { subject, by })
-      requireText('erase', { subject, by })
+      checkArgument('erase', 'subject', subject, text)
       const erased = await act(
         'erase',
         by,
@@ -256,7 +254,7 @@ where ${live} and d.fingerprint ~ '^[0-9]+-' and d.fingerprint !~ $1 order by d.
       return rows.length
     },
     async log({ limit = 100, before } = {}) {
-      requireCount('log', { limit })
+      checkArgument('log', 'limit', limit, count())
       const { rows } = await ask(
         `select id::text, extract(epoch from at)::float8 * 1000 as at_ms, by, act, letter::text, redrive::text, detail::text
 from ${quoted}.operator_log where id < $1::bigint order by id desc limit $2`,

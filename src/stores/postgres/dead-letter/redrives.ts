@@ -1,4 +1,4 @@
-import { badOption, requireCount, requireGiven, requireOneOf, requireText } from '../../../core/options.ts'
+import { checkArgument, checkOptions, count, number, oneOf, text } from '../../../core/options.ts'
 import type {
   ActiveRedrive,
   LetterOperations,
@@ -35,8 +35,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
   }
 
   async function change(statement: string, id: string, by: string): Promise<RedriveState | undefined> {
-    requireGiven('redrive', { by })
-    requireText('redrive', { by })
+    checkArgument('redrive', 'by', by, text)
     if (!isLetterId(id)) return undefined
     await run(statement, [id, storable(by)])
     return (await redrive(id))?.state
@@ -60,8 +59,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
     },
     async create(filter, options = {}, by) {
       const { route, perSecond, canary, maxRedrives } = checkedOptions(options)
-      requireGiven('redrive', { by })
-      requireText('redrive', { by })
+      checkArgument('redrive', 'by', by, text)
       const condition = conditionOf(filter, 7)
       const { rows } = await run(sql.create(condition.sql), [
         storable(by),
@@ -77,7 +75,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
     },
     redrive,
     async redrives({ limit = 20, before } = {}) {
-      requireCount('redrives', { limit })
+      checkArgument('redrives', 'limit', limit, count())
       const { rows } = await ask(
         `select ${redriveColumns} from ${quoted}.redrive r where r.id < $1::bigint order by r.id desc limit $2::int`,
         [before !== undefined && isLetterId(before) ? before : '9223372036854775807', limit],
@@ -85,7 +83,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
       return rows.map(redriveFrom)
     },
     async redriveItems(id, { limit = 100, after } = {}) {
-      requireCount('redriveItems', { limit })
+      checkArgument('redriveItems', 'limit', limit, count())
       if (!isLetterId(id)) return []
       const { rows } = await ask(
         `select i.letter::text, i.result, i.generation::text, r.id::text as redrive, r.by,
@@ -191,12 +189,19 @@ from ${quoted}.idempotency k where d.state = 'redriving' and k.scope = d.claim_s
   }
 }
 
-function checkedOptions({ route = 'pipeline', perSecond, canary, maxRedrives = 3 }: RedriveOptions) {
-  requireOneOf('redrive', 'route', route, ['pipeline', 'destination'])
-  requireCount('redrive', { canary, maxRedrives })
-  if (perSecond !== undefined && !(typeof perSecond === 'number' && perSecond > 0 && perSecond <= 1e6))
-    throw badOption('redrive', 'perSecond', 'a number above 0, at most 1000000', perSecond)
-  return { route, perSecond: perSecond ?? null, canary: canary ?? null, maxRedrives }
+function checkedOptions(options: RedriveOptions) {
+  const {
+    route = 'pipeline',
+    perSecond = null,
+    canary = null,
+    maxRedrives = 3,
+  } = checkOptions('redrive', options, {
+    route: oneOf('pipeline', 'destination'),
+    perSecond: number(0.001),
+    canary: count(),
+    maxRedrives: count(),
+  })
+  return { route, perSecond, canary, maxRedrives }
 }
 
 const results: readonly RedriveResult[] = ['resolved', 'sent', 'dead', 'guarded', 'skipped', 'cancelled']
