@@ -17,7 +17,13 @@ export type ErrorCode =
   | 'bad-schema'
   | 'stopped'
 
-/** Every error of this library. Tell them apart by `code`; `cause` is kept. */
+// Registered, so that it is the same in every copy of this package and in every realm of a process.
+const brand = Symbol.for('holdfast.error')
+
+/**
+ * Every error of this library. Tell them apart by `code`; `cause` is kept. A subclass may set a `name` of its own and
+ * stays what it is: the guards below look at a mark that all copies of this package share, never at the name.
+ */
 export class HoldfastError extends Error {
   readonly code: ErrorCode
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
@@ -25,12 +31,18 @@ export class HoldfastError extends Error {
     this.name = 'HoldfastError'
     this.code = code
   }
+
+  /** @internal */
+  get [brand](): true {
+    return true
+  }
 }
 
 /** "Do not retry": the message goes to the dead letter at once. */
 export class PermanentError extends HoldfastError {
   constructor(message: string, options?: ErrorOptions) {
     super('permanent', message, options)
+    this.name = 'PermanentError'
   }
 }
 
@@ -52,7 +64,12 @@ export interface RetryLaterOptions extends ErrorOptions {
   readonly counts?: boolean
 }
 
-/** "Not now": a nack with a delay. It is no attempt, unless it says that it `counts`, and never reaches the dead letter. */
+const unknownWaitMs = 1000
+
+/**
+ * "Not now": a nack with a delay. It is no attempt, unless it says that it `counts`, and never reaches the dead letter.
+ * A delay below zero is none; one that is no finite number becomes a second.
+ */
 export class RetryLater extends HoldfastError {
   readonly afterMs: number
   readonly holds: Holds
@@ -62,7 +79,9 @@ export class RetryLater extends HoldfastError {
     { holds = 'message', because = 'retry later', counts = false, ...options }: RetryLaterOptions = {},
   ) {
     super('retry-later', because, options)
-    this.afterMs = Number.isFinite(afterMs) ? Math.max(0, afterMs) : 0
+    this.name = 'RetryLater'
+    // A wait that is no number must not bring the message back at once, again and again.
+    this.afterMs = Number.isFinite(afterMs) ? Math.max(0, afterMs) : unknownWaitMs
     this.holds = holds
     this.counts = counts
   }
@@ -73,6 +92,7 @@ export class AbandonedError extends HoldfastError {
   readonly settled: Promise<unknown>
   constructor(message: string, settled: Promise<unknown>, options?: ErrorOptions) {
     super('abandoned', message, options)
+    this.name = 'AbandonedError'
     this.settled = settled
   }
 }
@@ -90,6 +110,7 @@ export class PublishError extends HoldfastError {
   readonly failures: readonly PublishFailure[]
   constructor(message: string, failures: readonly PublishFailure[], options?: ErrorOptions) {
     super('publish-failed', message, options)
+    this.name = 'PublishError'
     this.failures = failures
   }
 }
@@ -119,31 +140,58 @@ export class FailedBeforeError extends HoldfastError {
   readonly failure: Failure
   constructor(message: string, failure: Failure) {
     super('failed-before', message)
+    this.name = 'FailedBeforeError'
     this.failure = failure
   }
 }
 
-/** By name and code rather than `instanceof`, so that two installed copies understand each other. */
+/** Whether it is an error of this library: of this copy, of another copy of the package, or of another realm. */
 export function isHoldfastError(error: unknown): error is HoldfastError {
   try {
-    return error instanceof Error && error.name === 'HoldfastError' && 'code' in error
+    return isObject(error) && Reflect.get(error, brand) === true && typeof Reflect.get(error, 'code') === 'string'
   } catch {
     // A getter or a proxy that throws is somebody else's.
     return false
   }
 }
+// Each guard also looks at what its callers go on to use: an error may have been changed after it was made.
 export function isRetryLater(error: unknown): error is RetryLater {
-  return isHoldfastError(error) && error.code === 'retry-later'
+  return hasCode(error, 'retry-later', ({ afterMs, holds }) => Number.isFinite(afterMs) && isHolds(holds))
 }
 export function isAbandoned(error: unknown): error is AbandonedError {
-  return isHoldfastError(error) && error.code === 'abandoned'
+  return hasCode(
+    error,
+    'abandoned',
+    ({ settled }) => isObject(settled) && typeof Reflect.get(settled, 'then') === 'function',
+  )
 }
 export function isFailedBefore(error: unknown): error is FailedBeforeError {
-  return isHoldfastError(error) && error.code === 'failed-before'
+  return hasCode(
+    error,
+    'failed-before',
+    ({ failure }) => isObject(failure) && isFailureReason(Reflect.get(failure, 'reason')),
+  )
 }
 export function isPublishError(error: unknown): error is PublishError {
-  return isHoldfastError(error) && error.code === 'publish-failed'
+  return hasCode(error, 'publish-failed', ({ failures }) => Array.isArray(failures))
 }
+
+function hasCode(
+  error: unknown,
+  code: ErrorCode,
+  isWhole: (error: Readonly<Record<string, unknown>>) => boolean,
+): boolean {
+  return isHoldfastError(error) && error.code === code && isWhole({ ...error })
+}
+
+function isHolds(value: unknown): value is Holds {
+  return value === 'message' || value === 'lane' || value === 'pipeline'
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
+}
+
 /** Whether trying again can only fail again. */
 export function isPermanent(error: unknown): boolean {
   return isHoldfastError(error) && permanent.has(error.code)
@@ -221,25 +269,30 @@ export function failureFrom(error: unknown, messageId: string, attempts: number)
 /** Ours say no more with their code than with the reason. */
 function codeOf(error: unknown): Pick<Failure, 'errorCode'> {
   try {
-    if (!(error instanceof Error) || !('code' in error) || isHoldfastError(error)) return {}
-    const { code } = error
+    if (!isObject(error) || isHoldfastError(error)) return {}
+    const code: unknown = Reflect.get(error, 'code')
     return typeof code === 'string' || typeof code === 'number' ? { errorCode: String(code).slice(0, 64) } : {}
   } catch {
     return {}
   }
 }
 
-/** Name and text of whatever was thrown: an error that cannot be told must not keep its message from being given up. */
+/**
+ * Name and text of what was thrown: an error class, an error of another realm, or anything else. What cannot be read is
+ * named as such: it must not keep its message from being given up.
+ */
 export function textOf(error: unknown): Pick<Failure, 'errorName' | 'errorMessage'> {
   try {
-    if (!(error instanceof Error)) return { errorName: typeof error, errorMessage: plainText(String(error)) }
-    const name: unknown = error.name
+    if (!isObject(error)) return { errorName: typeof error, errorMessage: plainText(String(error)) }
+    const name: unknown = Reflect.get(error, 'name')
+    const message: unknown = Reflect.get(error, 'message')
     return {
       errorName: typeof name === 'string' ? plainText(name) : 'Error',
-      errorMessage: plainText(String(error.message)),
+      // eslint-disable-next-line @typescript-eslint/no-base-to-string -- whatever it says of itself, as it has no message
+      errorMessage: plainText(typeof message === 'string' ? message : String(error)),
     }
   } catch {
-    return { errorName: typeof error, errorMessage: 'what was thrown cannot be shown' }
+    return { errorName: typeof error, errorMessage: 'the thrown value cannot be read' }
   }
 }
 

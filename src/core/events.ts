@@ -1,6 +1,7 @@
 import { channel, type Channel } from 'node:diagnostics_channel'
 import type { Delivery, Outcome } from './delivery.ts'
 import type { FailureReason } from './errors.ts'
+import { calledSafely } from './report.ts'
 
 /** What happens, by name. Subscribe to `holdfast:<name>` on `node:diagnostics_channel`, or with {@link subscribe}. */
 export interface Events {
@@ -136,11 +137,15 @@ export function emitter<Name extends EventName>(name: Name): Emitter<Name> {
   }
 }
 
-/** Calls back on every event of a name; the returned function ends that. What a listener throws never reaches a message. */
+/**
+ * Calls back on every event of a name; the returned function ends that. What a listener throws never reaches a message
+ * and never ends the process: it becomes a process warning.
+ */
 export function subscribe<Name extends EventName>(name: Name, listener: (event: Events[Name]) => void): () => void {
   // The channel is process-wide and untyped; only `emitter` above writes to it.
   const target: Channel = channel(channelName(name))
-  const receive = (event: unknown): void => listener(event as Events[Name])
+  const receive = (event: unknown): void =>
+    calledSafely(`a listener of holdfast:${name}`, listener, undefined, event as Events[Name])
   target.subscribe(receive)
   return () => {
     target.unsubscribe(receive)

@@ -82,9 +82,13 @@ function fieldsOf({ message, pipeline, origin, attempt }: Delivery): object {
 
 export function errorFields(error: unknown): object {
   const { errorName, errorMessage } = textOf(error)
+  if (typeof error !== 'object') return { error: errorName, errorMessage }
   try {
-    if (!(error instanceof Error)) return { error: errorName }
-    return { error: 'code' in error ? `${errorName} (${String(error.code)})` : errorName, errorMessage }
+    const code: unknown = error === null ? undefined : Reflect.get(error, 'code')
+    return {
+      error: typeof code === 'string' || typeof code === 'number' ? `${errorName} (${code})` : errorName,
+      errorMessage,
+    }
   } catch {
     return { error: errorName, errorMessage }
   }

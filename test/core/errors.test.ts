@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { runInNewContext } from 'node:vm'
+import { describe, expect, it, vi } from 'vitest'
 import {
   AbandonedError,
   attemptsBefore,
@@ -21,15 +22,15 @@ const failure = { reason: 'attempts', errorName: 'Error', errorMessage: 'x', att
 
 describe('errors', () => {
   it.each([
-    [new PermanentError('m'), 'permanent'],
-    [new RetryLater(5), 'retry-later'],
-    [new AbandonedError('m', Promise.resolve()), 'abandoned'],
-    [new PublishError('m', []), 'publish-failed'],
-    [new FailedBeforeError('m', failure), 'failed-before'],
-    [new HoldfastError('timed-out', 'm'), 'timed-out'],
-  ])('%o has a code, a name and a stack', (error, code) => {
+    [new PermanentError('m'), 'permanent', 'PermanentError'],
+    [new RetryLater(5), 'retry-later', 'RetryLater'],
+    [new AbandonedError('m', Promise.resolve()), 'abandoned', 'AbandonedError'],
+    [new PublishError('m', []), 'publish-failed', 'PublishError'],
+    [new FailedBeforeError('m', failure), 'failed-before', 'FailedBeforeError'],
+    [new HoldfastError('timed-out', 'm'), 'timed-out', 'HoldfastError'],
+  ])('%o has a code, a name and a stack', (error, code, name) => {
     expect(error).toBeInstanceOf(Error)
-    expect(error).toMatchObject({ name: 'HoldfastError', code })
+    expect(error).toMatchObject({ name, code })
     expect(error.stack).toContain('errors.test.ts')
   })
 
@@ -41,22 +42,77 @@ describe('errors', () => {
     expect(new AbandonedError('m', Promise.resolve(), { cause }).cause).toBe(cause)
   })
 
-  it('are known by name and code, across two installed copies', () => {
-    const copy = (code: string) => Object.assign(new Error('m'), { name: 'HoldfastError', code })
-    expect(isRetryLater(copy('retry-later'))).toBe(true)
-    expect(isPermanent(copy('permanent'))).toBe(true)
-    expect(isAbandoned(copy('abandoned'))).toBe(true)
-    expect(isFailedBefore(copy('failed-before'))).toBe(true)
-    expect(isPublishError(copy('publish-failed'))).toBe(true)
-    expect(isHoldfastError(copy('anything'))).toBe(true)
+  it('are known to another copy of the package, in both directions', async () => {
+    vi.resetModules()
+    const other = await import('../../src/core/errors.ts')
+    expect(new other.PermanentError('m')).not.toBeInstanceOf(PermanentError)
+    const theirs = [
+      new other.PermanentError('m'),
+      new other.RetryLater(5),
+      new other.AbandonedError('m', Promise.resolve()),
+      new other.FailedBeforeError('m', failure),
+      new other.PublishError('m', []),
+    ]
+    const ours = [
+      new PermanentError('m'),
+      new RetryLater(5),
+      new AbandonedError('m', Promise.resolve()),
+      new FailedBeforeError('m', failure),
+      new PublishError('m', []),
+    ]
+    const guards = [isPermanent, isRetryLater, isAbandoned, isFailedBefore, isPublishError]
+    const otherGuards = [
+      other.isPermanent,
+      other.isRetryLater,
+      other.isAbandoned,
+      other.isFailedBefore,
+      other.isPublishError,
+    ]
+    expect(guards.map((guard, at) => guard(theirs[at]))).toEqual(guards.map(() => true))
+    expect(otherGuards.map((guard, at) => guard(ours[at]))).toEqual(guards.map(() => true))
   })
 
-  it.each([undefined, null, 'permanent', { name: 'HoldfastError', code: 'permanent' }, new Error('permanent')])(
-    'are not mistaken for %o',
-    (other) => {
-      expect([isHoldfastError(other), isPermanent(other), isRetryLater(other), isAbandoned(other)]).not.toContain(true)
-    },
-  )
+  it('stay what they are in a subclass with a name of its own', () => {
+    class OrderRejected extends PermanentError {
+      constructor() {
+        super('the order is rejected')
+        this.name = 'OrderRejected'
+      }
+    }
+    class RateLimited extends RetryLater {
+      override name = 'RateLimited'
+    }
+    expect(isPermanent(new OrderRejected())).toBe(true)
+    expect(isRetryLater(new RateLimited(5))).toBe(true)
+    expect(String(new OrderRejected())).toBe('OrderRejected: the order is rejected')
+    expect(failureFrom(new OrderRejected(), 'm1', 1)).toMatchObject({ reason: 'permanent', errorName: 'OrderRejected' })
+  })
+
+  it.each([
+    undefined,
+    null,
+    'permanent',
+    { name: 'HoldfastError', code: 'permanent' },
+    Object.assign(new Error('m'), { name: 'PermanentError', code: 'permanent' }),
+    new Error('permanent'),
+  ])('are not mistaken for %o', (other) => {
+    expect([isHoldfastError(other), isPermanent(other), isRetryLater(other), isAbandoned(other)]).not.toContain(true)
+  })
+
+  it('are nothing that was forged or taken apart: what its guard promises would be missing', () => {
+    const forged = (code: string, more: object = {}) =>
+      Object.assign(new Error('m'), { [Symbol.for('holdfast.error')]: true, code, ...more })
+    expect(isRetryLater(forged('retry-later'))).toBe(false)
+    expect(isRetryLater(forged('retry-later', { afterMs: '5', holds: 'lane' }))).toBe(false)
+    expect(isRetryLater(forged('retry-later', { afterMs: NaN, holds: 'lane' }))).toBe(false)
+    expect(isRetryLater(forged('retry-later', { afterMs: 5, holds: 'all' }))).toBe(false)
+    expect(isRetryLater(forged('retry-later', { afterMs: 5, holds: 'lane' }))).toBe(true)
+    expect(isAbandoned(forged('abandoned'))).toBe(false)
+    expect(isAbandoned(forged('abandoned', { settled: {} }))).toBe(false)
+    expect(isFailedBefore(forged('failed-before'))).toBe(false)
+    expect(isFailedBefore(forged('failed-before', { failure: { reason: 'because' } }))).toBe(false)
+    expect(isPublishError(forged('publish-failed'))).toBe(false)
+  })
 
   it('permanent is what can only fail again', () => {
     expect(isPermanent(new PermanentError('m'))).toBe(true)
@@ -74,8 +130,8 @@ describe('errors', () => {
 
   it.each([
     [-5, 0],
-    [NaN, 0],
-    [Infinity, 0],
+    [NaN, 1000],
+    [Infinity, 1000],
     [0.5, 0.5],
   ])('RetryLater(%d) waits %d ms', (given, afterMs) => {
     expect(new RetryLater(given).afterMs).toBe(afterMs)
@@ -131,6 +187,13 @@ describe('failureFrom()', () => {
       errorMessage: 'x'.repeat(1024),
       attempts: 2,
     })
+  })
+
+  it('reads an error of another realm, and an object that is no error', () => {
+    const foreign: unknown = runInNewContext('new RangeError("out of stock")')
+    expect(foreign).not.toBeInstanceOf(Error)
+    expect(failureFrom(foreign, 'm1', 2)).toMatchObject({ errorName: 'RangeError', errorMessage: 'out of stock' })
+    expect(failureFrom({ message: 'x' }, 'm1', 2)).toMatchObject({ errorName: 'Error', errorMessage: 'x' })
   })
 
   it('of a message that failed before is what was recorded then', () => {

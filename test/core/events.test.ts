@@ -42,27 +42,32 @@ describe('events', () => {
     expect(seen).toEqual([])
   })
 
-  it('what a listener throws never reaches a message; Node reports it as uncaught', async () => {
-    // Vitest listens too, and would take the report for a failure of the test.
-    const others = process.listeners('uncaughtException')
-    process.removeAllListeners('uncaughtException')
+  it('what a listener throws never reaches a message and never ends the process: it becomes a warning, once', async () => {
+    const warnings: Error[] = []
+    const warned = (warning: Error): void => void warnings.push(warning)
     const uncaught: unknown[] = []
-    const note = (error: unknown): void => void uncaught.push(error)
-    process.on('uncaughtException', note)
-    onTestFinished(() => {
-      process.off('uncaughtException', note)
-      for (const each of others) process.on('uncaughtException', each)
-    })
-    const bug = new Error('a bug in a dashboard')
-    onTestFinished(
+    const caught = (error: unknown): void => void uncaught.push(error)
+    process.on('warning', warned).on('uncaughtException', caught).on('unhandledRejection', caught)
+    const stops = [
       subscribe('settled', () => {
-        throw bug
+        throw new Error('a bug in a dashboard')
       }),
-    )
-    const after = watch('settled')
-    expect(await dispatch('good')).toBe('handled')
-    await new Promise((resolve) => setImmediate(resolve))
-    expect(after).toHaveLength(1)
-    expect(uncaught).toEqual([bug])
+      subscribe('settled', () => Promise.reject(new Error('the log shipper is down')) as unknown as void),
+    ]
+    try {
+      const after = watch('settled')
+      expect(await dispatch('good')).toBe('handled')
+      expect(await dispatch('good')).toBe('handled')
+      await new Promise((resolve) => setImmediate(resolve))
+      expect(after).toHaveLength(2)
+      expect(uncaught).toEqual([])
+      expect(warnings.map(({ name, message }) => `${name}: ${message}`)).toEqual([
+        'HoldfastWarning: a listener of holdfast:settled threw Error: a bug in a dashboard',
+        'HoldfastWarning: a listener of holdfast:settled threw Error: the log shipper is down',
+      ])
+    } finally {
+      for (const stop of stops) stop()
+      process.off('warning', warned).off('uncaughtException', caught).off('unhandledRejection', caught)
+    }
   })
 })

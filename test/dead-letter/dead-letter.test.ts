@@ -93,7 +93,7 @@ describe('deadLetter()', () => {
       count: 1,
       pipeline: 'billing.orders',
       origin: incoming.origin,
-      errorName: 'HoldfastError',
+      errorName: 'PermanentError',
       errorMessage: 'no such customer',
       errorStack: null,
       errorCode: null,
@@ -102,7 +102,7 @@ describe('deadLetter()', () => {
       history: [
         {
           timeMs: Date.UTC(2025, 0, 1),
-          errorName: 'HoldfastError',
+          errorName: 'PermanentError',
           errorMessage: 'no such customer',
           host: hostname(),
           version: null,

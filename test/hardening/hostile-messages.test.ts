@@ -205,6 +205,9 @@ describe('X: hostile records on their way in and out', () => {
   })
 
   it('RetryLater keeps to times that can be waited for, whatever it is given', () => {
-    for (const ms of [NaN, -1, Infinity, -Infinity]) expect(new RetryLater(ms).afterMs).toBe(0)
+    expect(new RetryLater(-1).afterMs).toBe(0)
+    // What is no number would come back at once, again and again.
+    for (const ms of [NaN, Infinity, -Infinity, '5s', undefined])
+      expect(new RetryLater(ms as number).afterMs).toBe(1000)
   })
 })

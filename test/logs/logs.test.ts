@@ -62,7 +62,7 @@ describe('logEvents()', () => {
           position: '41',
           attempt: 2,
           reason: 'permanent',
-          error: 'HoldfastError (permanent)',
+          error: 'PermanentError (permanent)',
           errorMessage: 'no such customer',
         },
       },

@@ -135,7 +135,8 @@ describe('retry()', () => {
   })
 
   it('does not judge errors by instanceof: another installed copy throws its own classes', async () => {
-    const foreign = Object.assign(new Error('never again'), { name: 'HoldfastError', code: 'permanent' })
+    // What every copy of this package marks its errors with.
+    const foreign = Object.assign(new Error('never again'), { [Symbol.for('holdfast.error')]: true, code: 'permanent' })
     const { dispatch, starts } = orders(() => {
       throw foreign
     })
