@@ -4,7 +4,9 @@ export {
   type PostgresIdempotencyCleanerOptions,
 } from './idempotency/cleaner.ts'
 export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency/store.ts'
-export { migrate, migrationPlan, type MigrateOptions } from './migrate.ts'
+export { migrate, type MigrateOptions } from './migrate.ts'
+export { migrationPlan, migrationUndo, type MigrationPlanOptions, type MigrationUndoOptions } from './migration-plan.ts'
+export { type SchemaFeature } from './migration.ts'
 export { type PoolClientSlice, type PoolSlice, type Queryable, type QueryAnswer } from './queryable.ts'
 export { inOneTransaction } from './in-one-transaction.ts'
 export { inTransaction, type Begin, type InTransactionOptions } from './in-transaction.ts'

@@ -1,6 +1,8 @@
 import { HoldfastError } from '../../core/errors.ts'
+import { requireMs } from '../../core/options.ts'
+import { sqlState } from './failures.ts'
 import { quotedSchema } from './identifiers.ts'
-import type { Layout } from './migration.ts'
+import { createVersions, requireFeatures, schemaFeatures, type Migration, type SchemaFeature } from './migration.ts'
 import { migrations } from './migrations.ts'
 import { requireLayout, type OutboxLayout } from './outbox/schema.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from './queryable.ts'
@@ -9,36 +11,56 @@ import { field } from './rows.ts'
 export interface MigrateOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
+  /** Whose tables. @defaultValue all */
+  readonly features?: readonly SchemaFeature[]
   /** How the outbox is laid out where it is made; it is left as it is where it is there. */
   readonly outbox?: OutboxLayout
+  /** How long it waits for other migrators, and for each lock, in ms. Time-outs of the role do not count. @defaultValue 60_000 */
+  readonly waitMs?: number
 }
 
 /**
  * Brings the schema up to this version of the library, and says which steps it applied. Safe to call from every
  * process at start: they wait for each other. It never drops or rewrites anything. A schema that is newer stays as it is.
- * @throws HoldfastError `unavailable` where there is no connection, or what the database answers; then nothing was changed.
+ * Where nothing is to be done it only reads, and any role may call it.
+ * @throws HoldfastError `bad-schema` where this role may not take the steps that are missing; `unavailable` where there is
+ * no connection, or somebody holds a lock for longer than `waitMs`. Then nothing was changed.
  */
 export async function migrate<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
-  { schema = 'holdfast', outbox = {} }: MigrateOptions = {},
+  { schema = 'holdfast', features = schemaFeatures, outbox = {}, waitMs = 60_000 }: MigrateOptions = {},
 ): Promise<readonly string[]> {
   const quoted = quotedSchema('migrate', schema)
+  requireFeatures('migrate', features)
   requireLayout('migrate', outbox)
+  requireMs('migrate', { waitMs })
+  const wanted = migrations.filter(({ feature }) => features.includes(feature))
   const client = await pool.connect().catch((cause: unknown) => {
     throw new HoldfastError('unavailable', 'migrate: PostgreSQL cannot be reached', { cause })
   })
   const ignore = (): void => undefined
   client.on('error', ignore)
   let broken = true
+  let applied: Applied = 'unknown'
   try {
+    // Without a lock first: most of the time there is nothing to do, and readers have no right to do it.
+    applied = await appliedIn(client, schema, quoted)
+    if (applied !== 'unknown' && missing(wanted, applied).length === 0) {
+      broken = false
+      return []
+    }
     // Read committed, whatever the default: what is looked up after the wait must be what is there after the wait.
     await client.query('begin isolation level read committed', [])
-    const applied = await migrateIn(client, schema, quoted, { outbox })
+    await client.query(SET_TIMEOUTS, [String(Math.ceil(waitMs))])
+    await client.query(LOCK, [`holdfast migrate ${schema}`])
+    const steps = await applyIn(client, { schema, quoted, wanted, outbox })
     const { command } = await client.query('commit', [])
     if (command !== undefined && command !== 'COMMIT')
       throw new HoldfastError('commit-refused', `migrate: the database answered ${command} to COMMIT`)
     broken = false
-    return applied
+    return steps
+  } catch (error) {
+    throw explained(error, schema, missing(wanted, applied), waitMs)
   } finally {
     // A client in an unknown state ends with its connection, and the transaction with it.
     client.off('error', ignore)
@@ -46,61 +68,73 @@ export async function migrate<Client extends PoolClientSlice>(
   }
 }
 
-/** The same as SQL to review, to run by hand, or for a migration tool: every step above version `from`. */
-export function migrationPlan({
-  schema = 'holdfast',
-  from = 0,
-  outbox = {},
-}: MigrateOptions & { readonly from?: number } = {}): string {
-  const quoted = quotedSchema('migrationPlan', schema)
-  requireLayout('migrationPlan', outbox)
-  const wanted = migrations.filter(({ version }) => version > from)
-  return [
-    'begin;',
-    `create schema if not exists ${quoted};`,
-    `${createVersions(quoted)};`,
-    ...wanted.map(
-      ({ version, name, sql }) =>
-        `-- ${version}: ${name}${sql(quoted, { outbox })}\n\ninsert into ${quoted}.migration (version, name) values (${version}, '${name}');`,
-    ),
-    'commit;\n',
-  ].join('\n\n')
+/** The versions that were applied; `'unknown'` where this role may not read them. */
+type Applied = ReadonlySet<number> | 'unknown'
+
+function missing(wanted: readonly Migration[], applied: Applied): readonly Migration[] {
+  return applied === 'unknown' ? wanted : wanted.filter(({ version }) => !applied.has(version))
 }
 
-async function migrateIn(
-  client: Queryable,
-  schema: string,
-  quoted: string,
-  layout: Layout,
-): Promise<readonly string[]> {
-  await client.query(LOCK, [`holdfast migrate ${schema}`])
+async function appliedIn(client: Queryable, schema: string, quoted: string): Promise<Applied> {
+  const versions = await client.query(FIND_VERSIONS, [schema])
+  if (versions.rows.length === 0) return new Set()
+  try {
+    const { rows } = await client.query(`select version::text from ${quoted}.migration`, [])
+    return new Set(rows.map((row) => Number(field(row, 'version'))))
+  } catch (error) {
+    if (sqlState(error) === NO_RIGHT) return 'unknown'
+    throw error
+  }
+}
+
+interface Wanted {
+  readonly schema: string
+  readonly quoted: string
+  readonly wanted: readonly Migration[]
+  readonly outbox: OutboxLayout
+}
+
+async function applyIn(client: Queryable, { schema, quoted, wanted, outbox }: Wanted): Promise<readonly string[]> {
   // `create schema if not exists` asks for the right to create it even where it exists: an owner without that right
   // can still migrate a schema that was made for it.
   const known = await client.query(FIND_SCHEMA, [schema])
   if (known.rows.length === 0) await client.query(`create schema ${quoted}`, [])
-  const versions = await client.query(FIND_VERSIONS, [schema])
-  if (versions.rows.length === 0) await client.query(createVersions(quoted), [])
-  const { rows } = await client.query(`select version from ${quoted}.migration`, [])
-  const applied = new Set(rows.map((row) => Number(field(row, 'version'))))
-  const missing = migrations.filter(({ version }) => !applied.has(version))
-  for (const { version, name, sql } of missing) {
-    await client.query(sql(quoted, layout), [])
+  await client.query(createVersions(quoted), [])
+  const steps = missing(wanted, await appliedIn(client, schema, quoted))
+  for (const { version, name, sql } of steps) {
+    await client.query(sql(quoted, { outbox }), [])
     await client.query(`insert into ${quoted}.migration (version, name) values ($1, $2)`, [version, name])
   }
-  return missing.map(({ name }) => name)
+  return steps.map(({ name }) => name)
 }
 
+function explained(error: unknown, schema: string, steps: readonly Migration[], waitMs: number): unknown {
+  const state = sqlState(error)
+  if (state === NO_RIGHT) {
+    const names = steps.map(({ name, version }) => `${name} (${version})`).join(', ')
+    return new HoldfastError(
+      'bad-schema',
+      `migrate: the schema ${schema} lacks steps that this role may not take, of ${names}. Run migrate(), or what ` +
+        `migrationPlan({ schema: '${schema}' }) prints, as the owner of the schema`,
+      { cause: error },
+    )
+  }
+  if (state === '55P03')
+    return new HoldfastError(
+      'unavailable',
+      `migrate: another session holds a lock on the schema ${schema} for longer than ${waitMs} ms; nothing was changed`,
+      { cause: error },
+    )
+  return error
+}
+
+// Time-outs of a role are for its short statements. A step may take longer, and so may another migrator.
+const SET_TIMEOUTS = `select set_config(name, case name when 'lock_timeout' then $1 else '0' end, true) from pg_catalog.pg_settings
+where name in ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')`
 // Concurrent `create table if not exists` fails on the catalogue's unique indexes: one at a time, until the end of the
 // transaction.
 const LOCK = 'select pg_advisory_xact_lock(hashtextextended($1, 0))'
 const FIND_SCHEMA = 'select 1 from pg_catalog.pg_namespace where nspname = $1'
 const FIND_VERSIONS = `select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relname = 'migration'`
-
-function createVersions(quoted: string): string {
-  return `create table if not exists ${quoted}.migration (
-  version integer primary key,
-  name text not null,
-  applied_at timestamptz not null default clock_timestamp()
-)`
-}
+const NO_RIGHT = '42501'

@@ -2,7 +2,7 @@ import { deadLetterMigration } from './dead-letter/migration.ts'
 import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
 import type { Migration } from './migration.ts'
-import { outboxMigration } from './outbox/migration.ts'
+import { delayedKeyMigration, outboxMigration } from './outbox/migration.ts'
 
 /** Every step of the schema, oldest first. New steps are added at the end; released ones stay as they are. */
 export const migrations: readonly Migration[] = [
@@ -10,4 +10,5 @@ export const migrations: readonly Migration[] = [
   outboxMigration,
   redriveMigration,
   deadLetterMigration,
+  delayedKeyMigration,
 ]

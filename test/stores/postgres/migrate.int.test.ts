@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { expect, it } from 'vitest'
-import { migrate, migrationPlan, postgresIdempotencyStore } from '../../../src/stores/postgres/index.ts'
+import { migrate, migrationPlan, outboxGrants, postgresIdempotencyStore } from '../../../src/stores/postgres/index.ts'
 import { migrations } from '../../../src/stores/postgres/migrations.ts'
 import { describeWith, postgresUrl, serviceAddress, uniqueName } from '../../support/services.ts'
 import { createTestPool } from '../../support/test-pool.ts'
@@ -32,6 +32,86 @@ for (const server of ['postgres', 'postgres18'])
       const { rows } = await pool.query(`select version from ${schema}.migration order by version`)
       expect(rows).toEqual(migrations.map(({ version }) => ({ version })))
       await pool.query(`drop schema ${schema} cascade`)
+      await dispose()
+    })
+
+    it.each([
+      ['lock_timeout', '20ms'],
+      ['statement_timeout', '100ms'],
+      ['idle_in_transaction_session_timeout', '100ms'],
+      ...(server === 'postgres18' ? [['transaction_timeout', '100ms'] as const] : []),
+    ] as const)('lets migrators wait for each other where %s is %s', async (setting, value) => {
+      const { pool, schema, dispose } = await createTestPool({
+        connectionString: serviceAddress(server).url,
+        max: 25,
+        options: `-c ${setting}=${value}`,
+      })
+      const fresh = uniqueName('fresh')
+      const patient = await createTestPool({ connectionString: serviceAddress(server).url })
+      const holder = await patient.pool.connect()
+      await holder.query('begin')
+      await holder.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`holdfast migrate ${fresh}`])
+      const waiting = Promise.all(Array.from({ length: 5 }, () => migrate(pool, { schema: fresh })))
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await holder.query('commit')
+      holder.release()
+      expect((await waiting).filter((steps) => steps.length > 0)).toEqual([names])
+      await patient.pool.query(`drop schema ${fresh} cascade`)
+      await patient.dispose()
+      await dispose()
+      expect(schema).not.toBe(fresh)
+    })
+
+    it('waits no longer than waitMs for another session', async () => {
+      const { pool, schema, dispose } = await open()
+      const holder = await pool.connect()
+      await holder.query('begin')
+      await holder.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`holdfast migrate ${schema}`])
+      await expect(migrate(pool, { schema, waitMs: 50 })).rejects.toMatchObject({
+        code: 'unavailable',
+        message: `migrate: another session holds a lock on the schema ${schema} for longer than 50 ms; nothing was changed`,
+      })
+      await holder.query('rollback')
+      holder.release()
+      await dispose()
+    })
+
+    it('says that nothing is to be done to a role that could not do it, without waiting for anybody', async () => {
+      const { pool, schema, dispose } = await open()
+      await migrate(pool, { schema })
+      const role = uniqueName('reader')
+      await pool.query(`create role ${role} login; ${outboxGrants({ schema, writer: role })}`)
+      const url = new URL(serviceAddress(server).url)
+      url.username = role
+      const reader = new pg.Pool({ connectionString: url.href, max: 2 })
+      const holder = await pool.connect()
+      await holder.query('begin')
+      await holder.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`holdfast migrate ${schema}`])
+      expect(await migrate(reader, { schema })).toEqual([])
+      await holder.query('rollback')
+      holder.release()
+
+      await pool.query(`delete from ${schema}.migration where version = (select max(version) from ${schema}.migration)`)
+      await expect(migrate(reader, { schema })).rejects.toMatchObject({
+        code: 'bad-schema',
+        message: expect.stringContaining(`of ${names.at(-1)} (`) as string,
+      })
+      await expect(migrate(reader, { schema: uniqueName('other') })).rejects.toMatchObject({ code: 'bad-schema' })
+      await reader.end()
+      await pool.query(`drop owned by ${role}; drop role ${role}`)
+      await dispose()
+    })
+
+    it('keeps the delayed messages of an outbox that was made before their key changed', async () => {
+      const { pool, schema, dispose } = await open()
+      const before = migrationPlan({ schema })
+      await pool.query(`${before.slice(0, before.indexOf('-- 5: '))}commit;`)
+      await pool.query(
+        `insert into ${schema}.outbox_delayed (topic, type, message_id, due_at) select 't', 't', n::text, now() from generate_series(1, 3) n`,
+      )
+      expect(await migrate(pool, { schema })).toContain('outbox-delayed-key')
+      const { rows } = await pool.query(`select message_id from ${schema}.outbox_delayed order by due_at, seq`)
+      expect(rows).toEqual([{ message_id: '1' }, { message_id: '2' }, { message_id: '3' }])
       await dispose()
     })
   })

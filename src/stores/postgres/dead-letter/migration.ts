@@ -3,6 +3,7 @@ import type { Migration } from '../migration.ts'
 export const deadLetterMigration: Migration = {
   version: 4,
   name: 'dead-letters',
+  feature: 'dead-letter',
   sql: (schema) => `
 create table ${schema}.dead_letter (
   -- The operator's handle, and the order of first deaths.
@@ -10,7 +11,7 @@ create table ${schema}.dead_letter (
   -- What makes it the same letter: a digest of pipeline, destination, message id, key and body.
   fold uuid not null,
   state text collate "C" not null default 'dead' check (state in ('dead', 'redriving', 'resolved', 'replaced', 'dropped')),
-  -- Sent last; and the newest whose end is known. Drawn from the fence, so that none is given twice.
+  -- Sent last. And the newest whose end is known. Drawn from the fence, so that none is given twice.
   generation bigint not null default 0,
   settled bigint not null default 0,
   redrives integer not null default 0,
@@ -73,7 +74,7 @@ create table ${schema}.redrive (
   filter jsonb not null,
   per_second float8,
   canary integer,
-  -- The last letter of the canary; null where there is none, or once it is over.
+  -- The last letter of the canary. Null where there is none, or once it is over.
   canary_to bigint,
   max_redrives integer not null,
   total integer not null,
@@ -89,7 +90,7 @@ create table ${schema}.redrive_lane (
   redrive bigint not null references ${schema}.redrive on delete cascade,
   lane bigint not null,
   pipeline text collate "C" not null,
-  -- When it is due, or its lease ends; 'infinity': over, or not part of the canary.
+  -- When it is due, or its lease ends. 'infinity': over, or not part of the canary.
   next_at timestamptz not null default '-infinity',
   token bigint,
   owner text,
@@ -119,4 +120,6 @@ create table ${schema}.operator_log (
   detail jsonb
 );
 create index operator_log_letter on ${schema}.operator_log (letter) where letter is not null;`,
+  undo: (schema) => `
+drop table ${['dead_letter', 'redrive', 'redrive_lane', 'redrive_item', 'operator_log'].map((table) => `${schema}.${table}`).join(', ')};`,
 }

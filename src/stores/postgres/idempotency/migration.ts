@@ -3,6 +3,7 @@ import type { Migration } from '../migration.ts'
 export const idempotencyMigration: Migration = {
   version: 1,
   name: 'idempotency',
+  feature: 'idempotency',
   sql: (schema) => `
 -- The fence: one sequence for all keys, so that the token of a later claim is always the higher one.
 create sequence ${schema}.fence as bigint cache 1;
@@ -28,4 +29,7 @@ create table ${schema}.idempotency (
 ) with (fillfactor = 50);
 
 create index idempotency_added_on on ${schema}.idempotency (added_on);`,
+  undo: (schema) => `
+drop table ${schema}.idempotency;
+drop sequence ${schema}.fence;`,
 }

@@ -62,6 +62,8 @@ async function checkRights(run: Run, schema: string, quoted: string): Promise<vo
     ['outbox_dead', 'insert'],
     ['outbox_delayed', 'select'],
     ['outbox_delayed', 'delete'],
+    // For the locks on its rows.
+    ['outbox_delayed', 'update'],
   ]
   const { rows } = await run(
     `select t.name || ' (' || t.wanted || ')' as missing from unnest($1::text[], $2::text[]) t (name, wanted)

@@ -35,7 +35,7 @@ export function outboxGrants({ schema = 'holdfast', ...roles }: OutboxGrants): s
       `select, update on ${quoted}.outbox_shard`,
       `select, insert, update, delete on ${quoted}.outbox_relay`,
       `select, insert, delete on ${quoted}.outbox_dead`,
-      `select, delete on ${quoted}.outbox_delayed`,
+      `select, update, delete on ${quoted}.outbox_delayed`,
     ]),
     ...each('gate', [`usage on schema ${quoted}`, `select, insert, update, delete on ${quoted}.outbox_mark`]),
   ].join('\n')

@@ -1,8 +1,18 @@
 import type { Migration } from '../migration.ts'
-import { outboxSchema } from './schema.ts'
+import { delayedKey, delayedKeyUndo, outboxDrop, outboxSchema } from './schema.ts'
 
 export const outboxMigration: Migration = {
   version: 2,
   name: 'outbox',
+  feature: 'outbox',
   sql: (schema, { outbox }) => outboxSchema(schema, outbox),
+  undo: outboxDrop,
+}
+
+export const delayedKeyMigration: Migration = {
+  version: 5,
+  name: 'outbox-delayed-key',
+  feature: 'outbox',
+  sql: delayedKey,
+  undo: delayedKeyUndo,
 }

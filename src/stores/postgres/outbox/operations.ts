@@ -49,7 +49,17 @@ export async function adoptOutbox<Client extends PoolClientSlice>(
   (select max(seq) from ${quoted}.outbox_delayed)))`,
       [],
     )
-    const { rowCount } = await client.query(`update ${quoted}.outbox set txid = pg_current_xact_id()`, [])
+    // Written anew rather than updated: under a publication of all tables, rows without a key cannot be updated.
+    const columns = 'slot, id, topic, key, type, message_id, headers, payload, created_at'
+    await client.query(
+      `create temporary table holdfast_adopted on commit drop as select ${columns} from ${quoted}.outbox`,
+      [],
+    )
+    await client.query(`truncate ${quoted}.outbox`, [])
+    const { rowCount } = await client.query(
+      `insert into ${quoted}.outbox (${columns}) select ${columns} from holdfast_adopted order by id`,
+      [],
+    )
     // A new source: what consumers remember of the old one may be ahead of the ids that are drawn from here on.
     await client.query(
       `update ${quoted}.outbox_shard set snapshot = $1::pg_snapshot, win_to = null, win_pos = null, win_end = null,
@@ -84,6 +94,12 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   const quoted = quotedSchema('changeOutboxShards', schema)
   const { unread } = outboxStatements(quoted)
   await withClient(pool, schema, async (client) => {
+    const layout = await client.query(`select to_regclass('${quoted}.outbox_delayed_due') is not null as current`, [])
+    if (field(layout.rows[0], 'current') !== true)
+      throw new HoldfastError(
+        'bad-schema',
+        `changeOutboxShards: the outbox in schema ${schema} is older than this version: run migrate(pool, { schema }) first`,
+      )
     const endMs = clock.now() + drainMs
     if (!(await lock(client, quoted, 'writers', clock, endMs)))
       throw new HoldfastError(

@@ -57,7 +57,7 @@ ${indexes(schema)}
 create function ${schema}.outbox_cluster() returns text language sql stable as
   $$select system_identifier || '/' || (select oid from pg_catalog.pg_database where datname = current_database())
     || '/' || '${schema}.outbox'::regclass::oid from pg_control_system()$$;
--- A promoted replica has another timeline; on a standby this is an error.
+-- A promoted replica has another timeline. On a standby this is an error.
 create function ${schema}.outbox_timeline() returns text language sql volatile as
   'select left(pg_walfile_name(pg_current_wal_lsn()), 8)';
 
@@ -94,6 +94,35 @@ create table ${schema}.outbox_mark (
 `
 }
 
+/** Takes all of it away, with every message in it. */
+export function outboxDrop(schema: string): string {
+  const tables = ['outbox', 'outbox_shard', 'outbox_relay', 'outbox_dead', 'outbox_delayed', 'outbox_mark']
+  const functions = ['version', 'shards', 'slot', 'cluster', 'timeline']
+  return `
+drop table ${tables.map((table) => `${schema}.${table}`).join(', ')};
+drop function ${functions.map((name) => `${schema}.outbox_${name}()`).join(', ')};
+drop sequence ${schema}.outbox_id;`
+}
+
+/**
+ * A key without the generated column: from PostgreSQL 18 on, rows cannot be deleted under a publication of all tables
+ * where the key has one that is not published. The messages are also found by their ids, to be cancelled.
+ */
+export function delayedKey(schema: string): string {
+  return `
+alter table ${schema}.outbox_delayed drop constraint outbox_delayed_pkey;
+alter table ${schema}.outbox_delayed add constraint outbox_delayed_pkey primary key (due_at, seq);
+create index outbox_delayed_due on ${schema}.outbox_delayed (shard, due_at, seq);
+create index outbox_delayed_id on ${schema}.outbox_delayed (message_id);`
+}
+
+export function delayedKeyUndo(schema: string): string {
+  return `
+drop index ${schema}.outbox_delayed_due, ${schema}.outbox_delayed_id;
+alter table ${schema}.outbox_delayed drop constraint outbox_delayed_pkey;
+alter table ${schema}.outbox_delayed add constraint outbox_delayed_pkey primary key (shard, due_at, seq);`
+}
+
 /**
  * Another number of shards, for an outbox of which everything is read: PostgreSQL 15 can not change what a column is
  * generated from, so it is made anew, and with it the shards of what is delayed.
@@ -106,7 +135,7 @@ alter table ${schema}.outbox add column ${shardColumn(shards)};
 ${indexes(schema)}
 alter table ${schema}.outbox_delayed drop column shard;
 alter table ${schema}.outbox_delayed add column ${shardColumn(shards)};
-alter table ${schema}.outbox_delayed add primary key (shard, due_at, seq);`
+create index outbox_delayed_due on ${schema}.outbox_delayed (shard, due_at, seq);`
 }
 
 function shardCount(schema: string, shards: number): string {

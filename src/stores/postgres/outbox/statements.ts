@@ -133,12 +133,16 @@ returning 1 as held`,
     // NOWAIT: while the number of shards changes the relays must go on publishing, or that would wait for them for ever.
     lockMoving: `lock table only ${outbox}, only ${schema}.outbox_delayed in row exclusive mode nowait`,
 
-    /** The row lock keeps a relay that has lost the shard from moving what its successor moves. */
+    /**
+     * The row lock keeps a relay that has lost the shard from moving what its successor moves. A message that somebody
+     * is about to cancel or reschedule is left out: waiting for that transaction would hold the whole shard.
+     */
     moveDue: `with mine as materialized (
   select 1 from ${shard} where shard = $1 and epoch = $2::bigint and cluster = ${cluster} for update),
 due as materialized (
   select shard, due_at, seq from ${schema}.outbox_delayed
-  where shard = $1 and due_at <= statement_timestamp() and exists (select from mine) order by due_at, seq limit $3),
+  where shard = $1 and due_at <= statement_timestamp() and exists (select from mine) order by due_at, seq limit $3
+  for update skip locked),
 gone as (
   delete from ${schema}.outbox_delayed d using due
   where (d.shard, d.due_at, d.seq) = (due.shard, due.due_at, due.seq) returning d.*)

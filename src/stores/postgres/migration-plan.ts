@@ -1,0 +1,73 @@
+import { requireCount } from '../../core/options.ts'
+import { quotedSchema } from './identifiers.ts'
+import { createVersions, requireFeatures, schemaFeatures, type SchemaFeature } from './migration.ts'
+import { migrations } from './migrations.ts'
+import { requireLayout, type OutboxLayout } from './outbox/schema.ts'
+
+export interface MigrationPlanOptions {
+  /** Where the tables are. @defaultValue `'holdfast'` */
+  readonly schema?: string
+  /** The version that is there already: only later steps are printed. @defaultValue 0, none */
+  readonly from?: number
+  /** Whose tables. @defaultValue all */
+  readonly features?: readonly SchemaFeature[]
+  /** Whether the SQL begins and commits a transaction. `false` for tools that bring their own. @defaultValue `true` */
+  readonly transaction?: boolean
+  /** How the outbox is laid out. */
+  readonly outbox?: OutboxLayout
+}
+
+export type MigrationUndoOptions = Omit<MigrationPlanOptions, 'outbox'>
+
+/** What `migrate()` does, as SQL: to review, to run by hand, or for a migration tool such as Drizzle, Knex, Prisma or Flyway. */
+export function migrationPlan({
+  schema = 'holdfast',
+  from = 0,
+  features = schemaFeatures,
+  transaction = true,
+  outbox = {},
+}: MigrationPlanOptions = {}): string {
+  const quoted = quotedSchema('migrationPlan', schema)
+  requireCount('migrationPlan', { from }, 0)
+  requireFeatures('migrationPlan', features)
+  requireLayout('migrationPlan', outbox)
+  const wanted = migrations.filter(({ version, feature }) => version > from && features.includes(feature))
+  const steps = [
+    `create schema if not exists ${quoted};`,
+    `${createVersions(quoted)};`,
+    ...wanted.map(
+      ({ version, name, sql }) =>
+        `-- ${version}: ${name}${sql(quoted, { outbox })}\n\ninsert into ${quoted}.migration (version, name) values (${version}, '${name}');`,
+    ),
+  ]
+  return script(steps, transaction)
+}
+
+/**
+ * The way back: SQL that takes back every step above version `from`, newest first. **What the tables hold is lost.** The
+ * schema itself stays.
+ */
+export function migrationUndo({
+  schema = 'holdfast',
+  from = 0,
+  features = schemaFeatures,
+  transaction = true,
+}: MigrationUndoOptions = {}): string {
+  const quoted = quotedSchema('migrationUndo', schema)
+  requireCount('migrationUndo', { from }, 0)
+  requireFeatures('migrationUndo', features)
+  const unwanted = migrations.filter(({ version, feature }) => version > from && features.includes(feature)).reverse()
+  const all = from === 0 && schemaFeatures.every((feature) => features.includes(feature))
+  const steps = [
+    ...unwanted.map(
+      ({ version, name, undo }) =>
+        `-- back from ${version}: ${name}${undo(quoted)}\n\ndelete from ${quoted}.migration where version = ${version};`,
+    ),
+    ...(all ? [`drop table ${quoted}.migration;`] : []),
+  ]
+  return script(steps, transaction)
+}
+
+function script(steps: readonly string[], transaction: boolean): string {
+  return `${(transaction ? ['begin;', ...steps, 'commit;'] : steps).join('\n\n')}\n`
+}
