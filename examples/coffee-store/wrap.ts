@@ -51,6 +51,6 @@ export function naive(service: ServiceName, handler: Handler, { watch }: Pick<Wr
 
 /** One circuit round the one API that is known to go down; a fault in the handler's own code does not open it. */
 export function guarded(payments: Apis['payments']): Apis['payments'] {
-  const circuit = circuitBreaker({ name: 'payment-api', openAfter: 5, halfOpenAfterMs: 1_000 })
-  return { charge: (order, cents) => circuit.run(() => payments.charge(order, cents)) }
+  const circuit = circuitBreaker({ name: 'payment-api', openAfter: 5 })
+  return { charge: (order, cents) => circuit.run(() => payments.charge(order, cents), { id: order.id }) }
 }

@@ -88,6 +88,8 @@ export interface Facts {
   readonly store?: string
   /** Whether that store can complete a claim inside the handler's transaction. */
   readonly completesInTransaction?: boolean
+  /** The dependency of a circuit, and who shares it. */
+  readonly circuit?: string
   /** The database whose transaction the stage opens. */
   readonly database?: string
 }

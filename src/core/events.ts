@@ -35,7 +35,11 @@ export interface Events {
    * `option` says which one: `retry: backoff`.
    */
   'option-failed': { readonly option: string; readonly error: unknown }
-  'circuit-changed': { readonly name: string; readonly from: CircuitState; readonly to: CircuitState }
+  'circuit-changed': CircuitChange
+  /** A probe of a circuit came to its end. `nothing`: it proved nothing either way, and the next call is the probe. */
+  'probe-settled': { readonly name: string; readonly result: 'answered' | 'failed' | 'nothing' | 'too-late' }
+  /** An attempt failed while the dependency answered nobody, so it does not count. `failures` are those of its message. */
+  'attempt-unproven': { readonly name: string; readonly error: unknown; readonly failures: number }
   /** Published to the dead letter, and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }
@@ -112,6 +116,20 @@ export interface Events {
 }
 
 export type CircuitState = 'closed' | 'open' | 'half-open'
+
+export interface CircuitChange {
+  readonly name: string
+  readonly from: CircuitState
+  readonly to: CircuitState
+  /** The tenant or whatever else `by` tells apart. @defaultValue there is one circuit for all */
+  readonly group?: string
+  /** Who decided: this process by what it saw, or the fleet. */
+  readonly scope?: 'process' | 'fleet'
+  /** The state's number in the fleet. */
+  readonly epoch?: number
+  /** The circuit only observes: it refused nothing. */
+  readonly observed?: boolean
+}
 
 export interface ConsumerChange {
   readonly system: string

@@ -1,45 +1,63 @@
-import { CircuitState as Breakers, ConsecutiveBreaker, SamplingBreaker, type IBreaker } from 'cockatiel'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { staged, type Middleware } from '../core/delivery.ts'
-import { isPermanent, isRetryLater, RetryLater } from '../core/errors.ts'
-import { emitter, type CircuitState } from '../core/events.ts'
+import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
+import { RetryLater } from '../core/errors.ts'
+import type { CircuitChange, CircuitState } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
-import { badOption, callback, checkOptions, clockKind, count, having, ms, required, text } from '../core/options.ts'
+import type { Message } from '../core/message.ts'
+import { badOption, callback, checkOptions, clockKind, count, flag, ms, required, text } from '../core/options.ts'
 import { neverAborts } from '../core/signals.ts'
+import { Groups } from './circuit/groups.ts'
+import { LocalCircuit, type Call, type CircuitTerms } from './circuit/local-circuit.ts'
+import { dependencyErrors } from './circuit/looks-down.ts'
+import { guarded, tellFailed } from './guarded.ts'
 
 export interface CircuitBreakerOptions {
   /** The dependency that it stands before: in events, health and messages. */
   readonly name: string
-  /** Failures in a row that open it. @defaultValue 5 */
+  /**
+   * Tells tenants or the like apart, each with a circuit of its own. An open one then holds the keys of its messages and
+   * not the whole pipeline. It is asked for a stage; `run()` is told the group. @defaultValue one circuit for all
+   */
+  readonly by?: (message: Message) => string
+  /** It opens after so many different messages failed for the first time with no answer in between. @defaultValue 10 */
   readonly openAfter?: number
-  /** A breaker of cockatiel instead of `openAfter`, such as `new CountBreaker({ threshold: 0.5, size: 20 })`; for this circuit alone. */
-  readonly breaker?: IBreaker
-  /** How long it stays open before one call may probe. @defaultValue 10_000 */
-  readonly halfOpenAfterMs?: number
+  /** Which errors say that the dependency is down; every other error is an answer. @defaultValue `dependencyErrors` */
+  readonly looksDown?: (error: unknown) => boolean
+  /** How long it stays open at first; half as much longer after each failed probe, ±25 %. @defaultValue 1_000 */
+  readonly openMs?: number
+  /** It is never open for longer. @defaultValue 5_000 */
+  readonly maxOpenMs?: number
   /** A probe without an answer after this time counts as failed. @defaultValue 10_000 */
   readonly probeTimeoutMs?: number
-  /**
-   * Which errors say that the dependency is down. Never asked about `RetryLater`, permanent errors and work that was
-   * stopped from outside: those say nothing about it. @defaultValue every other error
-   */
-  readonly shouldTrip?: (error: unknown) => boolean
+  /** After it closed, calls are let through slowly until so many run at once. @defaultValue 64 */
+  readonly maxRamp?: number
+  /** Counts and tells everything, and refuses nothing. @defaultValue `false` */
+  readonly observe?: boolean
+  /** Told of every change of state. */
+  readonly onChange?: (change: CircuitChange) => void
   readonly clock?: Clock
+  /** The dice of the waits, and of attempts that count in part. @defaultValue `Math.random` */
+  readonly random?: () => number
 }
 
-/** A middleware that is also a guard to put round one call. */
+export interface CircuitRunOptions {
+  /** Stops the wait for a place, and is handed to the work. */
+  readonly signal?: AbortSignal
+  /** The id of the message that the call is made for. Without one every failure is a first one. */
+  readonly id?: string
+  /** The tenant or the like, where the circuit was made with `by`. */
+  readonly group?: string
+}
+
+/** A guard to put round one call, and a middleware. */
 export interface CircuitBreaker extends Middleware, HasHealth {
   readonly state: CircuitState
   /**
    * Makes one call through the circuit.
-   * @throws RetryLater (`holds: 'pipeline'`) while the circuit is open: let it pass, the message waits.
+   * @throws RetryLater while the circuit is open, and for a failure that is no attempt: let it pass, the message waits.
    */
-  run<T>(work: (signal: AbortSignal) => Promise<T>, options?: { readonly signal?: AbortSignal }): Promise<T>
+  run<T>(work: (signal: AbortSignal) => Promise<T>, options?: CircuitRunOptions): Promise<T>
 }
-
-const circuitChanged = emitter('circuit-changed')
-
-// While somebody else's probe is under way: it may be back much sooner than its time-out.
-const probeWaitMs = 1000
 
 /**
  * While the dependency is down, hands work back instead of trying it: that is never an attempt, and nothing is lost.
@@ -48,150 +66,138 @@ const probeWaitMs = 1000
 export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   const {
     name,
-    openAfter,
-    breaker = new ConsecutiveBreaker(openAfter ?? 5),
-    halfOpenAfterMs = 10_000,
+    by,
+    openAfter = 10,
+    looksDown = dependencyErrors,
+    openMs = 1_000,
+    maxOpenMs = 5_000,
     probeTimeoutMs = 10_000,
-    shouldTrip = () => true,
+    maxRamp = 64,
+    observe = false,
+    onChange = () => {},
     clock = systemClock,
+    random = Math.random,
   } = checkOptions('circuitBreaker', options, {
     name: required(text),
+    by: callback,
     openAfter: count(),
-    breaker: having('success', 'failure'),
-    halfOpenAfterMs: ms(),
+    looksDown: callback,
+    openMs: ms(),
+    maxOpenMs: ms(),
     probeTimeoutMs: ms(),
-    shouldTrip: callback,
+    maxRamp: count(),
+    observe: flag,
+    onChange: callback,
     clock: clockKind,
+    random: callback,
   })
-  if (openAfter !== undefined && !(breaker instanceof ConsecutiveBreaker))
-    throw badOption('circuitBreaker', 'openAfter', 'left out where there is a breaker', openAfter)
-  if (breaker instanceof SamplingBreaker)
-    throw badOption(
-      'circuitBreaker',
-      'breaker',
-      'a ConsecutiveBreaker or a CountBreaker (a SamplingBreaker never opens at a low rate, and counts failures of hours ago)',
-      'a SamplingBreaker',
+  if (maxOpenMs < openMs) throw badOption('circuitBreaker', 'maxOpenMs', `at least openMs (${openMs})`, maxOpenMs)
+  const terms: CircuitTerms = {
+    ...{ name, openAfter, looksDown, openMs, maxOpenMs, probeTimeoutMs, maxRamp, observe, clock, random },
+  }
+  const changed = (change: CircuitChange): void => {
+    try {
+      onChange(change)
+    } catch (error) {
+      tellFailed('circuitBreaker: onChange', error)
+    }
+  }
+  const whole = new LocalCircuit(terms, null, changed)
+  const groups = new Groups(
+    (group) => new LocalCircuit(terms, group, changed),
+    ({ state, bad }) => state === 'closed' && bad === 0,
+  )
+
+  function circuitOf(delivery: Delivery): LocalCircuit {
+    if (by === undefined) return whole
+    const isText = (group: unknown): boolean => typeof group === 'string'
+    return groups.of(
+      guarded(
+        'circuitBreaker: by',
+        () => by(delivery.message),
+        isText,
+        () => '',
+        'a text',
+      ),
     )
-
-  /** One stretch of a state. What was started in an earlier one has no say any more. */
-  let era = eraOf()
-  let reopensAtMs = 0
-  let probeEndsMs: number | null = null
-
-  function change(to: CircuitState): void {
-    const from = circuit.state
-    era = eraOf()
-    probeEndsMs = null
-    circuit.state = to
-    if (circuitChanged.active()) circuitChanged.publish({ name, from, to })
-  }
-
-  /** Made once for all calls that end well in it. */
-  function eraOf(): { readonly succeeded: <T>(value: T) => T } {
-    const mine = {
-      succeeded<T>(value: T): T {
-        if (era === mine) breaker.success(Breakers.Closed)
-        return value
-      },
-    }
-    return mine
-  }
-
-  function open(): void {
-    reopensAtMs = clock.now() + halfOpenAfterMs
-    change('open')
-  }
-
-  function failed(error: unknown, signal: AbortSignal): void {
-    if (counts(error, signal) && breaker.failure(Breakers.Closed)) open()
-  }
-
-  function counts(error: unknown, signal: AbortSignal): boolean {
-    return !signal.aborted && !isRetryLater(error) && !isPermanent(error) && shouldTrip(error)
-  }
-
-  /** Any call while the circuit is not closed: the probe, or refused. */
-  function probe<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    const nowMs = clock.now()
-    if (circuit.state === 'open') {
-      if (nowMs < reopensAtMs) return refused(reopensAtMs - nowMs, 'open')
-      change('half-open')
-    }
-    if (probeEndsMs !== null) return refused(Math.min(probeEndsMs - nowMs, probeWaitMs), 'being probed')
-
-    const mine = era
-    probeEndsMs = nowMs + probeTimeoutMs
-    const giveUp = clock.after(probeTimeoutMs, () => settle(fail), true)
-    function settle(then: () => void): void {
-      giveUp()
-      if (era === mine) then()
-    }
-    return call().then(
-      (value) => {
-        settle(() => {
-          breaker.success(Breakers.HalfOpen)
-          change('closed')
-        })
-        return value
-      },
-      (error: unknown) => {
-        // An error that does not count proves nothing either way: the next call is the probe.
-        settle(counts(error, signal) ? fail : () => (probeEndsMs = null))
-        throw error
-      },
-    )
-  }
-
-  function fail(): void {
-    breaker.failure(Breakers.HalfOpen)
-    open()
-  }
-
-  function refused(waitMs: number, how: string): Promise<never> {
-    const because = `circuit ${name} is ${how}`
-    return Promise.reject(new RetryLater(Math.max(waitMs, 1), { holds: 'pipeline', because }))
   }
 
   const middleware: Middleware = (next) =>
     function circuitBreaker(delivery) {
-      if (circuit.state !== 'closed') return probe(() => next(delivery), delivery.signal)
-      const mine = era
-      return next(delivery).then(mine.succeeded, (error: unknown) => {
-        if (era === mine) failed(error, delivery.signal)
-        throw error
-      })
+      const circuit = circuitOf(delivery)
+      const { message, origin, pipeline, signal } = delivery
+      const id = `${pipeline} ${origin.destination} ${message.id}`
+      return through(circuit, id, signal, () => next(delivery))
     }
 
   async function run<T>(
     work: (signal: AbortSignal) => Promise<T>,
-    { signal = neverAborts }: { readonly signal?: AbortSignal } = {},
+    { signal = neverAborts, id, group }: CircuitRunOptions = {},
   ): Promise<T> {
     signal.throwIfAborted()
-    if (circuit.state !== 'closed') return probe(async () => work(signal), signal)
-    const mine = era
-    try {
-      return mine.succeeded(await work(signal))
-    } catch (error) {
-      if (era === mine) failed(error, signal)
-      throw error
-    }
+    if ((group === undefined) !== (by === undefined))
+      throw badOption('circuitBreaker', 'group', by === undefined ? 'left out without by' : 'given to run()', group)
+    const circuit = group === undefined ? whole : groups.of(group)
+    return through(circuit, id ?? null, signal, async () => work(signal))
   }
 
-  const initial: CircuitState = 'closed'
-  const circuit: CircuitBreaker & { state: CircuitState } = Object.assign(
-    staged(middleware, {
-      name: 'circuit-breaker',
-      wantsOutside: { retry: 'it must see every attempt, and its refusals must pass through retry uncounted' },
-    }),
-    {
-      state: initial,
-      run,
-      health() {
-        const { state } = circuit
-        const retryInMs = state === 'open' ? Math.max(0, Math.ceil(reopensAtMs - clock.now())) : null
-        return { name: `circuit ${name}`, live: true, ready: state !== 'open', details: { state, retryInMs } }
-      },
+  function health(): ReturnType<HasHealth['health']> {
+    const all = by === undefined ? [whole] : [...groups.values()]
+    const open = all.filter(({ state }) => state === 'open')
+    const waits = open.map(({ reopensAtMs }) => Math.max(0, Math.ceil(reopensAtMs - clock.now())))
+    const unproven = all.reduce((sum, circuit) => sum + circuit.unproven, 0)
+    const retryInMs = waits.length === 0 ? null : Math.min(...waits)
+    const details = { state: stateOf(), scope: 'process', retryInMs, unproven, ...(by && { open: open.length }) }
+    // The other tenants go on.
+    return { name: `circuit ${name}`, live: true, ready: by !== undefined || open.length === 0, details }
+  }
+
+  function stateOf(): CircuitState {
+    if (by === undefined) return whole.state
+    const states = new Set([...groups.values()].map(({ state }) => state))
+    return states.has('open') ? 'open' : states.has('half-open') ? 'half-open' : 'closed'
+  }
+
+  const stage = staged(middleware, {
+    name: 'circuit-breaker',
+    facts: {
+      circuit: `${name}${by === undefined ? '' : ' by group'}, this process${observe ? ', observed only' : ''}`,
     },
-  )
-  return circuit
+    wantsOutside: { retry: 'it must see every attempt, and its refusals must pass through retry uncounted' },
+  })
+  const circuit = Object.assign(stage, { run, health })
+  return Object.defineProperty(circuit, 'state', { get: stateOf, enumerable: true }) as typeof circuit & {
+    readonly state: CircuitState
+  }
+}
+
+/** Makes one call, once the circuit lets it. */
+async function through<T>(
+  circuit: LocalCircuit,
+  id: string | null,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  let entered = circuit.enter(id)
+  while (!isCall(entered)) {
+    if (entered instanceof RetryLater) throw entered
+    if (entered === 'full') await circuit.ramp.wait(signal).catch(stopped)
+    entered = circuit.enter(id)
+  }
+  let value: T
+  try {
+    value = await work()
+  } catch (error) {
+    throw circuit.threw(entered, error, signal)
+  }
+  circuit.succeeded(entered)
+  return value
+}
+
+function isCall(entered: Call | 'full' | 'ask' | RetryLater): entered is Call {
+  return typeof entered === 'object' && !(entered instanceof RetryLater)
+}
+
+function stopped(cause: unknown): never {
+  throw new RetryLater(0, { because: 'stopped while it waited for its turn', cause })
 }

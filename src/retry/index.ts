@@ -1,7 +1,13 @@
 export { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 export { retryBudget, type RetryBudget, type RetryBudgetOptions } from './budget.ts'
 export { bulkhead, type BulkheadOptions } from './bulkhead.ts'
-export { circuitBreaker, type CircuitBreaker, type CircuitBreakerOptions } from './circuit-breaker.ts'
+export {
+  circuitBreaker,
+  type CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CircuitRunOptions,
+} from './circuit-breaker.ts'
+export { dependencyErrors } from './circuit/looks-down.ts'
 export {
   defaultRecovery,
   otherwise,

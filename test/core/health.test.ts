@@ -47,7 +47,7 @@ describe('health()', () => {
   it('follows a breaker: not ready while its circuit is open, live all the same', async () => {
     const clock = fakeClock()
     const payments = circuitBreaker({ name: 'payments', openAfter: 1, clock })
-    await payments.run(() => Promise.reject(new Error('down'))).catch(() => {})
+    await payments.run(() => Promise.reject(Object.assign(new Error('down'), { status: 503 }))).catch(() => {})
     expect(health(payments)).toMatchObject({ live: true, ready: false, parts: [{ details: { state: 'open' } }] })
   })
 

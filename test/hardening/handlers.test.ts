@@ -64,7 +64,7 @@ describe("a user's own stage that throws before it returns a promise", () => {
 
   it('keeps no place in a bulkhead, counts for a circuit, and leaves no deadline behind', async () => {
     const clock = fakeClock()
-    const circuit = circuitBreaker({ name: 'api', openAfter: 3, clock })
+    const circuit = circuitBreaker({ name: 'api', openAfter: 3, looksDown: () => true, clock, random: () => 0.5 })
     const abandoned = watch('abandoned')
     const step = pipeline('orders')
       .use(circuit)
@@ -73,9 +73,11 @@ describe("a user's own stage that throws before it returns a promise", () => {
       .use(strict)
       .handle(() => {})
     const ok = headersFrom([['tenant', 'a']])
-    for (const id of ['m1', 'm2']) await expect(step.dispatch(message(id))).rejects.toThrow('no tenant')
+    const failing = (id: string) =>
+      expect(step.dispatch(message(id))).rejects.toMatchObject({ cause: { message: 'no tenant' } })
+    for (const id of ['m1', 'm2']) await failing(id)
     expect(await step.dispatch(message('m3', ok))).toBe('handled')
-    for (const id of ['m4', 'm5', 'm6']) await expect(step.dispatch(message(id))).rejects.toThrow('no tenant')
+    for (const id of ['m4', 'm5', 'm6']) await failing(id)
     expect(circuit.state).toBe('open')
     await clock.advance(5000)
     expect(abandoned).toEqual([])

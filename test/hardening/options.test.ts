@@ -1,4 +1,3 @@
-import { SamplingBreaker } from 'cockatiel'
 import { describe, expect, it } from 'vitest'
 import * as holdfast from '../../src/index.ts'
 import { isHoldfastError } from '../../src/index.ts'
@@ -88,16 +87,12 @@ const mistakes: readonly (readonly [
   ['policies', 'retryBudget', [{ name: '' }], ['name', "''"]],
   ['policies', 'circuitBreaker', [{ name: '' }], ['name', "''"]],
   ['policies', 'circuitBreaker', [{ name: 'api', openAfter: 0 }], ['openAfter', '0']],
-  ['policies', 'circuitBreaker', [{ name: 'api', breaker: {} }], ['breaker', 'an object']],
-  [
-    'policies',
-    'circuitBreaker',
-    [{ name: 'api', breaker: new SamplingBreaker({ threshold: 0.5, duration: 1000 }) }],
-    ['breaker', 'SamplingBreaker'],
-  ],
-  ['policies', 'circuitBreaker', [{ name: 'api', halfOpenAfterMs: 0 }], ['halfOpenAfterMs', '0']],
+  ['policies', 'circuitBreaker', [{ name: 'api', openMs: 0 }], ['openMs', '0']],
+  ['policies', 'circuitBreaker', [{ name: 'api', maxOpenMs: 10 }], ['maxOpenMs', '10']],
   ['policies', 'circuitBreaker', [{ name: 'api', probeTimeoutMs: '1' }], ['probeTimeoutMs', "'1'"]],
-  ['policies', 'circuitBreaker', [{ name: 'api', shouldTrip: true }], ['shouldTrip', 'true']],
+  ['policies', 'circuitBreaker', [{ name: 'api', looksDown: true }], ['looksDown', 'true']],
+  ['policies', 'circuitBreaker', [{ name: 'api', maxRamp: 0.5 }], ['maxRamp', '0.5']],
+  ['policies', 'circuitBreaker', [{ name: 'api', observe: 'yes' }], ['observe', "'yes'"]],
   ['policies', 'bulkhead', [{ maxConcurrent: 0 }], ['maxConcurrent', '0']],
   ['policies', 'bulkhead', [{ maxConcurrent: 1, maxQueued: -1 }], ['maxQueued', '-1']],
   ['holdfast', 'timeout', [{ afterMs: 0 }], ['afterMs', '0']],

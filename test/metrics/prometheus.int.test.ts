@@ -145,7 +145,7 @@ async function busyService() {
     registry,
     async act() {
       for (const id of ['one', 'retried', 'waits']) await dispatch(id)
-      await payments.run(() => Promise.reject(new Error('down'))).catch(() => {})
+      await payments.run(() => Promise.reject(Object.assign(new Error('down'), { status: 503 }))).catch(() => {})
       tellOfEverything(delivery)
     },
   }

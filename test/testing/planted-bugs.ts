@@ -157,7 +157,7 @@ function burningBreaker({ store, clock, deadLetters, group, handler, effects }: 
     .use(idempotency({ store, clock }))
     .use(retry({ clock, maxAttempts: 3 }))
     .use(burn)
-    .use(circuitBreaker({ name: 'payments', openAfter: 2, clock }))
+    .use(circuitBreaker({ name: 'payments', openAfter: 2, looksDown: () => true, clock }))
     .handle(handler(({ message }) => effects.call(message.id)))
 }
 

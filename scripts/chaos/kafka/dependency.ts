@@ -30,7 +30,7 @@ export function dependency(tookMs = 5): Dependency {
       most = Math.max(most, ++running)
       await sleep(tookMs)
       running--
-      if (down) throw new Error('503')
+      if (down) throw Object.assign(new Error('503'), { status: 503 })
     },
   }
   return self

@@ -48,7 +48,7 @@ export function guarded({ store, clock, deadLetters, handler, group, effects }: 
     .use(deadLetter({ to: deadLetters, clock }))
     .use(idempotency({ store, clock }))
     .use(retry({ clock, maxAttempts: 3 }))
-    .use(circuitBreaker({ name: 'payments', openAfter: 2, clock }))
+    .use(circuitBreaker({ name: 'payments', openAfter: 2, looksDown: () => true, clock }))
     .handle(handler(({ message }) => effects.charge(message.id)))
 }
 
