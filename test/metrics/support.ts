@@ -29,6 +29,8 @@ export function tellOfEverything(delivery: Delivery | undefined): void {
   tell('lease-lost', { delivery })
   tell('store-failed', { store: 'redis', operation: 'claim', error })
   tell('circuit-changed', { name: 'told', from: 'open', to: 'closed' })
+  tell('probe-settled', { name: 'told', result: 'answered' })
+  tell('attempt-unproven', { name: 'told', error: 'x', failures: 1 })
   tell('consumer-changed', { system: 'kafka', group: 'billing', change: 'joined' })
   const relay = { relay: 'r', shard: 0 }
   tell('outbox-shard-changed', { ...relay, epoch: 1n, change: 'claimed' })

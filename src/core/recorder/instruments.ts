@@ -29,6 +29,8 @@ export type InstrumentId =
   | 'storeFailures'
   | 'circuitState'
   | 'circuitChanges'
+  | 'circuitProbes'
+  | 'circuitUnproven'
   | 'consumerChanges'
   | 'retryBudget'
   | 'lanes'
@@ -89,6 +91,17 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     'state',
   ),
   circuitChanges: counter('circuit.changes', 'Changes of the state of a circuit', 'circuit', 'to'),
+  circuitProbes: counter(
+    'circuit.probes',
+    'Probes of a circuit that came to their end, by result',
+    'circuit',
+    'result',
+  ),
+  circuitUnproven: counter(
+    'circuit.unproven',
+    'Failed attempts that did not count, since the dependency answered too few others',
+    'circuit',
+  ),
   consumerChanges: counter(
     'consumer.changes',
     'Joins, losses, crashes and stops of consumers',

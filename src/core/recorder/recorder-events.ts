@@ -40,10 +40,14 @@ export function countEvents({ series, distribution, isMeasured }: Counted): void
   subscribe('dead-letter-failed', ({ delivery }) => count('deadLetterFailures', delivery))
 
   subscribe('store-failed', ({ store, operation }) => series('storeFailures').of(store, operation).value++)
-  subscribe('circuit-changed', ({ name, to }) => {
+  subscribe('circuit-changed', ({ name, to, group }) => {
     series('circuitChanges').of(name, to).value++
+    // One of many tenants says nothing about the dependency as a whole.
+    if (group !== undefined) return
     for (const state of circuitStates) series('circuitState').of(name, state).value = Number(state === to)
   })
+  subscribe('probe-settled', ({ name, result }) => series('circuitProbes').of(name, result).value++)
+  subscribe('attempt-unproven', ({ name }) => series('circuitUnproven').of(name).value++)
   subscribe(
     'consumer-changed',
     ({ system, group, change }) => series('consumerChanges').of(system, group, change).value++,
