@@ -48,6 +48,7 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'stores/redis': ['ioredis'],
   'transports/kafkajs': ['kafkajs'],
   'transports/platformatic-kafka': ['@platformatic/kafka'],
+  'transports/rabbitmq': ['amqplib'],
   vitest: ['vitest'],
 }
 // The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes.

@@ -14,8 +14,8 @@ export type Blame = 'destination' | 'message' | 'nobody'
 export interface HalvingPublish {
   /** For error texts, such as `Kafka`. */
   readonly broker: string
-  /** One request. It resolves when the broker has confirmed all of it. */
-  readonly send: (numbered: readonly Numbered[], ended: () => boolean) => Promise<void>
+  /** One request. Resolves when the broker has answered for all of it, with the messages that it refused each by itself. */
+  readonly send: (numbered: readonly Numbered[], ended: () => boolean) => Promise<readonly PublishFailure[] | void>
   readonly blames: (error: unknown) => Blame
   /** The broker's reason, for the error text. */
   readonly reason: (error: unknown) => string
@@ -67,7 +67,7 @@ class RefusalSearch {
     for (const part of parts) {
       if (this.#ended) break
       try {
-        await this.#how.send(part, () => this.#ended)
+        failures.push(...((await this.#how.send(part, () => this.#ended)) ?? []))
       } catch (error) {
         failures.push(...(await this.#isolate(part, error)))
       }

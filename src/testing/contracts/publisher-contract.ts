@@ -17,6 +17,8 @@ export interface PublisherHarness {
   readonly arrived: (destination: string) => Promise<readonly Message<Bytes>[]>
   /** A message that this broker will never take: too large, to nowhere. Without it, refusals are not looked at. */
   readonly refused?: (destination: string) => OutgoingParts<Bytes>
+  /** The largest value of one header that the broker carries. Without it, larger ones are not looked at. */
+  readonly maxHeaderBytes?: number
   /** Ways to lose the broker, by name. Without any, outages are not looked at. */
   readonly outages?: Readonly<Record<string, Outage>>
   /** After so long without an answer it gives up by itself. @defaultValue 30_000 */
@@ -52,7 +54,8 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
     }
   },
 
-  async 'O-20 carries id, key, type, time, headers and bytes untouched'({ publisher, createDestination, arrived }) {
+  async 'O-20 carries id, key, type, time, headers and bytes untouched'(harness) {
+    const { publisher, createDestination, arrived, maxHeaderBytes = 16_384 } = harness
     const destination = await createDestination()
     const headers = headersFrom([
       ['text', 'ü'],
@@ -62,7 +65,7 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
       ['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
       ['__proto__', 'plain'],
       ['constructor', 'plain'],
-      ['baggage', 'x'.repeat(16_384)],
+      ['baggage', 'x'.repeat(maxHeaderBytes)],
     ])
     const body = new Uint8Array([0, 0xff, 1])
     await publisher.publish([outgoing({ destination, id: 'm', key: 'k', type: 'placed', timeMs: 1234, headers, body })])
@@ -166,6 +169,22 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
     ])
     // What a PublishError does not name is confirmed.
     assert.deepEqual(firstsOf(await arrived(destination), 'k0'), idsOf(good))
+  },
+
+  async 'names a message whose header is larger than the broker carries, and sends the others'(harness) {
+    const { publisher, createDestination, arrived, maxHeaderBytes } = harness
+    if (maxHeaderBytes === undefined) return
+    const destination = await createDestination()
+    const messages = numbered(destination, 3)
+    const headers = headersFrom([['baggage', 'x'.repeat(2 * maxHeaderBytes)]])
+    const some = messages.map((message, at) => (at === 1 ? { ...message, headers } : message))
+    const error = await rejects(publisher.publish(some), 'a header that the broker cannot carry')
+    assert.ok(isPublishError(error), `a refusal is a PublishError, not ${String(error)}`)
+    assert.deepEqual(
+      error.failures.map(({ index, permanent }) => [index, permanent]),
+      [[1, true]],
+    )
+    assert.deepEqual(firstsOf(await arrived(destination), 'k0'), ['m0', 'm2'])
   },
 
   async 'O-6 takes no outage for a refusal, and goes on when it is over'(harness) {

@@ -14,6 +14,8 @@ export interface TransportFeatures {
   readonly delay: boolean
   /** A topic has partitions that move between the members of a group. */
   readonly partitions: boolean
+  /** The largest value of one header that the broker carries. @defaultValue 65_536 */
+  readonly maxHeaderBytes?: number
 }
 
 /** A transport with a broker behind it, for one test. */

@@ -1,0 +1,132 @@
+import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
+import { systemClock } from '../../core/clock.ts'
+import {
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  count,
+  flag,
+  having,
+  list,
+  ms,
+  oneOf,
+  required,
+  text,
+} from '../../core/options.ts'
+import type { Stage } from '../../core/delivery.ts'
+import type { CheckedQueues, RabbitmqOrder } from './check-queues.ts'
+import { RabbitmqClient } from './client.ts'
+import type { RabbitmqMessageId } from './codec.ts'
+import type { RabbitmqConnection } from './connection.ts'
+
+export interface RabbitmqConsumerOptions extends ConsumerOptions {
+  /**
+   * A connection of amqplib, made with `connect(url, { recovery: true })`, so that it comes back by itself. Not the one
+   * that publishes: while it is short of memory, RabbitMQ delivers nothing to a connection that publishes.
+   */
+  readonly connection: RabbitmqConnection
+  /** Quorum queues that are there already; `declareQueues()` makes them. Every member of the group consumes all of them. */
+  readonly queues: readonly string[]
+  /** Members with the same name share the queues out among them. @defaultValue the first name of `queues`, in the order of the alphabet */
+  readonly group?: string
+  /**
+   * `key`: the queues have a single active consumer, and messages of a key are handled in order. `none`: all members
+   * share every queue, and there is no order, of a key neither. @defaultValue `'key'`
+   */
+  readonly order?: RabbitmqOrder
+  /** Messages of one queue in memory, waiting or running; RabbitMQ sends no more than that. @defaultValue 256 */
+  readonly prefetch?: number
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the property `messageId` */
+  readonly id?: RabbitmqMessageId
+  /** How often a member looks whether it has more than its share of the queues. @defaultValue 1000 */
+  readonly shareEveryMs?: number
+  /** Whether the queues' arguments are checked at start. @defaultValue true */
+  readonly checkQueues?: boolean
+}
+
+/**
+ * Consumes quorum queues: many keys at once, each in order, over all members of the group. Every message is acked by
+ * itself and only when it is done. Nothing is nacked: what has to wait stays in memory, un-acked, with its key behind it.
+ */
+export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
+  const self = 'rabbitmqConsumer'
+  const {
+    connection,
+    queues,
+    group = [...options.queues].sort()[0] ?? '',
+    order = 'key',
+    prefetch = 256,
+    id,
+    shareEveryMs = 1000,
+    checkQueues = true,
+    clock = systemClock,
+    pipeline,
+    ...rest
+  } = checkOptions(self, options, {
+    connection: required(having('createChannel', 'on', 'removeListener')),
+    queues: required(list),
+    pipeline: required(having('step')),
+    group: text,
+    order: oneOf('key', 'none'),
+    prefetch: count(),
+    id: callback,
+    shareEveryMs: ms(),
+    checkQueues: flag,
+    concurrency: count(),
+    redeliverMs: ms(),
+    drainMs: ms(),
+    hungAfterMs: ms(),
+    clock: clockKind,
+  })
+  if (queues.length === 0) throw badOption(self, 'queues', 'a list of at least one queue', queues)
+  for (const [at, queue] of queues.entries())
+    if (!text.fits(queue)) throw badOption(self, `queues[${at}]`, text.wanted, queue)
+  const notes = new Set<string>()
+  const client = new RabbitmqClient({
+    connection,
+    queues: [...new Set(queues)],
+    group,
+    order,
+    prefetch,
+    id,
+    shareEveryMs,
+    check: checkQueues,
+    checked(found) {
+      for (const note of found.notes) notes.add(note)
+      requireShorterTimeout(found, pipeline.stages)
+    },
+    note: (said) => void notes.add(said),
+    random: Math.random,
+    clock,
+  })
+  const consumer = queueConsumer({
+    client,
+    group,
+    pipeline,
+    buffer: prefetch,
+    ahead: Number.MAX_SAFE_INTEGER,
+    clock,
+    ...rest,
+  })
+  return {
+    run: (signal) => consumer.run(signal),
+    health() {
+      const health = consumer.health()
+      return { ...health, details: { ...health.details, notes: [...notes] } }
+    },
+  }
+}
+
+/** A message that is not acked in time is taken back by the broker while its handler still runs. */
+function requireShorterTimeout({ consumerTimeoutMs }: CheckedQueues, stages: readonly Stage[]): void {
+  for (const { facts } of stages)
+    if (facts?.timeoutMs !== undefined && facts.timeoutMs >= consumerTimeoutMs)
+      throw badOption(
+        'rabbitmqConsumer',
+        'timeout() of the pipeline',
+        `below the consumer timeout of the queues (${consumerTimeoutMs} ms)`,
+        facts.timeoutMs,
+      )
+}

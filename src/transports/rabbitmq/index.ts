@@ -1,0 +1,12 @@
+export { queueArguments, type RabbitmqOrder } from './check-queues.ts'
+export type { RabbitmqMessage, RabbitmqMessageId } from './codec.ts'
+export type { RabbitmqConnection } from './connection.ts'
+export { rabbitmqConsumer, type RabbitmqConsumerOptions } from './consumer.ts'
+export { declareQueues, queueNames, type DeclareQueuesOptions } from './declare-queues.ts'
+export {
+  rabbitmqPublisher,
+  type RabbitmqPublishConnection,
+  type RabbitmqPublisher,
+  type RabbitmqPublisherOptions,
+} from './publisher.ts'
+export { byKey, queueOfKey, toQueue, type RabbitmqPlace, type RabbitmqRoute } from './route.ts'
