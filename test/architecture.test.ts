@@ -9,7 +9,9 @@ const SRC = join(import.meta.dirname, '../src')
 
 const FEATURES = ['idempotency', 'retry', 'dead-letter', 'ordering', 'outbox']
 
-/** What a room may import besides itself. `port` is the `store.ts` of any feature. */
+const WITH_PORTS = [...FEATURES, 'operations']
+
+/** What a room may import besides itself. `port` is the `store.ts` of any feature, and of the operator's side. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The files of the root put the rooms together.
   face: ['core', 'codecs', 'logs', 'port', ...FEATURES],
@@ -25,6 +27,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The simulation runs the consumer that ships.
   testing: ['core', 'port', 'consumer'],
   vitest: ['testing'],
+  operations: ['core', 'port'],
 }
 
 /**
@@ -68,7 +71,7 @@ function mayImport({ from, to }: Import): boolean {
   if (own === other) return true
   const [kind = ''] = own.split('/')
   const allowed = [kind, ...(ROOMS[kind] ?? []), ...(EXTRAS[own] ?? [])]
-  return allowed.includes(other) || (allowed.includes('port') && FEATURES.includes(other) && to.endsWith('/store.ts'))
+  return allowed.includes(other) || (allowed.includes('port') && WITH_PORTS.includes(other) && to.endsWith('/store.ts'))
 }
 
 function mayImportPackage({ from, to, typeOnly, dynamic }: Import): boolean {

@@ -72,3 +72,4 @@ export {
   type PostgresDeadLettersOptions,
 } from './dead-letter/dead-letters.ts'
 export { type BodyEncryption } from './dead-letter/bodies.ts'
+export { postgresOperatorStore, type PostgresOperatorStoreOptions } from './operations/store.ts'

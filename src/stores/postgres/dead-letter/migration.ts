@@ -119,7 +119,20 @@ create table ${schema}.operator_log (
   redrive bigint,
   detail jsonb
 );
-create index operator_log_letter on ${schema}.operator_log (letter) where letter is not null;`,
+create index operator_log_letter on ${schema}.operator_log (letter) where letter is not null;
+
+-- What happened to messages, where a service writes it down: failures, or everything.
+create table ${schema}.journal (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  message_id text collate "C" not null,
+  pipeline text collate "C" not null,
+  what text collate "C" not null,
+  attempt integer not null,
+  detail text
+);
+create index journal_message on ${schema}.journal (hashtextextended(message_id, 0));
+create index journal_at on ${schema}.journal (at);`,
   undo: (schema) => `
-drop table ${['dead_letter', 'redrive', 'redrive_lane', 'redrive_item', 'operator_log'].map((table) => `${schema}.${table}`).join(', ')};`,
+drop table ${['dead_letter', 'redrive', 'redrive_lane', 'redrive_item', 'operator_log', 'journal'].map((table) => `${schema}.${table}`).join(', ')};`,
 }

@@ -1,0 +1,120 @@
+import type { FailureReason } from '../core/errors.ts'
+import type { Letter, LetterOperations } from '../dead-letter/store.ts'
+import type { OutboxStatus } from '../outbox/store.ts'
+
+/** What the operator's side reads from a database, and does to it. The command line and the page work through this alone. */
+export interface OperatorStore {
+  readonly letters: LetterOperations
+  /** What the tables are: versions that are applied, by name. Empty where there are none. */
+  schema(): Promise<SchemaState>
+  /** `undefined` where there is no outbox. */
+  outbox(): Promise<OutboxStatus | undefined>
+  /** What the broker refused for good, oldest first. */
+  outboxDead(page?: { readonly limit?: number; readonly after?: string }): Promise<readonly OutboxDeadRow[]>
+  /** Puts refused messages back at the end of the outbox. */
+  outboxReplay(positions: readonly string[], by: string): Promise<number>
+  /** Forgets refused messages. */
+  outboxSkip(positions: readonly string[], by: string): Promise<number>
+  /** Claims in progress, those whose lease ended longest ago first. */
+  keys(options?: KeysOptions): Promise<readonly ClaimRecord[]>
+  /** Gives a key back whose lease has ended. `force`: also one that is held; its holder then changes nothing any more. */
+  unblock(
+    scope: string,
+    key: string,
+    by: string,
+    options?: { readonly force?: boolean },
+  ): Promise<'ok' | 'held' | 'none'>
+  /** What is known of a key; without a scope, in every scope. */
+  claims(key: string, scope?: string): Promise<readonly ClaimRecord[]>
+  /** Forgets a key: its message may run again, as if it had never come. */
+  forget(scope: string, key: string, by: string): Promise<boolean>
+  /** Every trace that a message left, unordered. */
+  traces(messageId: string): Promise<MessageTraces>
+  /** Journal rows are kept so long. */
+  cleanJournal(olderThanMs: number): Promise<number>
+  writeJournal(entries: readonly JournalEntry[]): Promise<void>
+}
+
+export interface SchemaState {
+  readonly applied: readonly { readonly version: number; readonly name: string; readonly atMs: number }[]
+  /** What this version of the library would apply. */
+  readonly missing: readonly { readonly version: number; readonly name: string }[]
+  /** Of a later version of the library. */
+  readonly newer: readonly { readonly version: number; readonly name: string }[]
+}
+
+export interface KeysOptions {
+  /** Only those whose lease ended so long ago; 0 shows what is held too. @defaultValue 60_000 */
+  readonly staleMs?: number
+  readonly scope?: string
+  /** @defaultValue 50 */
+  readonly limit?: number
+}
+
+export interface ClaimRecord {
+  readonly scope: string
+  readonly key: string
+  readonly state: 'in-progress' | 'completed' | 'failed' | 'released'
+  readonly attempts: number
+  readonly token: string
+  readonly generation: number
+  readonly owner: string | null
+  /** In progress: when the lease ends or ended. Released: when that was. */
+  readonly leaseMs: number | null
+  /** Completed and failed: until when that is remembered. */
+  readonly retainedMs: number | null
+  readonly failure: { readonly reason: FailureReason; readonly errorName: string; readonly errorMessage: string } | null
+}
+
+export interface OutboxDeadRow {
+  readonly position: string
+  readonly destination: string
+  readonly key: string | null
+  readonly messageId: string
+  readonly error: string
+  readonly addedMs: number
+  readonly diedMs: number
+}
+
+export interface OutboxTrace {
+  readonly position: string
+  readonly destination: string
+  /** `waiting`: not published yet, or published and not cleaned up yet. */
+  readonly state: 'waiting' | 'delayed' | 'refused'
+  readonly atMs: number
+  readonly error: string | null
+}
+
+export interface RedriveTrace {
+  readonly redrive: string
+  readonly letter: string
+  readonly by: string
+  readonly result: string | null
+  readonly generation: number | null
+  readonly atMs: number
+}
+
+export interface JournalEntry {
+  readonly messageId: string
+  readonly pipeline: string
+  readonly what: string
+  readonly attempt: number
+  readonly atMs: number
+  readonly detail: string | null
+}
+
+export interface MessageTraces {
+  readonly letters: readonly Letter[]
+  readonly claims: readonly ClaimRecord[]
+  readonly redrives: readonly RedriveTrace[]
+  readonly outbox: readonly OutboxTrace[]
+  readonly journal: readonly JournalEntry[]
+  readonly acts: readonly {
+    readonly atMs: number
+    readonly by: string
+    readonly act: string
+    readonly letter: string
+  }[]
+  /** Where the search was cut short: the outbox has no index on ids. */
+  readonly incomplete: readonly string[]
+}
