@@ -12,6 +12,7 @@ export type {
   Place,
   Position,
 } from './log/log-client.ts'
+export { positionId } from './log/position-id.ts'
 export { checkSettings, type TimeSettings } from './log/settings.ts'
 export { queueConsumer, type QueueConsumerOptions } from './queue/queue-consumer.ts'
 export type { Ownership, QueueClient, QueueHost, QueueMembership, QueueSession } from './queue/queue-client.ts'

@@ -97,7 +97,7 @@ function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
     )
   if (names.has('idempotency'))
     warnings.push(
-      'keys default to the message id: without a message-id header that is the offset, new for each duplicate of the producer',
+      'keys default to the message id: without a message-id header that is the position (offset and timestamp), new for each duplicate of the producer',
     )
   return warnings
 }

@@ -27,6 +27,7 @@ export interface KafkajsClientOptions {
   readonly rebalanceMs: number
   readonly heartbeatMs: number
   readonly maxWaitMs: number
+  readonly startFrom: 'earliest' | 'latest'
   readonly settings: Omit<
     ConsumerConfig,
     'groupId' | 'sessionTimeout' | 'rebalanceTimeout' | 'heartbeatInterval' | 'maxWaitTimeInMs'
@@ -53,6 +54,8 @@ export function kafkajsClient(options: KafkajsClientOptions): LogClient<KafkaMes
     },
   }
 }
+
+const startAgainMs = 500
 
 /** What is known of the partitions of one generation. */
 interface Ownership {
@@ -161,6 +164,7 @@ class KafkajsMembership implements LogMembership {
     const ownership: Ownership = { generation, begunAt: new Map() }
     session.generation = generation
     this.#ownership = ownership
+    if (this.#options.startFrom === 'latest' && fresh.length > 0) void this.#startAtEnd(fresh, generation)
     this.#lost.check(
       fresh.map((place) => ({
         ...place,
@@ -169,6 +173,34 @@ class KafkajsMembership implements LogMembership {
         onChecked: () => this.#checked.add(idOf(place)),
       })),
     )
+  }
+
+  /**
+   * Begins behind what the log has, where the group has committed nothing. kafkajs' own way to do that, `fromBeginning:
+   * false`, also jumps to the end whenever a position is out of range, and so skips messages.
+   */
+  async #startAtEnd(places: readonly Place[], generation: Generation<KafkaMessage>): Promise<void> {
+    this.#pause(places)
+    const isOver = (): boolean => generation.isOver || this.#isQuiet
+    while (!isOver()) {
+      try {
+        const ends = await this.#lost.endsOfNew(places)
+        if (isOver()) return
+        for (const { topic, partition, position } of ends) {
+          this.#consumer?.seek({ topic, partition, offset: String(position) })
+          // Committed at once, so that it is the start for every later owner too.
+          generation.accept({ topic, partition, records: [], from: position, first: position, last: position - 1 })
+        }
+        for (const place of places) this.resume(place)
+        return
+      } catch {
+        await sleep(this.#options.clock, startAgainMs)
+      }
+    }
+  }
+
+  #pause(places: readonly Place[]): void {
+    this.#consumer?.pause(places.map(({ topic, partition }) => ({ topic, partitions: [partition] })))
   }
 
   #forget(): void {
@@ -201,7 +233,7 @@ class KafkajsMembership implements LogMembership {
     const hasRoom = await promise
     cancel()
     this.#room.delete(idOf(place))
-    if (!hasRoom) this.#consumer?.pause([{ topic: place.topic, partitions: [place.partition] }])
+    if (!hasRoom) this.#pause([place])
   }
 
   #releaseRoom(): void {
@@ -217,13 +249,15 @@ class KafkajsMembership implements LogMembership {
   }
 
   async commit(positions: readonly Position[]): Promise<void> {
-    const topics = [...Map.groupBy(positions, ({ topic }) => topic)].map(([topic, all]) => ({
-      topic,
-      partitions: all.map(({ partition, position }) => ({ partition, offset: String(position) })),
-    }))
-    // `consumer.commitOffsets` resolves and does nothing while the consumer stops; the payload's commit works.
-    if (this.#api === undefined) throw new Error('kafkajs has not given a batch yet')
-    await this.#api.commitOffsetsIfNecessary({ topics })
+    const offsets = positions.map(({ topic, partition, position }) => ({ topic, partition, offset: String(position) }))
+    if (this.#api !== undefined) {
+      const topics = [...Map.groupBy(offsets, ({ topic }) => topic)]
+      await this.#api.commitOffsetsIfNecessary({ topics: topics.map(([topic, partitions]) => ({ topic, partitions })) })
+      return
+    }
+    // Before the first batch. Not while it stops: then this resolves and does nothing; the payload's commit works.
+    if (this.#consumer === undefined || this.#isQuiet) throw new Error('kafkajs has not given a batch yet')
+    await this.#consumer.commitOffsets(offsets)
   }
 
   beat(): Promise<void> | undefined {

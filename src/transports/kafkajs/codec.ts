@@ -1,5 +1,7 @@
 import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
+import { positionId } from '../../consumer/log/position-id.ts'
 import type { Delivery } from '../../core/delivery.ts'
+import { HoldfastError } from '../../core/errors.ts'
 import {
   asHeaderValue,
   bytesOfKey,
@@ -22,7 +24,10 @@ export interface KafkaRecord {
   readonly message: KafkaMessage
 }
 
-/** Gives the id of a message, from wherever its producer put it. Where it throws or gives none, the id is topic/partition/offset. */
+/**
+ * Gives the id of a message, from wherever its producer put it. Where it gives none or an empty one, the id is the
+ * position: topic, partition, offset and timestamp. Where it throws, the message is nacked.
+ */
 export type MessageId = (record: KafkaRecord) => string
 
 /** What a consumer knows beyond the message itself. */
@@ -74,17 +79,22 @@ export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Byt
 
 function idOf(record: KafkaRecord, headers: Headers, given: MessageId | undefined): string {
   const id = given === undefined ? firstHeader(headers, wireNames.id) : givenId(record, given)
-  return id ?? `${record.topic}/${record.partition}/${record.message.offset}`
+  const { offset, timestamp } = record.message
+  return id ?? positionId(record, offset, timestamp)
 }
 
-/** Bytes that nobody can read have no id in them: what decodes them says so, and they go to the dead letter. */
+/** A message under a wrong id would pass for another one, so what throws is a nack. */
 function givenId(record: KafkaRecord, given: MessageId): string | undefined {
+  let id: unknown
   try {
-    const id: unknown = given(record)
-    return typeof id === 'string' && id !== '' ? id : undefined
-  } catch {
-    return undefined
+    id = given(record)
+  } catch (cause) {
+    const { topic, partition, message } = record
+    throw new HoldfastError('bad-option', `the id function threw for ${topic}/${partition}/${message.offset}`, {
+      cause,
+    })
   }
+  return typeof id === 'string' && id !== '' ? id : undefined
 }
 
 function timeOf(headers: Headers, timestamp: string): number {

@@ -16,7 +16,7 @@ export interface KafkajsConsumerOptions {
   readonly ahead?: number
   /** Messages of one partition in memory from which on it is paused; one fetch may come on top. @defaultValue 1000 */
   readonly buffer?: number
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else topic/partition/offset */
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
   readonly id?: MessageId
   /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
   readonly redeliverMs?: number
@@ -32,7 +32,12 @@ export interface KafkajsConsumerOptions {
   readonly heartbeatMs?: number
   /** kafkajs' `maxWaitTimeInMs`: a partition that was paused may wait that long for its next fetch. @defaultValue 300 */
   readonly maxWaitMs?: number
-  /** A partition whose position stands still for that long while a handler runs makes the consumer not ready. @defaultValue 300_000 */
+  /**
+   * Where a partition begins for which the group has committed nothing: a new group, or a new partition. `latest` skips
+   * what is in the log by then. @defaultValue 'earliest'
+   */
+  readonly startFrom?: 'earliest' | 'latest'
+  /** A partition that stands still for that long while a handler runs, or a key held that long, makes it not ready. @defaultValue 300_000 */
   readonly hungAfterMs?: number
   /** What else kafkajs' consumer takes: `maxBytesPerPartition`, `rackId`, `partitionAssigners`, … */
   readonly settings?: Omit<

@@ -1,5 +1,5 @@
 import { systemClock } from '../../core/clock.ts'
-import { badOption, requireCount, requireMethods, requireMs, requireText } from '../../core/options.ts'
+import { badOption, requireCount, requireMethods, requireMs, requireOneOf, requireText } from '../../core/options.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
 import { checkSettings } from '../../consumer/log/settings.ts'
 import { kafkajsClient } from './client.ts'
@@ -26,6 +26,7 @@ export function kafkajsConsumer({
   heartbeatMs = 1000,
   maxWaitMs = 300,
   hungAfterMs = 300_000,
+  startFrom = 'earliest',
   settings = {},
   clock = systemClock,
 }: KafkajsConsumerOptions): KafkajsConsumer {
@@ -35,6 +36,7 @@ export function kafkajsConsumer({
   requireCount('kafkajsConsumer', { concurrency, ahead, buffer })
   requireMs('kafkajsConsumer', { redeliverMs, drainMs, commitEveryMs, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs })
   requireMs('kafkajsConsumer', { hungAfterMs })
+  requireOneOf('kafkajsConsumer', 'startFrom', startFrom, ['earliest', 'latest'])
   if (topics.length === 0) throw badOption('kafkajsConsumer', 'topics', 'a list of at least one topic', topics)
   requireText('kafkajsConsumer', Object.fromEntries(topics.map((topic, at) => [`topics[${at}]`, topic])))
   const times = { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs }
@@ -49,6 +51,7 @@ export function kafkajsConsumer({
       rebalanceMs,
       heartbeatMs,
       maxWaitMs,
+      startFrom,
       settings,
       clock,
     }),

@@ -11,7 +11,7 @@ import { asError } from './kafka-errors.ts'
 import { letGo, membership, type WatchedConsumer } from './membership.ts'
 
 export interface EachMessageOptions {
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else topic/partition/offset */
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
   readonly id?: MessageId
   /** Abort it on SIGTERM: what runs is told to stop, no wait goes on, and nothing unfinished is committed. */
   readonly signal?: AbortSignal

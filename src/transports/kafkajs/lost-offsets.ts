@@ -1,5 +1,5 @@
 import type { Admin, Kafka } from 'kafkajs'
-import type { Gap, Place } from '../../consumer/log/log-client.ts'
+import type { Gap, Place, Position } from '../../consumer/log/log-client.ts'
 
 type LossReport = (change: 'messages-lost' | 'out-of-range' | 'gap', detail: Readonly<Record<string, unknown>>) => void
 
@@ -45,6 +45,36 @@ export class LostOffsets {
       if (low > from) this.#report('messages-lost', { topic, partition, from, to: Math.min(low, to) })
       else this.#report('gap', { topic, partition, from, to })
     })
+  }
+
+  /** The ends of those partitions for which the group has committed nothing. Rejects where the brokers do not say. */
+  async endsOfNew(places: readonly Place[]): Promise<readonly Position[]> {
+    try {
+      const admin = await this.#connected()
+      const topics = [...new Set(places.map(({ topic }) => topic))]
+      const committed = await admin.fetchOffsets({ groupId: this.#groupId, topics })
+      const isNew = ({ topic, partition }: Place): boolean =>
+        committed.some(
+          (each) =>
+            each.topic === topic && each.partitions.some((one) => one.partition === partition && one.offset === '-1'),
+        )
+      const ends = await Promise.all(
+        topics.map(async (topic) =>
+          (await admin.fetchTopicOffsets(topic)).map(({ partition, high }) => ({
+            topic,
+            partition,
+            position: Number(high),
+          })),
+        ),
+      )
+      const wanted = places.filter(isNew)
+      return ends
+        .flat()
+        .filter((end) => wanted.some(({ topic, partition }) => topic === end.topic && partition === end.partition))
+    } catch (error) {
+      await this.#disconnect()
+      throw error
+    }
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { MessageToProduce } from '@platformatic/kafka'
 import type { DeliveryContext } from '../../consumer/consumer.ts'
+import { positionId } from '../../consumer/log/position-id.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import {
   asHeaderValue,
@@ -35,7 +36,10 @@ export function deliveryFrom(
   const raw = { ...record, topic, partition }
   return {
     message: {
-      id: id === undefined ? (firstHeader(headers, wireNames.id) ?? `${topic}/${partition}/${offset}`) : id(raw),
+      id:
+        id === undefined
+          ? (firstHeader(headers, wireNames.id) ?? positionId({ topic, partition }, offset, timestamp))
+          : id(raw),
       type: firstHeader(headers, wireNames.type) ?? topic,
       key,
       headers,

@@ -39,7 +39,7 @@ export interface PlatformaticKafkaConsumerOptions extends ConsumerOptions {
   readonly ahead?: number
   /** Messages of one partition in memory from which on it is paused; one fetch may come on top. @defaultValue 1000 */
   readonly buffer?: number
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else topic/partition/offset */
+  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
   readonly id?: MessageId
   /** How soon a position is committed after it moved, in ms. @defaultValue 250 */
   readonly commitEveryMs?: number

@@ -40,20 +40,30 @@ describe('the kafkajs codec', () => {
     expect(read({ headers }).message).toMatchObject({ id: 'c1', type: 't', timeMs: Date.UTC(2024, 0, 1) })
   })
 
-  it('I-32: falls back to topic/partition/offset for the id, the topic for the type and the record for the time', () => {
-    expect(read({}).message).toMatchObject({ id: 'orders/3/42', type: 'orders', timeMs: 1_700_000_000_000 })
+  it('I-32: falls back to the position for the id, the topic for the type and the record for the time', () => {
+    expect(read({}).message).toMatchObject({
+      id: 'orders/3/42@1700000000000',
+      type: 'orders',
+      timeMs: 1_700_000_000_000,
+    })
   })
 
   it('takes the id from wherever the service says it is', () => {
     const id: MessageId = ({ message }) => message.value?.toString() ?? ''
     expect(read({ value: Buffer.from('from-the-body') }, id).message.id).toBe('from-the-body')
-    expect(read({ value: null }, id).message.id).toBe('orders/3/42')
+    expect(read({ value: null }, id).message.id).toBe('orders/3/42@1700000000000')
   })
 
-  it('falls back where there is no id to be read, so that undecodable bytes reach the dead letter', () => {
+  it('I-32: a message of a topic that was made anew has another id than the old one at its offset', () => {
+    const [old, anew] = [read({}), read({ timestamp: '1700000009999' })]
+    expect(anew.message.id).not.toBe(old.message.id)
+    expect(read({}).message.id).toBe(old.message.id)
+  })
+
+  it('nacks where the id function throws, and names the message', () => {
     const id: MessageId = ({ message }) => (JSON.parse(message.value?.toString() ?? '') as { id: string }).id
     expect(read({ value: Buffer.from('{"id":"m1"}') }, id).message.id).toBe('m1')
-    expect(read({ value: Buffer.from('not json') }, id).message.id).toBe('orders/3/42')
+    expect(() => read({ value: Buffer.from('not json') }, id)).toThrow('the id function threw for orders/3/42')
   })
 
   it('keeps tombstones, missing keys and empty keys apart', () => {

@@ -421,4 +421,46 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
     expect(() => kafkajsConsumer({ ...base, topics: [] })).toThrow('kafkajsConsumer: topics')
     expect(() => kafkajsConsumer({ ...base, groupId: '' })).toThrow('kafkajsConsumer: groupId')
   })
+
+  it('PK-1: handles every message of a topic that is deleted and made anew while it runs, and says so', async () => {
+    const { topic, groupId } = await setUp()
+    await test.send(topic, numbers(50))
+    const seen = new Set<string>()
+    const consumer = managed(topic, groupId, ({ message }) => void seen.add(message.id))
+    await until('all of the old topic', async () => (await test.committed(groupId, topic)) === 50)
+    await test.admin.deleteTopics({ topics: [topic] })
+    await until('the new topic', () =>
+      test.admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }).catch(() => false),
+    )
+    const anew = Array.from({ length: 20 }, (_, n) => ({ key: `k${n}`, headers: { 'message-id': `new-${n}` } }))
+    await until('the new messages are stored', () =>
+      test.send(topic, anew).then(
+        () => true,
+        () => false,
+      ),
+    )
+    await until('all of the new topic', () => anew.every(({ headers }) => seen.has(headers['message-id'])), 60_000)
+    expect(consumer.changed('out-of-range').length).toBeGreaterThan(0)
+    await until('its position', async () => (await test.committed(groupId, topic)) === 20)
+    await consumer.stop()
+  })
+
+  it('begins at the end where it is told to, and there only for what the group has not committed', async () => {
+    const { topic, groupId } = await setUp(2)
+    await test.send(topic, numbers(10))
+    const seen: string[] = []
+    const first = managed(topic, groupId, ({ message }) => void seen.push(message.id), { startFrom: 'latest' })
+    await until('the start is committed', async () => {
+      const positions = await Promise.all([0, 1].map((partition) => test.committed(groupId, topic, partition)))
+      return positions.every((position) => position >= 0)
+    })
+    await test.send(topic, [{ key: 'a', headers: { 'message-id': 'after' } }])
+    await until('the new one', () => seen.length === 1)
+    await first.stop()
+    await test.send(topic, [{ key: 'b', headers: { 'message-id': 'while-away' } }])
+    const second = managed(topic, groupId, ({ message }) => void seen.push(message.id), { startFrom: 'latest' })
+    await until('what came meanwhile', () => seen.length === 2)
+    await second.stop()
+    expect(seen).toEqual(['after', 'while-away'])
+  })
 })
