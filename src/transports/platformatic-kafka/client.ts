@@ -135,6 +135,10 @@ class Membership implements LogMembership, GroupHost, FetchSink {
     this.#generation?.lost(error)
   }
 
+  madeAnew(topic: string): void {
+    this.#host.report('out-of-range', { topic, madeAnew: true })
+  }
+
   failed(error: Error, isFinal = true): void {
     if (isFinal) this.#fetcher.clear()
     this.#host.crashed(error, isFinal)

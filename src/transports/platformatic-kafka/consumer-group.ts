@@ -29,6 +29,8 @@ export class ConsumerGroup implements Group {
   #memberId: string = randomUUID()
   #epoch = joining
   #owned: Partitions = new Map()
+  /** The id of each topic, as last seen. */
+  readonly #topicIds = new Map<string, string>()
   /** Grows whenever the membership begins anew. What was asked before is answered too late. */
   #membership = 0
   #confirmed = false
@@ -151,6 +153,7 @@ export class ConsumerGroup implements Group {
       quick.forget()
       const { topics } = await quick.known(settings.topics)
       const names = new Map([...topics].map(([name, { id }]) => [id, name]))
+      this.#compareIds(names)
       if (revoked.size > 0) await host.finish('revoke', placesOf(revoked, names))
       if (!this.#isOf(membership)) return
       await host.joined(this.#memberId, placesOf(target, names))
@@ -166,6 +169,15 @@ export class ConsumerGroup implements Group {
     // A heartbeat that is under way still says what was owned before.
     await this.#beating
     await this.#beat()
+  }
+
+  /** The broker hands out the partitions of a topic that was made anew like any others. */
+  #compareIds(names: ReadonlyMap<string, string>): void {
+    for (const [id, topic] of names) {
+      const before = this.#topicIds.get(topic)
+      if (before !== undefined && before !== id) this.#parts.host.madeAnew(topic)
+      this.#topicIds.set(topic, id)
+    }
   }
 
   #isClosed(): boolean {

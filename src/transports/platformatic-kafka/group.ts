@@ -18,6 +18,8 @@ export interface GroupHost {
   /** The group waits for this member. */
   rebalancing(): void
   lost(error: Error): void
+  /** The topic of that name is another one now. */
+  madeAnew(topic: string): void
   /** `over`: it ends for good. Otherwise it is tried again. */
   failed(error: Error, over: boolean): void
 }
