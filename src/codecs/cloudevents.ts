@@ -30,13 +30,13 @@ export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {})
   const structured = json(envelope, limits)
   return {
     name: `cloudevents+${data.name}`,
-    async decode(bytes, headers) {
+    async decode(bytes, headers, signal) {
       const contentType = firstHeader(headers, contentTypeNames) ?? null
       if (contentType?.toLowerCase().startsWith('application/cloudevents') !== true)
-        return decodeBinary(data, bytes, headers, contentType)
+        return decodeBinary(data, bytes, headers, contentType, signal)
       if (!/^application\/cloudevents\+json\b/i.test(contentType))
         throw new PermanentError(`no CloudEvent that can be read: ${contentType.slice(0, 80)}`)
-      return decodeStructured(data, await structured.decode(bytes, headers), headers)
+      return decodeStructured(data, await structured.decode(bytes, headers), headers, signal)
     },
   }
 }
@@ -113,13 +113,14 @@ async function decodeBinary<Data>(
   bytes: Bytes,
   headers: Headers,
   contentType: string | null,
+  signal: AbortSignal | undefined,
 ): Promise<CloudEvent<Data>> {
   const attributes: Record<string, unknown> = Object.create(null) as Record<string, unknown>
   for (const [header, value] of Object.entries(headers)) {
     const prefix = prefixes.find((each) => header.startsWith(each))
     if (prefix !== undefined) attributes[header.slice(prefix.length).toLowerCase()] = textOf(value)
   }
-  const data = await codec.decode(bytes, headers)
+  const data = await codec.decode(bytes, headers, signal)
   return eventOf({ ...attributes, datacontenttype: contentType ?? undefined }, data)
 }
 
@@ -127,13 +128,14 @@ async function decodeStructured<Data>(
   codec: Decoder<Data>,
   event: Attributes,
   headers: Headers,
+  signal: AbortSignal | undefined,
 ): Promise<CloudEvent<Data>> {
   const { data, data_base64: base64, ...attributes } = event
   let bytes: Bytes = null
   if (typeof base64 === 'string') bytes = Buffer.from(base64, 'base64')
   else if (typeof data === 'string' && !isJson(attributes['datacontenttype'])) bytes = Buffer.from(data)
   else if (data !== undefined && data !== null) bytes = Buffer.from(JSON.stringify(data))
-  return eventOf(attributes, await codec.decode(bytes, headers))
+  return eventOf(attributes, await codec.decode(bytes, headers, signal))
 }
 
 function eventOf<Data>(attributes: Attributes, data: Data): CloudEvent<Data> {

@@ -1,4 +1,4 @@
-import { decodeBody, type Decoder } from '../core/codec.ts'
+import { bodyDecoder, type Decoder } from '../core/codec.ts'
 import type { Delivery } from '../core/delivery.ts'
 import { judge, PermanentError } from '../core/errors.ts'
 import type { Bytes } from '../core/message.ts'
@@ -32,8 +32,10 @@ export function on<Body, D extends Delivery<Bytes>>(
 ): (delivery: D) => Promise<void> {
   checkArgument('on', 'codec', codec, having('decode'))
   checkArgument('on', 'handler', handler, callback)
+  // Every error that is about the message passes: this is inside retry(), which counts and waits.
+  const decodeBody = bodyDecoder(codec, 1)
   return async function on(delivery) {
-    const body = await decodeBody(codec, delivery.message)
+    const body = await decodeBody(delivery)
     await handler({ ...delivery, message: { ...delivery.message, body } })
   }
 }

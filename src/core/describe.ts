@@ -58,7 +58,7 @@ export function describe(name: string, stages: readonly Stage[]): Description {
   return { ...description, toString: () => print(description) }
 }
 
-function factsOf(stages: readonly Stage[]): Facts {
+export function factsOf(stages: readonly Stage[]): Facts {
   const facts = Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
   const widths = stages.flatMap((stage) => stage.facts?.maxConcurrent ?? [])
   // A delivery passes through all of them: the narrowest decides.

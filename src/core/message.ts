@@ -17,6 +17,18 @@ export type HeaderValue = string | Uint8Array
 /** A body as the broker carries it; `null` is a tombstone. */
 export type Bytes = Uint8Array | null
 
+/**
+ * A body as bytes: what a caller without types hands over as text, ArrayBuffer or view is taken for what it stands for.
+ * `undefined` for anything else.
+ */
+export function bytesFrom(body: unknown): Bytes | undefined {
+  if (body instanceof Uint8Array || body === null) return body
+  if (body === undefined) return null
+  if (typeof body === 'string') return Buffer.from(body)
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength)
+  return body instanceof ArrayBuffer || body instanceof SharedArrayBuffer ? new Uint8Array(body) : undefined
+}
+
 /** The names that travel. Every transport writes the first of each pair and reads both. */
 export const wireNames = {
   id: ['message-id', 'ce_id'],
@@ -96,8 +108,10 @@ export function emptyHeaders(): Record<string, HeaderValue | readonly HeaderValu
 }
 
 /** Text where it is UTF-8, else the bytes. */
-export function asHeaderValue(value: HeaderValue): HeaderValue {
+export function asHeaderValue(value: HeaderValue | null | undefined): HeaderValue {
   if (typeof value === 'string') return value
+  // Kafka has headers without a value.
+  if (value === null || value === undefined) return ''
   try {
     return utf8.decode(value)
   } catch {

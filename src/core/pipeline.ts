@@ -1,10 +1,10 @@
 import { batched, type BatchHandler, type BatchOptions } from './batch.ts'
-import { decodeBody, type Decoder } from './codec.ts'
+import { bodyDecoder, type Decoder } from './codec.ts'
 import type { Delivery, Incoming, Outcome, Place, Stage, Step, Typed } from './delivery.ts'
-import { describe, refuseBadOrder, type Description } from './describe.ts'
+import { describe, factsOf, refuseBadOrder, type Description } from './describe.ts'
 import { emitter } from './events.ts'
 import { headersFrom, type Bytes } from './message.ts'
-import { badOption, callback, checkArgument, having, text } from './options.ts'
+import { badOption, callback, checkArgument, having, objects, text } from './options.ts'
 import { neverAborts } from './signals.ts'
 
 /** A finished pipeline: any transport, framework or test calls it. */
@@ -70,12 +70,13 @@ function builder<Entry, Body, Added>(
     decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>) {
       checkArgument('decode', 'codec', codec, having('decode'))
       const outer = this.compose
-      return builder<Entry, Out, Added>(name, [...stages, { name: 'decode' }], (inner, all) =>
-        outer(async function decode(delivery) {
-          const body = await decodeBody(codec, delivery.message)
+      return builder<Entry, Out, Added>(name, [...stages, { name: 'decode' }], (inner, all) => {
+        const decodeBody = bodyDecoder(codec, factsOf(all).maxAttempts ?? defaultAttempts)
+        return outer(async function decode(delivery) {
+          const body = await decodeBody(delivery)
           return inner({ ...delivery, message: { ...delivery.message, body } })
-        }, all),
-      )
+        }, all)
+      })
     },
     handle(handler) {
       checkArgument('handle', 'handler', handler, callback)
@@ -106,20 +107,35 @@ function finish<Entry>(
     name,
     step,
     stages,
-    dispatch({ message, origin, attempt = 1, signal = neverAborts, raw = null }) {
-      return step({
-        message: { type: name, key: null, headers: headersFrom([]), timeMs: Date.now(), ...message },
-        bytes: message.body instanceof Uint8Array ? message.body : null,
-        pipeline: name,
-        origin: { system: 'direct', destination: name, partition: null, position: null, group: null, ...origin },
-        attempt,
-        signal,
-        raw,
-      })
-    },
+    dispatch: guarded((incoming) => step(deliveryOf(name, incoming))),
     describe: () => describe(name, stages),
   }
 }
+
+/** Callers without types leave out or misspell what the types demand. */
+function deliveryOf<Entry>(name: string, incoming: Incoming<Entry>): Delivery<Entry> {
+  checkArgument(`${name}.dispatch`, 'incoming', incoming, objects)
+  const { message, origin, attempt = 1, signal = neverAborts, raw = null } = incoming
+  checkArgument(`${name}.dispatch`, 'message', message, objects)
+  const { id, body, type = name, key = null, headers = noHeaders, timeMs = Date.now() } = message
+  checkArgument(`${name}.dispatch`, 'message.id', id, text)
+  checkArgument(`${name}.dispatch`, 'message.headers', headers, objects)
+  const plain = Object.getPrototypeOf(headers) === null
+  return {
+    message: { id, type, key, headers: plain ? headers : headersFrom(Object.entries(headers)), body, timeMs },
+    bytes: body instanceof Uint8Array ? body : null,
+    pipeline: name,
+    origin: { system: 'direct', destination: name, partition: null, position: null, group: null, ...origin },
+    attempt,
+    signal,
+    raw,
+  }
+}
+
+const noHeaders = headersFrom([])
+
+// That of `retry()`, for a pipeline without one.
+const defaultAttempts = 5
 
 const handled = (): Outcome => 'handled'
 

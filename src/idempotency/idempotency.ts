@@ -37,7 +37,7 @@ export interface IdempotencyOptions<Body = unknown> {
   readonly key?: KeyOf<Body>
   /** Keys of different scopes never meet. Take a tenant from a trusted source, never from a header. @defaultValue the pipeline's name */
   readonly scope?: string | ((delivery: Delivery<Body>) => string)
-  /** Refuses a known key with other content. `true` digests the undecoded bytes. @defaultValue `false` */
+  /** Refuses a known key with other content. `true` digests the undecoded bytes; bodies that never were bytes need a function. @defaultValue `false` */
   readonly fingerprint?: boolean | ((delivery: Delivery<Body>) => string | Uint8Array)
   /** How long a claim lasts unless it is renewed; it is renewed at every third. @defaultValue 30_000 */
   readonly leaseMs?: number
@@ -88,7 +88,6 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
   const observing = mode === 'observe'
   const failsOpen = observing || onStoreError === 'fail-open'
-  const fingerprintOf = fingerprinter(fingerprint)
   const running = leases(store, leaseMs, clock)
   const transactional = canCompleteInTransaction(store) ? store : undefined
   const ownerPrefix = `${crypto.randomUUID()}-`
@@ -117,6 +116,8 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
   }
 
   const middleware: Middleware<Claimed, Delivery<Body>> = (next, place) => {
+    const decoded = place?.outside.some((stage) => stage.name === 'decode') ?? false
+    const fingerprintOf = fingerprinter(fingerprint, decoded)
     const final = place?.outside.some((stage) => stage.name === 'dead-letter') ?? false
 
     /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
@@ -232,10 +233,24 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
 function fingerprinter<Body>(
   fingerprint: boolean | ((delivery: Delivery<Body>) => string | Uint8Array),
+  decoded: boolean,
 ): (delivery: Delivery<Body>) => string | null {
   if (fingerprint === false) return () => null
-  if (fingerprint === true) return (delivery) => digest(delivery.bytes ?? new Uint8Array())
-  return (delivery) => digest(fingerprint(delivery))
+  if (fingerprint !== true) return (delivery) => digest(fingerprint(delivery))
+  return ({ bytes, message }) => {
+    if (bytes !== null) return digest(bytes)
+    // Without decode() around, a body that is not null never was bytes: nothing could tell one from another.
+    if (!decoded && message.body !== null) throw noBytes(message.id)
+    return tombstone
+  }
+}
+
+// No digest reads like this.
+const tombstone = 'none'
+
+function noBytes(messageId: string): RetryLater {
+  const because = `idempotency: fingerprint true digests bytes, and message ${messageId} has none: give a function`
+  return new RetryLater(longestLaneWaitMs, { holds: 'pipeline', because })
 }
 
 function canCompleteInTransaction(store: IdempotencyStore): store is TransactionalIdempotencyStore {

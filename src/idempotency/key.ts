@@ -20,20 +20,28 @@ export function keyFromHeader(name: string): KeyOf {
   }
 }
 
-/** The bytes themselves: for producers that set no id and repeat a message byte for byte. */
-export const keyFromDigest: KeyOf = (delivery) => digest(delivery.bytes ?? new Uint8Array())
+/**
+ * The bytes themselves: for producers that set no id and repeat a message byte for byte. A tombstone, or a body that never
+ * was bytes, has none to tell repeats by: there the key is the message id.
+ */
+export const keyFromDigest: KeyOf = ({ bytes, message }) => (bytes === null ? `id:${message.id}` : digest(bytes))
 
 /** Several parts as one key; each carries its length, so that `a:b` with `c` and `a` with `b:c` stay apart. */
 export function keyOfParts(...parts: readonly string[]): string {
   return parts.map((part) => `${part.length}:${part}`).join('')
 }
 
-const longestKey = 512
+// In UTF-8: a row of an index in PostgreSQL holds 2.7 KB, for scope and key together.
+const longestKeyBytes = 512
 const digestMark = 'sha256:'
 
 /** Keys as every store can hold them: short, and text that PostgreSQL takes. Others travel as their digest. */
 export function storedKey(key: string): string {
-  const plain = key.length <= longestKey && key.isWellFormed() && !key.includes('\0') && !key.startsWith(digestMark)
+  const plain =
+    Buffer.byteLength(key) <= longestKeyBytes &&
+    key.isWellFormed() &&
+    !key.includes('\0') &&
+    !key.startsWith(digestMark)
   // Over UTF-16 code units: UTF-8 would write every lone surrogate the same.
   return plain ? key : digestMark + digest(Buffer.from(key, 'utf16le'))
 }

@@ -33,7 +33,7 @@ describe('json()', () => {
 
   it('hands a tombstone to the schema as null', async () => {
     expect(await json(Order.nullable()).decode(null, none)).toBe(null)
-    await expect(json(Order).decode(null, none)).rejects.toEqual(permanent('does not fit the schema'))
+    expect(() => json(Order).decode(null, none)).toThrow(permanent('does not fit the schema'))
   })
 
   it('gives back every value that JSON has', async () => {
@@ -120,6 +120,37 @@ describe('json()', () => {
     else expect(error).toMatchObject({ code, cause: thrown })
   })
 
+  describe('numbers that JavaScript cannot hold', () => {
+    it.each(['9007199254740993', '-9007199254740993', '{"a":[1234567890123456789]}', '1e400', '{"a":-1E999}'])(
+      'refuses %s, unless told otherwise',
+      async (text) => {
+        await expect(decode(text)).rejects.toEqual(permanent('a number that JavaScript cannot hold'))
+        expect(await decode(text, any, { largeNumbers: 'round' })).toEqual(JSON.parse(text))
+      },
+    )
+
+    it('hands large integers to the schema as they were, where it is asked to', async () => {
+      const options = { largeNumbers: 'bigint' } as const
+      expect(await decode('{"id":9007199254740993,"n":3}', any, options)).toEqual({ id: 9007199254740993n, n: 3 })
+      await expect(decode('1e400', any, options)).rejects.toEqual(permanent('a number that JavaScript cannot hold'))
+      expect(await decode('9007199254740993', z.bigint(), options)).toBe(9007199254740993n)
+    })
+
+    it.each([
+      '9007199254740992',
+      '0.30000000000000004',
+      '0.1234567890123456789',
+      '123456789012345680000',
+      '1e21',
+      '1000000000000000000000',
+      '"9007199254740993"',
+      '{"9007199254740993":1}',
+      '1.7976931348623157e308',
+    ])('takes %s', async (text) => {
+      expect(await decode(text)).toEqual(JSON.parse(text))
+    })
+  })
+
   it('X: __proto__ in a body is data', async () => {
     const body = (await decode('{"__proto__":{"polluted":1},"constructor":2}')) as object
     expect(Object.keys(body)).toEqual(['__proto__', 'constructor'])
@@ -132,6 +163,7 @@ describe('json()', () => {
     expect(codec.encode({ a: 'größe' })).toEqual(Buffer.from('{"a":"größe"}'))
     expect(() => codec.encode(undefined)).toThrow('a body of type undefined cannot be written as JSON')
     expect(() => codec.encode(() => 1)).toThrow('a body of type function')
+    expect(() => codec.encode({ id: 1n })).toThrow(permanent('cannot be written as JSON'))
   })
 
   it.each([

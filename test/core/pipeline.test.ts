@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Decoder } from '../../src/core/codec.ts'
 import { staged, type Delivery, type Middleware, type Outcome, type Place, type Step } from '../../src/core/delivery.ts'
-import { failureFrom, PermanentError } from '../../src/core/errors.ts'
+import { failureFrom, HoldfastError, PermanentError } from '../../src/core/errors.ts'
 import { headersFrom, type Bytes } from '../../src/core/message.ts'
 import { pipeline } from '../../src/core/pipeline.ts'
 
@@ -21,7 +21,6 @@ const traced =
   }
 
 const text: Decoder<string> = { name: 'text', decode: (bytes) => bytes?.toString() ?? '' }
-const notNow: Decoder<string> = { name: 'registry', decode: () => Promise.reject(new Error('the registry is down')) }
 const never: Decoder<string> = {
   name: 'never',
   decode: () => {
@@ -227,15 +226,135 @@ describe('decode()', () => {
     expect(failureFrom(error, 'm1', 1)).toMatchObject({ reason: 'undecodable', attempts: 0 })
   })
 
-  it('any other error of the codec says "not now", to everybody', async () => {
+  const outages: readonly (readonly [string, unknown])[] = [
+    ['a refused connection', Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })],
+    [
+      'fetch without a network',
+      new TypeError('fetch failed', { cause: Object.assign(new Error('x'), { code: 'ENOTFOUND' }) }),
+    ],
+    ['HTTP 503', Object.assign(new Error('unavailable'), { status: 503 })],
+    ['HTTP 401', Object.assign(new Error('unauthorised'), { statusCode: 401 })],
+    ['a time-out', AbortSignal.timeout(0).reason ?? new DOMException('late', 'TimeoutError')],
+    ['an error of ours', new HoldfastError('unavailable', 'no registry')],
+  ]
+  it.each(outages)('an error that tells of an outage holds the pipeline: %s', async (_, error) => {
     const orders = pipeline('x')
-      .decode(notNow)
+      .decode({ name: 'registry', decode: () => Promise.reject(error as Error) })
       .handle(() => expect.fail('handled'))
-    await expect(orders.dispatch(incoming(null))).rejects.toMatchObject({
-      code: 'retry-later',
-      holds: 'pipeline',
-      cause: { message: 'the registry is down' },
+    for (let at = 0; at < 20; at++)
+      await expect(orders.dispatch(incoming(null))).rejects.toMatchObject({
+        code: 'retry-later',
+        holds: 'pipeline',
+        cause: error,
+      })
+  })
+
+  it('any other error holds its own message alone, and after maxAttempts the message is undecodable', async () => {
+    const bad = new RangeError('index out of range')
+    const orders = pipeline('x')
+      .use(
+        staged((next: Step<Delivery>): Step<Delivery> => next, {
+          name: 'retry',
+          facts: { maxAttempts: 3 },
+        }) as Middleware,
+      )
+      .decode({
+        name: 'avro',
+        decode(bytes) {
+          if (bytes?.[0] === 255) throw bad
+          return bytes
+        },
+      })
+      .handle(() => {})
+    const poison = (): Promise<unknown> =>
+      orders.dispatch(incoming(Buffer.from([255]), 'poison')).catch((e: unknown) => e)
+    const waits = { code: 'retry-later', holds: 'message', cause: bad }
+    expect(await poison()).toMatchObject({ ...waits, afterMs: 1000 })
+    expect(await orders.dispatch(incoming(Buffer.from([1]), 'good'))).toBe('handled')
+    expect(await poison()).toMatchObject({ ...waits, afterMs: 2000 })
+    const last = await poison()
+    expect(last).toBe(bad)
+    expect(failureFrom(last, 'poison', 1)).toMatchObject({ reason: 'undecodable', attempts: 0 })
+  })
+
+  it('counts the failures of a message from the start once it was decoded', async () => {
+    let fails = true
+    const orders = pipeline('x')
+      .decode({
+        name: 'flaky',
+        decode() {
+          if (fails) throw new Error('x')
+          return 1
+        },
+      })
+      .handle(() => {})
+    for (let round = 0; round < 3; round++) {
+      fails = true
+      for (let at = 0; at < 4; at++)
+        await expect(orders.dispatch(incoming(null))).rejects.toMatchObject({ code: 'retry-later', holds: 'message' })
+      fails = false
+      expect(await orders.dispatch(incoming(null))).toBe('handled')
+    }
+  })
+
+  it('hands the decoder the signal, and waits for no decoder that is deaf to it', async () => {
+    const stop = new AbortController()
+    let given: AbortSignal | undefined
+    const orders = pipeline('x')
+      .decode({
+        name: 'slow',
+        decode(_, __, signal) {
+          given = signal
+          return new Promise<never>(() => {})
+        },
+      })
+      .handle(() => expect.fail('handled'))
+    const outcome = orders.dispatch({ ...incoming(null), signal: stop.signal })
+    stop.abort(new Error('shutting down'))
+    await expect(outcome).rejects.toMatchObject({ code: 'retry-later', afterMs: 0, holds: 'message' })
+    expect(given).toBe(stop.signal)
+  })
+
+  it.each([
+    ['text', 'größe'],
+    ['an ArrayBuffer', new Uint8Array(Buffer.from('größe')).buffer],
+    ['a view', new DataView(new Uint8Array(Buffer.from('größe')).buffer)],
+  ])('takes %s of a caller without types for the bytes that it stands for', async (_, body) => {
+    const seen: string[] = []
+    const orders = pipeline('x')
+      .decode({ name: 'text', decode: (bytes) => Buffer.from(bytes ?? []).toString() })
+      .handle(({ message }) => void seen.push(message.body))
+    expect(await orders.dispatch(incoming(body as unknown as Bytes))).toBe('handled')
+    expect(seen).toEqual(['größe'])
+    await expect(orders.dispatch(incoming({ a: 1 } as unknown as Bytes))).rejects.toMatchObject({ code: 'permanent' })
+  })
+})
+
+describe('dispatch()', () => {
+  const orders = pipeline('orders').handle(() => {})
+  it.each([
+    [undefined, 'orders.dispatch: incoming must be an object, got undefined'],
+    [{ id: 'a', body: null }, 'orders.dispatch: message must be an object, got undefined'],
+    [{ message: { body: null } }, 'orders.dispatch: message.id must be a text that is not empty, got undefined'],
+    [{ message: { id: 5, body: null } }, 'orders.dispatch: message.id must be a text that is not empty, got 5'],
+    [
+      { message: { id: 'a', body: null, headers: null } },
+      'orders.dispatch: message.headers must be an object, got null',
+    ],
+  ])('rejects %o, and throws nothing', async (given, problem) => {
+    const answer = orders.dispatch(given as never)
+    await expect(answer).rejects.toMatchObject({ code: 'bad-option', message: problem })
+  })
+
+  it('fills in what is undefined, and takes plain headers without their prototype', async () => {
+    const seen: Delivery[] = []
+    const watching = pipeline('x').handle((delivery) => void seen.push(delivery))
+    await watching.dispatch({
+      message: { id: 'a', body: null, key: undefined, type: undefined, headers: { a: '1' } } as never,
     })
+    expect(seen[0]?.message).toMatchObject({ key: null, type: 'x' })
+    expect(Object.getPrototypeOf(seen[0]?.message.headers)).toBe(null)
+    expect(seen[0]?.message.headers['a']).toBe('1')
   })
 })
 

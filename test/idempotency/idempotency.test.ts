@@ -56,6 +56,17 @@ describe('idempotency()', () => {
     expect(effects).toBe(2)
   })
 
+  it('I-17: fingerprint true waits where bodies never were bytes, instead of taking all of them for the same', async () => {
+    const typed = orders(() => {}, { fingerprint: true })
+    const error: unknown = await typed.dispatch(message('m1', { n: 1 })).catch((thrown: unknown) => thrown)
+    expect(error).toEqual(retryLater('pipeline'))
+    expect((error as Error).message).toContain('give a function')
+    // A tombstone has a fingerprint of its own.
+    expect(await typed.dispatch(message('m2', null))).toBe('handled')
+    await expect(typed.dispatch(message('m2', Buffer.from('null')))).rejects.toMatchObject({ code: 'key-conflict' })
+    expect(await typed.dispatch(message('m2', null))).toBe('duplicate')
+  })
+
   it('I-1: of two deliveries at once, one runs and the other holds its lane', async () => {
     const { opened, open } = gate()
     let effects = 0
