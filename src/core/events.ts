@@ -44,7 +44,7 @@ export interface Events {
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }
   /** The dead letter did not take a message, so the delivery is handed back. */
-  'dead-letter-failed': { readonly delivery: Delivery; readonly error: unknown }
+  'dead-letter-failed': { readonly delivery: Delivery; readonly error: unknown; readonly destination: string }
   /** A consumer told the broker how far it has come, or failed to. */
   committed: {
     readonly system: string

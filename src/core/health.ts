@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from './clock.ts'
 import { textOf } from './errors.ts'
 import { subscribe } from './events.ts'
-import { checkArgument, checkOptions, clockKind, having, ms, text } from './options.ts'
+import { checkArgument, checkOptions, clockKind, having, ms, text, type Kinds } from './options.ts'
 
 /** How one part is doing, as data. */
 export interface Health {
@@ -54,21 +54,37 @@ export interface StoreHealth extends HasHealth {
 /** A store as pipelines and relays see it: not ready once it did not answer a call, until no call fails for `forMs`. */
 export function storeHealth(store: string, options: StoreHealthOptions = {}): StoreHealth {
   checkArgument('storeHealth', 'store', store, text)
-  const { forMs = 10_000, clock = systemClock } = checkOptions('storeHealth', options, {
-    forMs: ms(),
-    clock: clockKind,
-  })
+  return failureHealth(`store ${store}`, checkOptions('storeHealth', options, healthKinds), (failed) =>
+    subscribe('store-failed', (event) => {
+      if (event.store === store) failed(event.error, { operation: event.operation })
+    }),
+  )
+}
+
+/** Not ready once a dead letter was not taken, until none fails for `forMs`. Tells the destination and the error. */
+export function deadLetterHealth(options: StoreHealthOptions = {}): StoreHealth {
+  return failureHealth('dead letters', checkOptions('deadLetterHealth', options, healthKinds), (failed) =>
+    subscribe('dead-letter-failed', ({ error, destination }) => failed(error, { destination })),
+  )
+}
+
+const healthKinds: Kinds<StoreHealthOptions> = { forMs: ms(), clock: clockKind }
+
+function failureHealth(
+  name: string,
+  { forMs = 10_000, clock = systemClock }: StoreHealthOptions,
+  listen: (failed: (error: unknown, details: object) => void) => () => void,
+): StoreHealth {
   let failedAtMs = -Infinity
-  let last: object = { operation: null, error: null }
-  const stop = subscribe('store-failed', (event) => {
-    if (event.store !== store) return
+  let last: object = { error: null }
+  const stop = listen((error, details) => {
     failedAtMs = clock.now()
-    last = { operation: event.operation, error: textOf(event.error).errorMessage }
+    last = { ...details, error: textOf(error).errorMessage }
   })
   return {
     stop,
     health: () => ({
-      name: `store ${store}`,
+      name,
       live: true,
       ready: clock.now() - failedAtMs >= forMs,
       details: { failedAgoMs: Number.isFinite(failedAtMs) ? clock.now() - failedAtMs : null, ...last },

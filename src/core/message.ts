@@ -75,6 +75,19 @@ export function timeFrom(headers: Headers, brokerMs: number): number {
   return Number.isFinite(time) ? time : brokerMs
 }
 
+/**
+ * The id, type and time of a message as headers, as far as its own headers do not say the same already: those travel
+ * untouched, repeats and spelling included.
+ */
+export function wireHeaders({ id, type, timeMs, headers }: Omit<Message, 'key' | 'body'>): Record<string, string> {
+  const more: Record<string, string> = {}
+  if (headerText(headers, wireNames.id[0]) !== id) more[wireNames.id[0]] = id
+  if (headerText(headers, wireNames.type[0]) !== type) more[wireNames.type[0]] = type
+  const [name] = wireNames.time
+  if (headerText(headers, name) === undefined || timeFrom(headers, NaN) !== timeMs) more[name] = String(timeMs)
+  return more
+}
+
 /** A copy with some headers set; the prototype stays away. */
 export function withHeaders(headers: Headers, more: Readonly<Record<string, HeaderValue>>): Headers {
   return Object.assign(emptyHeaders(), headers, more)

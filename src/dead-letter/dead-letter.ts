@@ -1,8 +1,17 @@
 import { sleep, systemClock, type Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome, type Step } from '../core/delivery.ts'
-import { claimBehind, failureFrom, isAbandoned, isRetryLater, RetryLater, type Failure } from '../core/errors.ts'
+import {
+  claimBehind,
+  failureFrom,
+  isAbandoned,
+  isRetryLater,
+  RetryLater,
+  textOf,
+  type Failure,
+} from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
-import type { Bytes } from '../core/message.ts'
+import { asks, guarded } from '../core/guarded.ts'
+import { bytesFrom, type Bytes } from '../core/message.ts'
 import { callback, checkOptions, clockKind, count, either, flag, having, required, text } from '../core/options.ts'
 import { failuresIn, type Publisher } from '../core/publisher.ts'
 import { isForAnother, redrivenFrom, redriveHeader } from '../core/redrive.ts'
@@ -52,7 +61,7 @@ const leastMetadataBytes = 256
 export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
   const {
     to,
-    destination = (delivery: Delivery<Bytes>) => `${delivery.origin.destination}.dead-letters`,
+    destination = besideOrigin,
     redact = (metadata: DeadLetterMetadata) => metadata,
     includeStack = false,
     maxMetadataBytes = 16_384,
@@ -72,22 +81,39 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
     clock: clockKind,
   })
 
-  async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown): Promise<void> {
+  function destinationOf(delivery: Delivery<Bytes>): string {
+    if (typeof destination === 'string') return destination
+    return guarded(
+      'destination',
+      () => destination(delivery),
+      (answer) => typeof answer === 'string' && answer !== '',
+      () => besideOrigin(delivery),
+      'a text that is not empty',
+    )
+  }
+
+  async function publish(delivery: Delivery<Bytes>, failure: Failure, error: unknown, target: string): Promise<void> {
     const { message, signal } = delivery
-    const redacted = redact(
-      metadataOf(delivery, failure, {
-        timeMs: clock.wall(),
-        stack: includeStack ? stackOf(error) : null,
-        claim: claimBehind(error, message.id),
-        // Loaded with the first dead letter.
-        host: host ?? process.getBuiltinModule('node:os').hostname(),
-        version: version ?? null,
-      }),
+    const known = metadataOf(delivery, failure, {
+      timeMs: clock.wall(),
+      stack: includeStack ? stackOf(error) : null,
+      claim: claimBehind(error, message.id),
+      // Loaded with the first dead letter.
+      host: host ?? process.getBuiltinModule('node:os').hostname(),
+      version: version ?? null,
+    })
+    // Where nobody can say what must not be kept, the error's text is not kept.
+    const redacted = guarded(
+      'redact',
+      () => redact(known),
+      isMetadata,
+      () => withoutText(known),
+      'metadata',
     )
     const metadata = withRedactedHistory(redacted)
-    const target = typeof destination === 'string' ? destination : destination(delivery)
+    const body = message.body === null ? null : (bytesFrom(message.body) ?? Buffer.from(JSON.stringify(message.body)))
     const send = (maxBytes: number): Promise<void> =>
-      to.publish([{ ...withMetadata(message, metadata, maxBytes), destination: target }], { signal })
+      to.publish([{ ...withMetadata({ ...message, body }, metadata, maxBytes), destination: target }], { signal })
     try {
       await send(maxMetadataBytes)
     } catch (cause) {
@@ -101,12 +127,13 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
     // Not final: it is to come again, its handler still runs, or it was stopped half-way.
     if (isRetryLater(error) || isAbandoned(error) || delivery.signal.aborted) throw error
     const failure = failureFrom(error, delivery.message.id, delivery.attempt)
-    if (!shouldDeadLetter({ delivery, error, failure })) throw error
+    if (!asks('shouldDeadLetter', () => shouldDeadLetter({ delivery, error, failure }), true)) throw error
+    const target = destinationOf(delivery)
     try {
-      await publish(delivery, failure, error)
+      await publish(delivery, failure, error, target)
     } catch (cause) {
-      if (deadLetterFailed.active()) deadLetterFailed.publish({ delivery, error: cause })
-      const because = 'the dead letter did not take a message'
+      if (deadLetterFailed.active()) deadLetterFailed.publish({ delivery, error: cause, destination: target })
+      const because = `'${target}' did not take the dead letter of message ${delivery.message.id}: ${textOf(cause).errorMessage}`
       // Refused for good: it is this message alone that cannot go on, and it needs somebody to look.
       const holds = isRefused(cause) ? 'message' : 'pipeline'
       throw new RetryLater(retryPublishingMs, { holds, because, cause })
@@ -144,6 +171,18 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
     notInside: { decode: 'it must keep the untouched bytes' },
     excludes: { 'dead-letter': 'the inner one takes everything' },
   })
+}
+
+function besideOrigin({ origin }: Delivery): string {
+  return `${origin.destination}.dead-letters`
+}
+
+function isMetadata(answer: unknown): boolean {
+  return typeof answer === 'object' && answer !== null && 'reason' in answer && 'origin' in answer
+}
+
+function withoutText(metadata: DeadLetterMetadata): DeadLetterMetadata {
+  return { ...metadata, errorMessage: '', errorStack: null }
 }
 
 /** Whether the target will never take this one message: then nothing else has to wait for it. */

@@ -40,10 +40,10 @@ export const deliveryLines: Lines<'nacked' | 'dead-lettered' | 'dead-letter-fail
     message: 'dead-lettered',
     fields: { reason, ...errorFields(error) },
   }),
-  'dead-letter-failed': ({ error }) => ({
+  'dead-letter-failed': ({ error, destination }) => ({
     level: 'error',
-    message: 'not taken by the dead letter',
-    fields: errorFields(error),
+    message: 'dead letter publish failed: does the destination exist, and may we write to it?',
+    fields: { deadLetters: destination, ...errorFields(error) },
   }),
   'option-failed': ({ option, error }) => ({
     level: 'error',

@@ -9,7 +9,7 @@ import { neverAborts } from '../core/signals.ts'
 import { Groups } from './circuit/groups.ts'
 import { LocalCircuit, type Call, type CircuitTerms } from './circuit/local-circuit.ts'
 import { dependencyErrors } from './circuit/looks-down.ts'
-import { guarded, tellFailed } from './guarded.ts'
+import { guarded, tellFailed } from '../core/guarded.ts'
 
 export interface CircuitBreakerOptions {
   /** The dependency that it stands before: in events, health and messages. */

@@ -2,7 +2,7 @@ import { isPermanent, type FailureReason } from '../core/errors.ts'
 import type { Message } from '../core/message.ts'
 import { badOption, checkArgument, count, text } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
-import { asks, guarded } from './guarded.ts'
+import { asks, guarded } from '../core/guarded.ts'
 
 /** What to do about an error. */
 export type Decision =

@@ -14,7 +14,7 @@ import { emitter } from '../core/events.ts'
 import { callback, checkOptions, clockKind, count, either, having, ms, objects } from '../core/options.ts'
 import { clamped, exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 import type { RetryBudget } from './budget.ts'
-import { asksMs, tellFailed } from './guarded.ts'
+import { asksMs, tellFailed } from '../core/guarded.ts'
 import { decisionBy, defaultRecovery, type Recovery } from './recovery.ts'
 
 export interface RetryOptions {

@@ -1,7 +1,9 @@
 import { describe, expect, it, vi } from 'vitest'
 import { idempotency, pipeline, type HasHealth } from 'holdfast'
 import { circuitBreaker } from 'holdfast/policies'
-import { health, storeHealth } from 'holdfast/health'
+import { deadLetterHealth, health, storeHealth } from 'holdfast/health'
+import type { Delivery } from '../../src/core/delivery.ts'
+import { emitter } from '../../src/core/events.ts'
 import { memoryBroker, memoryConsumer, memoryIdempotencyStore } from 'holdfast/memory'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 
@@ -64,6 +66,24 @@ describe('health()', () => {
     await consumer.crash()
     await running
     expect(health(consumer).ready).toBe(false)
+  })
+})
+
+describe('deadLetterHealth()', () => {
+  it('is not ready while dead letters are not taken, and says where and why', async () => {
+    const clock = fakeClock()
+    const health = deadLetterHealth({ clock, forMs: 1000 })
+    expect(health.health()).toMatchObject({ name: 'dead letters', live: true, ready: true })
+    const delivery = {} as Delivery
+    const failed = emitter('dead-letter-failed')
+    failed.publish({ delivery, error: new Error('no such topic'), destination: 'orders.dead-letters' })
+    const details = { destination: 'orders.dead-letters', error: 'no such topic' }
+    expect(health.health()).toMatchObject({ ready: false, details })
+    await clock.advance(1000)
+    expect(health.health().ready).toBe(true)
+    health.stop()
+    failed.publish({ delivery, error: new Error('x'), destination: 'd' })
+    expect(health.health().ready).toBe(true)
   })
 })
 

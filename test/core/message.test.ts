@@ -6,8 +6,9 @@ import {
   headersFrom,
   headerText,
   keyFromBytes,
-  withHeaders,
+  wireHeaders,
   wireNames,
+  withHeaders,
 } from '../../src/core/message.ts'
 
 const bytes = fc.uint8Array({ maxLength: 30 }).map((array) => Buffer.from(array))
@@ -111,5 +112,27 @@ describe('headers', () => {
     ])
     expect(firstHeader(headers, wireNames.id)).toBe('from CloudEvents')
     expect(firstHeader(headers, wireNames.type)).toBe(undefined)
+  })
+})
+
+describe('wireHeaders()', () => {
+  const message = (headers: Record<string, string | string[]>, more = {}) => ({
+    id: 'm1',
+    type: 't',
+    timeMs: 5,
+    headers: headersFrom(Object.entries(headers)),
+    ...more,
+  })
+
+  it('adds what the headers of a message do not say', () => {
+    expect(wireHeaders(message({}))).toEqual({ 'message-id': 'm1', 'message-type': 't', 'message-time': '5' })
+    expect(wireHeaders(message({ 'message-id': 'm0' }))['message-id']).toBe('m1')
+  })
+
+  it('leaves alone what they say already, repeats and spelling included', () => {
+    const headers = { 'message-id': ['m1', 'm0'], 'message-type': 't', 'message-time': '9999999999999999' }
+    expect(wireHeaders(message(headers, { timeMs: Number('9999999999999999') }))).toEqual({})
+    const date = '2025-01-02T03:04:05Z'
+    expect(wireHeaders(message({ ...headers, 'message-time': date }, { timeMs: Date.parse(date) }))).toEqual({})
   })
 })

@@ -1,10 +1,11 @@
 import { hostname } from 'node:os'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { json, type Schema } from '../../src/codecs/json.ts'
 import { deadLetter, type DeadLetterOptions } from '../../src/dead-letter/dead-letter.ts'
 import { readDeadLetter } from '../../src/dead-letter/envelope.ts'
 import type { Delivery, Incoming, Outcome } from '../../src/core/delivery.ts'
 import { AbandonedError, FailedBeforeError, PermanentError, PublishError, RetryLater } from '../../src/core/errors.ts'
+import { subscribe } from '../../src/core/events.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import { headersFrom, type Bytes } from '../../src/core/message.ts'
@@ -234,14 +235,47 @@ describe('deadLetter()', () => {
       expect(outcome.now.value).toBe('dead-lettered')
     })
 
-    it('a destination or a redactor that throws loses nothing either', async () => {
+    it('a predicate, a destination or a redactor that throws is told, and the message is dead-lettered without it', async () => {
       const broken = (): never => {
         throw new Error('a bug')
       }
-      for (const options of [{ destination: broken }, { redact: broken }]) {
-        const { dispatch, to } = orders(throwing(new Error('poison')), options)
-        expect(await rejection(dispatch())).toMatchObject({ code: 'retry-later', holds: 'pipeline' })
-        expect(to.letters).toEqual([])
+      const told: string[] = []
+      onTestFinished(subscribe('option-failed', ({ option }) => void told.push(option)))
+      for (const options of [{ destination: broken }, { redact: broken }, { shouldDeadLetter: broken }]) {
+        const { dispatch, to } = orders(throwing(new Error('secret')), options)
+        expect(await dispatch()).toBe('dead-lettered')
+        const [letter] = to.letters
+        expect(letter?.destination).toBe('orders.dead-letters')
+        // Nobody could say what must not be kept.
+        const kept = readDeadLetter(letter ?? expect.fail('no letter'))?.metadata.errorMessage
+        expect(kept).toBe('redact' in options ? '' : 'secret')
+      }
+      expect(told).toEqual(['destination', 'redact', 'shouldDeadLetter'])
+    })
+
+    it('names the destination, the message and the error, in the nack and in the event', async () => {
+      const told: unknown[] = []
+      onTestFinished(subscribe('dead-letter-failed', ({ destination }) => void told.push(destination)))
+      const { dispatch, to } = orders(throwing(new Error('poison')))
+      to.failure = new Error('This server does not host this topic-partition')
+      expect(await rejection(dispatch())).toMatchObject({
+        message:
+          "'orders.dead-letters' did not take the dead letter of message m1: This server does not host this topic-partition",
+      })
+      expect(told).toEqual(['orders.dead-letters'])
+    })
+
+    it('takes a body that a caller without types handed over as text or as an object', async () => {
+      for (const [body, bytes] of [
+        ['text', 'text'],
+        [{ a: 1 }, '{"a":1}'],
+      ] as const) {
+        const to = target()
+        const step = pipeline('x')
+          .use(deadLetter({ to }))
+          .handle(throwing(new Error('no')))
+        expect(await step.dispatch({ message: { id: 'm1', body: body as never } })).toBe('dead-lettered')
+        expect(Buffer.from(to.letters[0]?.body ?? []).toString()).toBe(bytes)
       }
     })
 

@@ -74,7 +74,7 @@ describe('logEvents()', () => {
   const everything: readonly (() => void)[] = [
     () => tell('nacked', { delivery, error }),
     () => tell('dead-lettered', { delivery, error, reason: 'attempts' }),
-    () => tell('dead-letter-failed', { delivery, error }),
+    () => tell('dead-letter-failed', { delivery, error, destination: 'd' }),
     () => tell('discarded', { delivery, error, reason: 'old' }),
     () => tell('abandoned', { delivery, afterMs: 5 }),
     () => tell('conflict-seen', { delivery }),

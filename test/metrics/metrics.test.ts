@@ -133,7 +133,7 @@ describe('metrics()', () => {
     publish('abandoned', { delivery, afterMs: 1 })
     publish('retry-refused', { delivery, error })
     publish('dead-lettered', { delivery, error, reason: 'attempts' })
-    publish('dead-letter-failed', { delivery, error })
+    publish('dead-letter-failed', { delivery, error, destination: 'd' })
     expect(await scrape(registry)).toMatchObject({
       'holdfast_duplicates_total{pipeline="reporting",suppressed="true"}': 1,
       'holdfast_conflicts_total{pipeline="reporting"}': 1,

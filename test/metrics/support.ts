@@ -21,7 +21,7 @@ export function tellOfEverything(delivery: Delivery | undefined): void {
   tell('attempt-failed', { delivery, error, attempt: 1, nextInMs: 5 })
   tell('retry-refused', { delivery, error })
   tell('dead-lettered', { delivery, error, reason: 'attempts' })
-  tell('dead-letter-failed', { delivery, error })
+  tell('dead-letter-failed', { delivery, error, destination: 'd' })
   tell('duplicate-seen', { delivery, suppressed: true })
   tell('conflict-seen', { delivery })
   tell('abandoned', { delivery, afterMs: 1 })

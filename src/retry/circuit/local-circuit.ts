@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { isAbandoned, isHoldfastError, isRetryLater, RetryLater, type Holds } from '../../core/errors.ts'
 import { emitter, type CircuitChange, type CircuitState } from '../../core/events.ts'
-import { asks } from '../guarded.ts'
+import { asks } from '../../core/guarded.ts'
 import { Failures } from './failures.ts'
 import { dependencyErrors, statusOf } from './looks-down.ts'
 import { Ramp } from './ramp.ts'

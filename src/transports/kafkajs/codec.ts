@@ -8,6 +8,7 @@ import {
   emptyHeaders,
   firstHeader,
   keyFromBytes,
+  wireHeaders,
   wireNames,
   withHeaders,
   type Bytes,
@@ -69,11 +70,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
 
 /** A message as kafkajs sends it. The record's own timestamp stays the broker's affair: retention goes by it. */
 export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Bytes> | Outgoing): KafkaOutgoing {
-  const named = withHeaders(headers, {
-    [wireNames.id[0]]: id,
-    [wireNames.type[0]]: type,
-    [wireNames.time[0]]: String(timeMs),
-  })
+  const named = withHeaders(headers, wireHeaders({ id, type, timeMs, headers }))
   return { key: key === null ? null : bytesOfKey(key), value: bufferOf(body), headers: writeHeaders(named) }
 }
 

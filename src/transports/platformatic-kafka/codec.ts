@@ -8,6 +8,7 @@ import {
   emptyHeaders,
   firstHeader,
   timeFrom,
+  wireHeaders,
   wireNames,
   withHeaders,
   type Bytes,
@@ -72,11 +73,7 @@ function readHeaders(pairs: KafkaRecord['headers']): Headers {
 
 /** A message as the producer sends it. The record's own timestamp is left to the client: retention goes by it. */
 export function recordFrom({ id, type, timeMs, key, headers, body, destination }: Outgoing): MessageToProduce {
-  const named = withHeaders(headers, {
-    [wireNames.id[0]]: id,
-    [wireNames.type[0]]: type,
-    [wireNames.time[0]]: String(timeMs),
-  })
+  const named = withHeaders(headers, wireHeaders({ id, type, timeMs, headers }))
   // A Map by Buffers: two headers of one name are two entries.
   const pairs = new Map<Buffer, Buffer>()
   for (const [name, value] of Object.entries(named))

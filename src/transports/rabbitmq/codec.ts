@@ -4,6 +4,7 @@ import {
   emptyHeaders,
   firstHeader,
   headerText,
+  wireHeaders,
   wireNames,
   type Bytes,
   type Headers,
@@ -37,9 +38,7 @@ const longestPropertyBytes = 255
 export function contentFrom({ id, type, timeMs, key, headers, body }: Message<Bytes>): RabbitmqContent {
   const table: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(headers)) table[escaped(name)] = written(value)
-  table[wireNames.id[0]] = id
-  table[wireNames.type[0]] = type
-  table[wireNames.time[0]] = String(timeMs)
+  Object.assign(table, wireHeaders({ id, type, timeMs, headers }))
   if (key !== null) table[keyHeader] = key
   if (body === null) table[tombstoneHeader] = '1'
   return {

@@ -66,6 +66,19 @@ describe('the kafkajs codec', () => {
     expect(() => read({ value: Buffer.from('not json') }, id)).toThrow('the id function threw for orders/3/42')
   })
 
+  it('sends a message on with the id, type and time headers that it came with, byte for byte', () => {
+    const headers = {
+      'message-id': [Buffer.from('m1'), Buffer.from('m0')],
+      'message-type': Buffer.from('order.placed'),
+      'message-time': Buffer.from('9999999999999999'),
+    }
+    expect(recordFrom(read({ headers }).message).headers).toEqual({
+      'message-id': ['m1', 'm0'],
+      'message-type': 'order.placed',
+      'message-time': '9999999999999999',
+    })
+  })
+
   it('keeps tombstones, missing keys and empty keys apart', () => {
     expect(read({})).toMatchObject({ bytes: null, message: { body: null, key: null } })
     expect(read({ key: Buffer.alloc(0) }).message.key).toBe('')

@@ -1,5 +1,5 @@
-import { emitter } from '../core/events.ts'
-import { HoldfastError } from '../core/errors.ts'
+import { emitter } from './events.ts'
+import { HoldfastError } from './errors.ts'
 
 const optionFailed = emitter('option-failed')
 
