@@ -38,8 +38,11 @@ async function packInto(folder: string): Promise<Packed> {
   const copy = join(folder, 'copy')
   await mkdir(copy)
   const names = await readdir(projectDir)
-  const files = names.filter((name) => name === 'src' || /\.(md|json)$|^LICENSE$|^\.npmrc$/.test(name))
+  const folders = /^(src|docs|grafana|prometheus)$/
+  const files = names.filter((name) => folders.test(name) || /\.(md|json)$|^LICENSE$|^\.npmrc$/.test(name))
   await Promise.all(files.map((name) => cp(join(projectDir, name), join(copy, name), { recursive: true })))
+  await mkdir(join(copy, 'scripts'))
+  await cp(join(projectDir, 'scripts/commonjs.ts'), join(copy, 'scripts/commonjs.ts'))
   await symlink(join(projectDir, 'node_modules'), join(copy, 'node_modules'))
   await run('npm', ['pack', '--loglevel=error', '--pack-destination', folder], { cwd: copy })
   const name = (await readdir(folder)).find((file) => file.endsWith('.tgz'))

@@ -8,9 +8,17 @@ export { run } from '../../scripts/services/commands.ts'
 
 export const packed = inject('packed')
 
+interface Target {
+  readonly require: { readonly types: string; readonly default: string }
+  readonly types: string
+  readonly default: string
+}
+
 interface Manifest {
   readonly engines: { readonly node: string }
-  readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>
+  readonly types: string
+  readonly typesVersions: { readonly '*': Readonly<Record<string, readonly string[]>> }
+  readonly exports: Readonly<Record<string, string | Target>>
   readonly dependencies: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
   readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
