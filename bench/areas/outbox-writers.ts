@@ -67,6 +67,16 @@ export async function* writerRows(server: OutboxServer, rounds: number): AsyncIt
     Math.ceil(rounds / 2),
   )
 
+  const strict = postgresOutbox({ strictOrder: true })
+  const strictSide: Side = {
+    name: 'outbox.add, strictOrder',
+    measure: () => transactions((client) => strict.add(client, message())),
+  }
+  yield await duel(
+    { name: '8 writers, outbox.add with strictOrder', ours: strictSide, beside: raw, target: null },
+    Math.ceil(rounds / 2),
+  )
+
   const notifier = postgresOutboxNotifier(pool)
   const notifying: Side = {
     name: 'with NOTIFY',

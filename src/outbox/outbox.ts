@@ -34,7 +34,10 @@ export interface OutboxMessage<Body = Bytes> {
 }
 
 export interface AddOptions {
-  /** Locks each key until the transaction ends, so that order holds where nothing else serialises its writers. @defaultValue false */
+  /**
+   * Locks each key until the transaction ends, so that order holds where nothing else serialises its writers.
+   * @defaultValue what the outbox was made with, or `false`
+   */
   readonly strictOrder?: boolean
 }
 

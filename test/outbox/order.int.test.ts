@@ -155,6 +155,47 @@ describeOnBoth('O-26: the order of one key', (url) => {
     expect(rows[0]?.n).toBeGreaterThan(50)
     expect(rows[0]?.bad).toBe(0)
   })
+
+  it('locks for a whole outbox that is made with strictOrder, unless a call says otherwise', async () => {
+    const strict = postgresOutbox({ schema: db.schema, strictOrder: true })
+    const client = await db.connect()
+    const locks = async (): Promise<number> => {
+      const { rows } = await client.query<{ n: number }>(
+        "select count(*)::int n from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
+      )
+      return rows[0]?.n ?? 0
+    }
+    const message = { destination: 'orders', key: 'a', body: null }
+    for (const [add, held] of [
+      [() => strict.add(client, message), 1],
+      [() => strict.add(client, { ...message, delayUntil: Date.now() + 60_000 }), 1],
+      [() => strict.add(client, [message, { ...message, key: 'b' }]), 2],
+      // Without a key there is no order to keep.
+      [() => strict.add(client, { ...message, key: null }), 0],
+      [() => strict.add(client, message, { strictOrder: false }), 0],
+      [() => outbox().add(client, message), 0],
+    ] as const) {
+      await client.query('begin')
+      await add()
+      expect(await locks()).toBe(held)
+      await client.query('rollback')
+    }
+  })
+
+  // Why it is not the default.
+  it('strictOrder deadlocks two transactions that add two keys in two calls, in opposite orders', async () => {
+    const strict = postgresOutbox({ schema: db.schema, strictOrder: true })
+    const [one, other] = [await db.connect(), await db.connect()]
+    const add = (client: pg.Client, key: string) => strict.add(client, { destination: 'orders', key, body: null })
+    for (const client of [one, other]) await client.query("begin; set local deadlock_timeout = '50ms'")
+    await add(one, 'a')
+    await add(other, 'b')
+    const answers = await Promise.allSettled([add(one, 'b'), add(other, 'a')])
+    const failures = answers.filter((answer) => answer.status === 'rejected').map(({ reason }) => reason as unknown)
+    expect(failures).toEqual([expect.objectContaining({ code: '40P01' })])
+    for (const client of [one, other]) await client.query('rollback')
+  })
+
   it('strictOrder locks the keys of many statements in one order too', async () => {
     const delayUntil = Date.now() + 60_000
     const many = Array.from({ length: 1001 }, (_, n) => `k${n}`)

@@ -9,23 +9,32 @@ export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
   readonly schema?: string
   /** How to run a statement in the caller's transaction. @defaultValue `tx.query(text, values)`, as of pg and TypeORM */
   readonly via?: Via<Tx>
+  /**
+   * What `add` does where it is not told: `true` locks each key until its transaction ends. Two transactions that add two
+   * keys in two calls, in opposite orders, then deadlock.
+   * @defaultValue false
+   */
+  readonly strictOrder?: boolean
 }
 
 /** Messages that leave with the caller's own PostgreSQL transaction: one plain INSERT, through any client. */
 export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
   schema = 'holdfast',
   via = viaAnyQuery,
+  strictOrder: always = false,
   ...options
 }: PostgresOutboxOptions<Tx, Body> = {}): Outbox<Tx, Body> {
   const statements = insertStatements(quotedSchema('postgresOutbox', schema))
-  return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = false }: AddOptions) {
+  return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = always }: AddOptions) {
     try {
       const runs = runsOf(entries)
       // One statement locks by itself; before several, all keys are locked, or two callers could wait for each other.
       const alone = runs.length === 1
       if (strictOrder && !alone) await via(tx, statements.lock, [keysOf(entries)])
       for (const { table, rows } of runs) {
-        const text = strictOrder && alone ? statements.strict(table, rows.length) : statements.plain(table, rows.length)
+        const keyed = rows.length > 1 || rows[0]?.key !== null
+        const text =
+          strictOrder && alone && keyed ? statements.strict(table, rows.length) : statements.plain(table, rows.length)
         await via(tx, text, rows.flatMap(table === 'outbox_delayed' ? delayedValues : values))
       }
     } catch (error) {
@@ -80,6 +89,7 @@ function insertStatements(schema: string): InsertStatements {
   const columnsOf = { outbox: columns, outbox_delayed: `${columns}, due_at` }
   const width = { outbox: 6, outbox_delayed: 7 }
   const single = { outbox: plain('outbox', 1), outbox_delayed: plain('outbox_delayed', 1) }
+  const strictSingle = { outbox: strictRow('outbox'), outbox_delayed: strictRow('outbox_delayed') }
 
   /**
    * The casts tell every client the same: without them some would send the headers as JSON within JSON. Where the table
@@ -97,6 +107,12 @@ function insertStatements(schema: string): InsertStatements {
     return `insert into ${schema}.${table} (${columnsOf[table]}) values ${tuples.join(', ')}`
   }
 
+  /** One message has one key to lock. The id is drawn for the row that the lock returns, so once it is held. */
+  function strictRow(table: Table): string {
+    return `with l as materialized (select pg_advisory_xact_lock(hashtextextended($2::text, ${lockSeed})))
+insert into ${schema}.${table} (${columnsOf[table]}) select ${tuple(table, 0, '::text', '::bytea')} from l`
+  }
+
   /** Locks the keys of a table `v` in the order of their numbers, so that two transactions do not wait for each other. */
   const locks = `l as materialized (select pg_advisory_xact_lock(k) from (
   select distinct hashtextextended(key, ${lockSeed}) as k from v where key is not null order by 1) o)`
@@ -108,6 +124,7 @@ select count(*)::int as held from l`,
     plain: (table, rows) => (rows === 1 ? single[table] : plain(table, rows)),
     /** The ids are drawn once every lock is held: the count needs all of them, and the rows need the count. */
     strict(table, rows) {
+      if (rows === 1) return strictSingle[table]
       const tuples = Array.from({ length: rows }, (_, row) => `(${row}, ${tuple(table, row, '::text', '::bytea')})`)
       return `with v (n, ${columnsOf[table]}) as materialized (values ${tuples.join(', ')}),
 ${locks}
