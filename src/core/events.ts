@@ -92,6 +92,14 @@ export interface Events {
     readonly destination: string
     readonly error: unknown
   }
+  /** A message of the outbox expired before it was published, and is discarded. `expiredMs` is ms since 1970. */
+  'outbox-expired': {
+    readonly relay: string
+    readonly shard: number
+    readonly messageId: string
+    readonly destination: string
+    readonly expiredMs: number
+  }
   /** From here on nothing is published or cleaned up until an operator has looked. Told once by each relay. */
   'outbox-refused': { readonly relay: string; readonly reason: string }
   /** One partition of the outbox was looked at: what is `busy` or `locked` for long deserves a look. */

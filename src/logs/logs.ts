@@ -41,6 +41,7 @@ export type LoggedEvent =
   | 'outbox-shard-changed'
   | 'outbox-outage'
   | 'outbox-dead'
+  | 'outbox-expired'
   | 'outbox-refused'
 
 const lines: Lines<LoggedEvent> = {
@@ -83,6 +84,11 @@ const lines: Lines<LoggedEvent> = {
     message: 'the broker refused a message of the outbox for good',
     fields: { relay, shard, messageId, destination, ...errorFields(error) },
   }),
+  'outbox-expired': ({ relay, shard, messageId, destination, expiredMs }) => ({
+    level: 'warn',
+    message: 'a message of the outbox expired before it was published, and is discarded',
+    fields: { relay, shard, messageId, destination, expiredMs },
+  }),
   'outbox-refused': ({ relay, reason }) => ({
     level: 'error',
     message: 'the outbox waits for an operator',
@@ -105,5 +111,6 @@ const loggedEvents: readonly LoggedEvent[] = [
   'outbox-shard-changed',
   'outbox-outage',
   'outbox-dead',
+  'outbox-expired',
   'outbox-refused',
 ]

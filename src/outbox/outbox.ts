@@ -1,8 +1,9 @@
 import { encode, type Codec } from '../core/codec.ts'
 import { PermanentError } from '../core/errors.ts'
-import { headersFrom, type Bytes, type HeaderValue } from '../core/message.ts'
+import { headersFrom, withHeaders, type Bytes, type HeaderValue } from '../core/message.ts'
 import { requireCount, requireMethods } from '../core/options.ts'
 import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../core/publisher.ts'
+import { expiresHeader } from './expiry.ts'
 import { headersToJson } from './headers-json.ts'
 
 /** Messages that leave together with a transaction: all of them if it commits, none if it does not. */
@@ -31,6 +32,12 @@ export interface OutboxMessage<Body = Bytes> {
   readonly headers?: Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
   /** Not before then: a date, or ms since 1970. Ordered by when it falls due. */
   readonly delayUntil?: Date | number
+  /**
+   * Not after then, by the database's clock: a date, or ms since 1970. A message that expires before it is published is
+   * discarded, and told as `outbox-expired`. It travels as the header `message-expires-at`.
+   * @defaultValue never
+   */
+  readonly expiresAt?: Date | number
 }
 
 export interface AddOptions {
@@ -111,21 +118,33 @@ interface Scheduled<Body> extends Outgoing<Body> {
 
 function completed<Body>(given: OutboxMessage<Body>): Scheduled<Body> {
   if (!isObject(given)) throw new PermanentError(`outbox: a message must be an object`)
-  const { headers = {}, delayUntil, ...message } = given
+  const { headers = {}, delayUntil, expiresAt, ...message } = given
   if (typeof message.destination !== 'string' || message.destination === '')
     throw new PermanentError('outbox: a message has no destination')
   const named = outgoing(message)
   if (!isObject(headers)) throw refused(named, 'has headers that are not an object')
-  const dueMs = delayUntil === undefined ? null : msOf(delayUntil)
-  // The last instant that a Date can hold; PostgreSQL goes on for a little longer.
-  if (dueMs !== null && !(dueMs >= 0 && dueMs <= 8.64e15))
-    throw refused(named, 'has a delayUntil that is neither a date nor ms since 1970')
-  return { ...named, headers: headersFrom(Object.entries(headers)), dueMs }
+  const dueMs = instant(named, 'a delayUntil', delayUntil)
+  const expiresMs = instant(named, 'an expiresAt', expiresAt)
+  const all = headersFrom(Object.entries(headers))
+  return {
+    ...named,
+    headers: expiresMs === null ? all : withHeaders(all, { [expiresHeader]: String(Math.floor(expiresMs)) }),
+    dueMs,
+  }
 }
 
-function msOf(time: unknown): number {
-  if (time instanceof Date) return time.getTime()
-  return typeof time === 'number' ? time : NaN
+function instant(message: Outgoing<unknown>, name: string, time: unknown): number | null {
+  const ms = msOf(time)
+  if (ms === undefined) throw refused(message, `has ${name} that is neither a date nor ms since 1970`)
+  return ms
+}
+
+/** Ms since 1970, `null` for none, `undefined` for what is no instant. */
+export function msOf(time: unknown): number | null | undefined {
+  if (time === undefined) return null
+  const ms = time instanceof Date ? time.getTime() : time
+  // The last instant that a Date can hold; PostgreSQL goes on for a little longer.
+  return typeof ms === 'number' && ms >= 0 && ms <= 8.64e15 ? ms : undefined
 }
 
 function isObject(value: unknown): boolean {

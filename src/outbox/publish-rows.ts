@@ -2,6 +2,7 @@ import { sleep, type Clock } from '../core/clock.ts'
 import { HoldfastError, textOf } from '../core/errors.ts'
 import { failuresIn, type Outgoing, type Publisher } from '../core/publisher.ts'
 import { plainText } from '../core/text.ts'
+import { hasExpired } from './expiry.ts'
 import type { DeadRow, OutboxRow } from './store.ts'
 
 export interface PublishRowsOptions {
@@ -15,11 +16,13 @@ export interface PublishRowsOptions {
   /** The broker did not take it; it is tried again after `nextInMs`. */
   readonly onOutage: (error: unknown, nextInMs: number) => void
   readonly onDead: (row: OutboxRow, error: unknown) => void
+  /** It expired before the broker had it; it is not sent. */
+  readonly onExpired: (row: OutboxRow) => void
 }
 
 /**
- * Publishes rows in order until each is confirmed or refused for good, and resolves to the refused ones. An outage is
- * waited out; only the signal ends it.
+ * Publishes rows in order until each is confirmed, refused for good or expired, and resolves to the refused ones. An
+ * outage is waited out; only the signal ends it.
  */
 export function publishRows({
   publisher,
@@ -31,6 +34,7 @@ export function publishRows({
   random,
   onOutage,
   onDead,
+  onExpired,
 }: PublishRowsOptions): (rows: readonly OutboxRow[], signal: AbortSignal) => Promise<readonly DeadRow[]> {
   /** The rows that were not confirmed, with what was said of each; throws for an outage. */
   async function send(rows: readonly OutboxRow[], signal: AbortSignal): Promise<readonly Refused[]> {
@@ -76,11 +80,20 @@ export function publishRows({
     })
   }
 
-  async function publishAll(rows: readonly OutboxRow[], signal: AbortSignal): Promise<readonly DeadRow[]> {
+  async function publishAll(
+    rows: readonly OutboxRow[],
+    readAtMs: number,
+    signal: AbortSignal,
+  ): Promise<readonly DeadRow[]> {
     const dead: DeadRow[] = []
     let left = rows
     let failures = 0
-    while (left.length > 0) {
+    for (;;) {
+      // Before every try: an outage may outlast them.
+      const expired = new Set(left.filter((row) => hasExpired(row, clock.now() - readAtMs)))
+      expired.forEach(onExpired)
+      if (expired.size > 0) left = left.filter((row) => !expired.has(row))
+      if (left.length === 0) break
       try {
         const refused = await send(left, signal)
         if (left.length === 1 && refused[0]?.permanent === true) {
@@ -92,7 +105,7 @@ export function publishRows({
         if (refused.length === 0) break
         if (refused.some(({ permanent }) => permanent)) {
           // A broker may refuse a whole batch for its size or for one message: only alone is a message judged.
-          for (const row of left) dead.push(...(await publishAll([row], signal)))
+          for (const row of left) dead.push(...(await publishAll([row], readAtMs, signal)))
           break
         }
         await backOff(refused[0]?.error, signal)
@@ -112,9 +125,10 @@ export function publishRows({
   }
 
   return async (rows, signal) => {
-    if (!oneInFlightPerKey) return publishAll(rows, signal)
+    const readAtMs = clock.now()
+    if (!oneInFlightPerKey) return publishAll(rows, readAtMs, signal)
     const dead: DeadRow[] = []
-    for (const round of roundsOf(rows)) dead.push(...(await publishAll(round, signal)))
+    for (const round of roundsOf(rows)) dead.push(...(await publishAll(round, readAtMs, signal)))
     return dead
   }
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import { HoldfastError, textOf } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { Publisher } from '../core/publisher.ts'
+import { expiryOf } from './expiry.ts'
 import { publishRows } from './publish-rows.ts'
 import type { DeadRow, OutboxLease, OutboxRow } from './store.ts'
 import type { Wake } from './wake.ts'
@@ -50,6 +51,7 @@ interface Ending {
 const published = emitter('outbox-published')
 const outageEvent = emitter('outbox-outage')
 const deadEvent = emitter('outbox-dead')
+const expiredEvent = emitter('outbox-expired')
 
 /** Reads, publishes and settles one shard, page after page, for as long as its lease holds. */
 export function shardLoop(parts: ShardLoopParts): ShardLoop {
@@ -73,6 +75,8 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
   const gone = new AbortController()
   let endsMs = parts.leaseEndsMs
   let outage: string | null = null
+  // Of the page at hand.
+  let expiredRows = 0
   drained.addEventListener('abort', () => gone.abort(drained.reason), { signal: gone.signal })
 
   const publish = publishRows({
@@ -85,6 +89,12 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     onDead(row, error) {
       const { id: messageId, destination } = row
       if (deadEvent.active()) deadEvent.publish({ relay, shard, messageId, destination, error })
+    },
+    onExpired(row) {
+      expiredRows++
+      const { id: messageId, destination } = row
+      if (expiredEvent.active())
+        expiredEvent.publish({ relay, shard, messageId, destination, expiredMs: expiryOf(row) ?? 0 })
     },
   })
 
@@ -130,6 +140,7 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     // A process that was paused must not send what another relay may have sent meanwhile.
     if (clock.now() > endsMs - leaseMs / 3) await renewLease()
     const startedMs = clock.now()
+    expiredRows = 0
     const stopRenewing = renewing()
     let dead: readonly DeadRow[]
     try {
@@ -143,7 +154,14 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
     parts.onProgress()
     if (!published.active()) return
     const lagMs = rows.reduce((most, { ageMs }) => Math.max(most, ageMs), 0) + publishMs
-    published.publish({ relay, shard, messages: rows.length - dead.length, dead: dead.length, lagMs, publishMs })
+    published.publish({
+      relay,
+      shard,
+      messages: rows.length - dead.length - expiredRows,
+      dead: dead.length,
+      lagMs,
+      publishMs,
+    })
   }
 
   /** Whether there is likely more where this came from. */

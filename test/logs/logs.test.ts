@@ -85,6 +85,7 @@ describe('logEvents()', () => {
     () => tell('outbox-shard-changed', { ...relay, epoch: 7n, change: 'lost', error }),
     () => tell('outbox-outage', { ...relay, error, nextInMs: 100 }),
     () => tell('outbox-dead', { ...relay, messageId: 'm-1', destination: 'orders', error }),
+    () => tell('outbox-expired', { ...relay, messageId: 'm-1', destination: 'orders', expiredMs: 5 }),
     () => tell('outbox-refused', { relay: 'r', reason: 'a restored dump' }),
   ]
 
@@ -122,6 +123,7 @@ describe('logEvents()', () => {
     expect(at('info')).toEqual(['discarded', 'consumer-changed'])
     expect(at('warn')).toEqual([
       ...['nacked', 'conflict-seen', 'lease-lost', 'circuit-changed', 'outbox-shard-changed', 'outbox-outage'],
+      'outbox-expired',
     ])
     expect(at('error')).toEqual([
       ...['dead-lettered', 'dead-letter-failed', 'abandoned', 'store-failed', 'outbox-dead', 'outbox-refused'],

@@ -60,7 +60,7 @@ describeOnBoth('what a broker refuses for good', (url) => {
       [new Error('bad value "a\0b"'), 'Error: bad value "a\ufffdb"'],
       [new Error('half \ud83d'), 'Error: half \ufffd'],
       [new Error(`${'x'.repeat(1016)}😀`), `Error: ${'x'.repeat(1016)}\ufffd`],
-      [unreadable, 'object: what was thrown cannot be shown'],
+      [unreadable, 'object: the thrown value cannot be read'],
       [null, 'object: null'],
     ] as const) {
       const seen = await publishedWith(error, db.pool, db.schema)

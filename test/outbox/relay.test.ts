@@ -148,7 +148,7 @@ describe('outboxRelay()', () => {
     const relay = start(to)
     await clock.advance(1000)
     expect(to.ids()).toEqual(['a', 'b'])
-    expect(store.dead).toMatchObject([{ error: 'HoldfastError: a name that no broker takes', row: { id: 'bad' } }])
+    expect(store.dead).toMatchObject([{ error: 'PermanentError: a name that no broker takes', row: { id: 'bad' } }])
     relay.stop()
     await clock.advance(1)
     await relay.done
@@ -161,8 +161,8 @@ describe('outboxRelay()', () => {
       },
     })
     const texts: readonly (readonly [unknown, string])[] = [
-      [hostile, 'object: what was thrown cannot be shown'],
-      [Object.create(null), 'object: what was thrown cannot be shown'],
+      [hostile, 'object: the thrown value cannot be read'],
+      [Object.create(null), 'object: the thrown value cannot be read'],
       ['text', 'string: text'],
       [new Error('a\0b \ud83d'), 'Error: a\ufffdb \ufffd'],
     ]
@@ -223,6 +223,34 @@ describe('outboxRelay()', () => {
     claim = (...args) => store.claim(...args)
     await clock.advance(5000)
     expect(relay.health()).toMatchObject({ ready: true, details: { reason: null, owned: [0] } })
+    relay.stop()
+    await clock.advance(1)
+    await relay.done
+  })
+
+  it('discards what expires before the broker has it, even during an outage, and says so', async () => {
+    const expired = heard('outbox-expired')
+    const published = heard('outbox-published')
+    let down = true
+    const to = refusing(() => (down ? new Error('no broker') : null))
+    const expiresAt = clock.wall() + 30_000
+    await add({ id: 'a' }, { id: 'b', expiresAt }, { id: 'c', expiresAt: new Date(clock.wall() + 600_000) })
+    const relay = start(to)
+    await clock.advance(20_000)
+    expect(expired).toEqual([])
+    await clock.advance(25_000)
+    expect(expired).toEqual([
+      { relay: expect.any(String) as string, shard: 0, messageId: 'b', destination: 'orders', expiredMs: expiresAt },
+    ])
+    down = false
+    await clock.advance(15_000)
+    expect(to.ids()).toEqual(['a', 'c'])
+    expect(published).toMatchObject([{ messages: 2, dead: 0 }])
+    expect(store.dead).toEqual([])
+    for (const wrong of [NaN, -1, 'soon', null])
+      await expect(add({ id: 'x', expiresAt: wrong as number })).rejects.toThrow(
+        'has an expiresAt that is neither a date nor ms since 1970',
+      )
     relay.stop()
     await clock.advance(1)
     await relay.done

@@ -25,6 +25,13 @@ export {
   transaction,
   type TransactionMiddleware,
 } from './transaction.ts'
+export {
+  postgresOutboxDelayed,
+  type DelayedFilter,
+  type DelayedMessage,
+  type DelayedPage,
+  type OutboxDelayed,
+} from './outbox/delayed.ts'
 export { postgresOutboxDead, type DeadMessage, type OutboxDead } from './outbox/dead.ts'
 export { postgresSequenceStore, type PostgresSequenceStore, type PostgresSequenceStoreOptions } from './outbox/marks.ts'
 export {

@@ -6,6 +6,8 @@ export interface OutboxGrants {
   readonly schema?: string
   readonly writer?: string
   readonly relay?: string
+  /** For services that list, cancel and reschedule delayed messages. */
+  readonly scheduler?: string
   /** For consumers that use `sequence()` with this database. */
   readonly gate?: string
 }
@@ -14,7 +16,7 @@ export interface OutboxGrants {
 export function outboxGrants({ schema = 'holdfast', ...roles }: OutboxGrants): string {
   const quoted = quotedSchema('outboxGrants', schema)
   const written = 'topic, key, type, message_id, headers, payload'
-  const each = (kind: 'writer' | 'relay' | 'gate', grants: readonly string[]): readonly string[] => {
+  const each = (kind: 'writer' | 'relay' | 'scheduler' | 'gate', grants: readonly string[]): readonly string[] => {
     const role = roles[kind]
     if (role === undefined) return []
     return grants.map((grant) => `grant ${grant} to ${quotedRole('outboxGrants', kind, role)};`)
@@ -37,6 +39,7 @@ export function outboxGrants({ schema = 'holdfast', ...roles }: OutboxGrants): s
       `select, insert, delete on ${quoted}.outbox_dead`,
       `select, update, delete on ${quoted}.outbox_delayed`,
     ]),
+    ...each('scheduler', [`usage on schema ${quoted}`, `select, update (due_at), delete on ${quoted}.outbox_delayed`]),
     ...each('gate', [`usage on schema ${quoted}`, `select, insert, update, delete on ${quoted}.outbox_mark`]),
   ].join('\n')
 }
