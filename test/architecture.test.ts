@@ -51,11 +51,13 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'stores/redis': ['ioredis'],
   'transports/kafkajs': ['kafkajs'],
   'transports/platformatic-kafka': ['@platformatic/kafka'],
+  'transports/jetstream': ['@nats-io/transport-node', '@nats-io/jetstream', '@nats-io/kv'],
   'transports/rabbitmq': ['amqplib'],
   vitest: ['vitest'],
 }
-// The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes.
-const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client', '@platformatic/kafka']
+// The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes. NATS' client
+// takes headers only as an object of its own making.
+const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client', '@platformatic/kafka', '@nats-io/transport-node']
 /** Unavoidable at run time too, but only when it is reached: the entry is imported without it. */
 const WHEN_REACHED = ['kafkajs']
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
-import { HoldfastError, PublishError, type PublishFailure } from '../core/errors.ts'
+import { PublishError, type PublishFailure } from '../core/errors.ts'
 import type { Outgoing } from '../core/publisher.ts'
+import { inTime } from './in-time.ts'
 
 /** A message with its place in the caller's list. */
 export interface Numbered {
@@ -90,29 +91,4 @@ class RefusalSearch {
 /** The messages of each destination, in their order. */
 export function byDestination(numbered: readonly Numbered[]): ReadonlyMap<string, readonly Numbered[]> {
   return Map.groupBy(numbered, ({ message }) => message.destination)
-}
-
-/** A client may wait for an answer for ever: the deadline is our own. */
-function inTime<T>(
-  work: Promise<T>,
-  signal: AbortSignal | undefined,
-  { broker, timeoutMs, clock }: HalvingPublish,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const cancel = clock.after(timeoutMs, () =>
-      end(() => reject(new HoldfastError('unavailable', `${broker} did not confirm within ${timeoutMs} ms`))),
-    )
-    const aborted = (): void =>
-      end(() => reject(new HoldfastError('unavailable', 'publishing was aborted', { cause: signal?.reason })))
-    function end(act: () => void): void {
-      cancel()
-      signal?.removeEventListener('abort', aborted)
-      act()
-    }
-    signal?.addEventListener('abort', aborted, { once: true })
-    work.then(
-      (value) => end(() => resolve(value)),
-      (error: unknown) => end(() => reject(error)),
-    )
-  })
 }

@@ -9,4 +9,5 @@ export {
   type RabbitmqPublisher,
   type RabbitmqPublisherOptions,
 } from './publisher.ts'
-export { byKey, queueOfKey, toQueue, type RabbitmqPlace, type RabbitmqRoute } from './route.ts'
+export { byKey, toQueue, type RabbitmqPlace, type RabbitmqRoute } from './route.ts'
+export { numberOfKey as queueOfKey } from '../number-of-key.ts'

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
 import { requireCount, requireFunctions } from '../../core/options.ts'
 import type { Outgoing } from '../../core/publisher.ts'
+import { numberOfKey } from '../number-of-key.ts'
 
 /** Where AMQP is told to bring a message. */
 export interface RabbitmqPlace {
@@ -26,12 +26,7 @@ export function byKey(queues: number | ((destination: string) => number)): Rabbi
   let turn = 0
   return function byKey({ destination, key }) {
     const count = typeof queues === 'number' ? queues : queues(destination)
-    const number = key === null ? turn++ % count : queueOfKey(key, count)
+    const number = key === null ? turn++ % count : numberOfKey(key, count)
     return { exchange: destination, routingKey: String(number) }
   }
-}
-
-/** The number of a key's queue: the first four bytes of its MD5, so that publishers in other languages can do the same. */
-export function queueOfKey(key: string, queues: number): number {
-  return createHash('md5').update(key).digest().readUInt32BE(0) % queues
 }

@@ -1,0 +1,142 @@
+import type { DeliveryContext } from '../../consumer/consumer.ts'
+import type { QueueClient, QueueHost, QueueMembership } from '../../consumer/queue/queue-client.ts'
+import { sleep } from '../../core/clock.ts'
+import type { Delivery } from '../../core/delivery.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import type { Bytes } from '../../core/message.ts'
+import { isStreamMissing, reasonOf } from './errors.ts'
+import { Partition, type NatsPartition, type NatsRecord, type PartitionSettings } from './partition.ts'
+
+export interface NatsClientSettings extends PartitionSettings {
+  readonly partitions: readonly NatsPartition[]
+  /** How often a member looks for partitions to take or to hand on. */
+  readonly shareEveryMs: number
+  readonly random: () => number
+}
+
+/** What of the consumer is JetStream's alone: leases, a consumer for each ownership, and who has which partition. */
+export class NatsClient implements QueueClient<NatsRecord> {
+  readonly system = 'nats'
+  readonly positions = true
+  readonly extendMs: number
+  readonly #settings: NatsClientSettings
+
+  constructor(settings: NatsClientSettings) {
+    this.extendMs = settings.ackWaitMs
+    this.#settings = settings
+  }
+
+  keyOf({ message }: NatsRecord): string | null {
+    return message.key
+  }
+
+  deliveryOf({ raw, message }: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+    const { pipeline, group, attempt, signal, draining } = context
+    const origin = {
+      system: this.system,
+      destination: destinationOf(raw.subject, source),
+      partition: source,
+      position: String(raw.seq),
+      group,
+    }
+    return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
+  }
+
+  async check(): Promise<void> {
+    const { jsm, stream } = this.#settings
+    try {
+      await jsm.streams.info(stream)
+    } catch (error) {
+      const what = isStreamMissing(error)
+        ? `stream: '${stream}' does not exist`
+        : `stream: '${stream}' cannot be read: ${reasonOf(error)}`
+      throw new HoldfastError('unavailable', `nats: ${what}`, { cause: error })
+    }
+  }
+
+  open(host: QueueHost<NatsRecord>): Promise<QueueMembership> {
+    return Promise.resolve(new NatsMembership(this.#settings, host))
+  }
+}
+
+class NatsMembership implements QueueMembership {
+  readonly #settings: NatsClientSettings
+  readonly #host: QueueHost<NatsRecord>
+  readonly #partitions: readonly Partition[]
+  readonly #ending = new AbortController()
+  readonly #sharing: Promise<void>
+  #cancelBeat = (): void => {}
+  #problem: string | undefined = 'it has not looked for partitions yet'
+
+  constructor(settings: NatsClientSettings, host: QueueHost<NatsRecord>) {
+    this.#settings = settings
+    this.#host = host
+    this.#partitions = settings.partitions.map((each) => new Partition(each, settings, host))
+    this.#beat()
+    this.#sharing = this.#share()
+  }
+
+  problem(): string | undefined {
+    return this.#problem
+  }
+
+  quiet(): void {
+    this.#ending.abort(new HoldfastError('stopped', 'shutting down'))
+  }
+
+  async leave(): Promise<void> {
+    await this.#sharing
+    this.#cancelBeat()
+    const { leases, member } = this.#settings
+    await leases.leave(member).catch(() => {})
+  }
+
+  /** On a timer of its own: a claim that takes long must not make the others believe that this member is gone. */
+  #beat(): void {
+    const { leases, member, leaseMs, clock } = this.#settings
+    void leases.beat(member).catch(() => {})
+    this.#cancelBeat = clock.after(leaseMs / 3, () => this.#beat())
+  }
+
+  async #share(): Promise<void> {
+    const { clock, shareEveryMs, random } = this.#settings
+    while (!this.#isEnding()) {
+      try {
+        await this.#takeShare()
+        this.#problem = undefined
+      } catch (error) {
+        if (this.#problem === undefined) this.#host.report('share-failed', {}, error)
+        this.#problem = `partitions cannot be claimed: ${reasonOf(error)}`
+      }
+      await sleep(clock, shareEveryMs * (0.75 + random() / 2), this.#ending.signal).catch(() => {})
+    }
+  }
+
+  async #takeShare(): Promise<void> {
+    const { leases, member, leaseMs } = this.#settings
+    const members = await leases.countMembers(member, leaseMs)
+    const share = Math.ceil(this.#partitions.length / members)
+    const owned = this.#partitions.map((each) => each.owned).filter((each) => each !== undefined)
+    const [first] = owned.filter(({ isLeaving }) => !isLeaving)
+    if (owned.length > share) {
+      void first?.handOver('share')
+      return
+    }
+    let count = owned.length
+    for (const partition of this.#partitions) {
+      if (count >= share || this.#isEnding()) return
+      if (partition.owned !== undefined) continue
+      if (await partition.claim()) count++
+    }
+  }
+
+  #isEnding(): boolean {
+    return this.#ending.signal.aborted
+  }
+}
+
+/** As `bySubject()` takes it: without the partition at its end. */
+function destinationOf(subject: string, partition: string): string {
+  const end = `.${partition}`
+  return subject.endsWith(end) ? subject.slice(0, -end.length) : subject
+}

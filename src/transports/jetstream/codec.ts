@@ -1,0 +1,111 @@
+import type { JsMsg } from '@nats-io/jetstream'
+import { headers as natsHeaders, type MsgHdrs } from '@nats-io/transport-node'
+import {
+  asHeaderValue,
+  emptyHeaders,
+  firstHeader,
+  headerText,
+  timeFrom,
+  wireNames,
+  type Bytes,
+  type Headers,
+  type HeaderValue,
+  type Message,
+} from '../../core/message.ts'
+
+/** A message as the client sends it. */
+export interface NatsContent {
+  readonly headers: MsgHdrs
+  readonly data: Uint8Array
+}
+
+// NATS has neither keys nor tombstones.
+const keyHeader = 'message-key'
+const tombstoneHeader = 'message-tombstone'
+
+// A header's value is one trimmed line of text. Anything else travels behind one of these marks.
+const escapedName = 'holdfast%'
+const escapedText = 'holdfast%:'
+const escapedBytes = 'holdfast64:'
+const plainName = /^[!-9;-~]+$/
+const plainText = /^[\t -~\u00a0-\ud7ff\ue000-\uffff]*$/
+
+/** @throws where the client can never carry one of the headers. */
+export function contentFrom({ id, type, timeMs, key, headers, body }: Message<Bytes>): NatsContent {
+  const written = natsHeaders()
+  for (const [name, value] of Object.entries(headers))
+    for (const each of isList(value) ? value : [value]) written.append(nameOut(name), valueOut(each))
+  written.set(wireNames.id[0], valueOut(id))
+  written.set(wireNames.type[0], valueOut(type))
+  written.set(wireNames.time[0], String(timeMs))
+  if (key !== null) written.set(keyHeader, valueOut(key))
+  if (body === null) written.set(tombstoneHeader, '1')
+  return { headers: written, data: body ?? new Uint8Array() }
+}
+
+/** A message as it is read. `id` is `undefined` where its producer gave none. */
+export function messageFrom(
+  raw: Pick<JsMsg, 'headers' | 'data' | 'subject' | 'time'>,
+): Omit<Message<Bytes>, 'id'> & { readonly id: string | undefined } {
+  const { carried, key, isTombstone } = readHeaders(raw.headers)
+  return {
+    id: firstHeader(carried, wireNames.id) ?? headerText(carried, 'Nats-Msg-Id'),
+    type: firstHeader(carried, wireNames.type) ?? raw.subject,
+    key,
+    headers: carried,
+    body: isTombstone ? null : raw.data,
+    timeMs: timeFrom(carried, raw.time.getTime()),
+  }
+}
+
+function readHeaders(pairs: MsgHdrs | undefined): {
+  readonly carried: Headers
+  readonly key: string | null
+  readonly isTombstone: boolean
+} {
+  const carried = emptyHeaders()
+  let key: string | null = null
+  let isTombstone = false
+  for (const [name, values] of pairs ?? []) {
+    const read = values.map(valueIn)
+    const [first = ''] = read
+    if (name === keyHeader) key = typeof first === 'string' ? first : `base64:${Buffer.from(first).toString('base64')}`
+    else if (name === tombstoneHeader) isTombstone = true
+    else carried[nameIn(name)] = read.length === 1 ? first : read
+  }
+  return { carried, key, isTombstone }
+}
+
+function nameOut(name: string): string {
+  const isPlain = plainName.test(name) && !name.startsWith(escapedName) && !name.startsWith('Nats-')
+  return isPlain ? name : escapedName + encodeURIComponent(name)
+}
+
+function nameIn(name: string): string {
+  return name.startsWith(escapedName) ? decoded(name.slice(escapedName.length)) : name
+}
+
+function valueOut(value: HeaderValue): string {
+  if (typeof value !== 'string') return escapedBytes + Buffer.from(value).toString('base64')
+  const isMarked = value.startsWith(escapedBytes) || value.startsWith(escapedText)
+  const isPlain = plainText.test(value) && value.trim() === value && !isMarked
+  return isPlain ? value : escapedText + encodeURIComponent(value.toWellFormed())
+}
+
+function valueIn(value: string): HeaderValue {
+  if (value.startsWith(escapedBytes)) return asHeaderValue(Buffer.from(value.slice(escapedBytes.length), 'base64'))
+  return value.startsWith(escapedText) ? decoded(value.slice(escapedText.length)) : value
+}
+
+/** What somebody else wrote behind our mark stays as it is. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+function isList(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
+  return Array.isArray(value)
+}

@@ -1,0 +1,153 @@
+import type { NatsConnection } from '@nats-io/transport-node'
+import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
+import { systemClock } from '../../core/clock.ts'
+import {
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  count,
+  having,
+  list,
+  ms,
+  oneOf,
+  required,
+  text,
+  type Kinds,
+} from '../../core/options.ts'
+import { NatsClient } from './client.ts'
+import { Leases, type LeaseBucket } from './leases.ts'
+import type { NatsMessageId, NatsPartition } from './partition.ts'
+
+export interface NatsConsumerOptions extends ConsumerOptions {
+  /** The service's connection: `connect({ …, maxReconnectAttempts: -1, waitOnFirstConnect: true, noAsyncTraces: true })`. */
+  readonly nc: Pick<NatsConnection, 'request'>
+  readonly js: Pick<JetStreamClient, 'consumers'>
+  readonly jsm: Pick<JetStreamManager, 'consumers' | 'streams'>
+  /** A bucket for the leases of the group's partitions: `new Kvm(js).create('holdfast')`. */
+  readonly kv: LeaseBucket
+  readonly stream: string
+  /** Members of one name share the partitions; another name gets all messages as well. Letters, digits, `-` and `_`. */
+  readonly group: string
+  /** Each is handled in order by one member at a time. Every member names the same ones; `numberedPartitions()` makes them. */
+  readonly partitions: readonly NatsPartition[]
+  /** Where a group begins that was never there before. @defaultValue 'earliest' */
+  readonly startFrom?: 'earliest' | 'latest'
+  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  readonly ahead?: number
+  /** Where the producer put the message's id. @defaultValue the header `message-id`, `ce_id` or `Nats-Msg-Id`, else the place in the stream */
+  readonly id?: NatsMessageId
+  /** Ms after which the server would deliver an un-acked message again; it is renewed at a third. @defaultValue 30_000 */
+  readonly ackWaitMs?: number
+  /** Ms without a renewal after which another member takes a partition. @defaultValue 6000 */
+  readonly leaseMs?: number
+  /** Ms between two looks for partitions to take or to hand on. @defaultValue 500 */
+  readonly shareEveryMs?: number
+}
+
+const self = 'natsConsumer'
+const natsName = /^[A-Za-z0-9_-]+$/
+
+const kinds: Kinds<NatsConsumerOptions> = {
+  nc: required(having('request')),
+  js: required(having()),
+  jsm: required(having()),
+  kv: required(having('get', 'create', 'update', 'put', 'keys', 'delete')),
+  stream: required(text),
+  group: required({
+    wanted: 'of letters, digits, - and _',
+    fits: (value) => text.fits(value) && natsName.test(String(value)),
+  }),
+  partitions: required(list),
+  pipeline: required(having('step')),
+  startFrom: oneOf('earliest', 'latest'),
+  ahead: count(),
+  id: callback,
+  ackWaitMs: ms(100),
+  leaseMs: ms(100),
+  shareEveryMs: ms(),
+  concurrency: count(),
+  redeliverMs: ms(),
+  drainMs: ms(),
+  hungAfterMs: ms(),
+  clock: clockKind,
+}
+
+/**
+ * Consumes a JetStream stream: many keys at once, each in the stream's order, over all members of the group. A partition
+ * has one owner at a time, by a lease. Every message is acked by itself and only when it is done; nothing is nacked.
+ */
+export function natsConsumer(options: NatsConsumerOptions): Consumer {
+  const {
+    nc,
+    js,
+    jsm,
+    kv,
+    stream,
+    group,
+    partitions,
+    pipeline,
+    startFrom = 'earliest',
+    ahead = 256,
+    id,
+    ackWaitMs = 30_000,
+    leaseMs = 6_000,
+    shareEveryMs = 500,
+    clock = systemClock,
+    ...rest
+  } = checkOptions(self, options, kinds)
+  checkPartitions(partitions)
+  const notes = new Set<string>()
+  const client = new NatsClient({
+    nc,
+    js,
+    jsm,
+    stream,
+    group,
+    partitions,
+    startFrom,
+    id,
+    maxAckPending: 2 * ahead,
+    ackWaitMs,
+    leaseMs,
+    shareEveryMs,
+    member: crypto.randomUUID().slice(0, 8),
+    leases: new Leases(kv, group, clock),
+    clock,
+    random: Math.random,
+    note: (said) => void notes.add(said),
+  })
+  const consumer = queueConsumer({ client, group, pipeline, buffer: 2 * ahead, ahead, clock, ...rest })
+  return {
+    run: (signal) => consumer.run(signal),
+    health() {
+      const health = consumer.health()
+      return { ...health, details: { ...health.details, notes: [...notes] } }
+    },
+  }
+}
+
+/** The partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */
+export function numberedPartitions(destination: string, partitions: number): readonly NatsPartition[] {
+  return Array.from({ length: partitions }, (_, number) => ({
+    name: String(number),
+    filter: `${destination}.${number}`,
+  }))
+}
+
+function checkPartitions(partitions: readonly NatsPartition[]): void {
+  if (partitions.length === 0) throw badOption(self, 'partitions', 'a list of at least one partition', partitions)
+  const names = new Set<string>()
+  for (const [at, partition] of partitions.entries()) {
+    const { name, filter } = checkOptions(`${self}: partitions[${at}]`, partition, {
+      name: required(text),
+      filter: required(text),
+    })
+    if (!natsName.test(name)) throw badOption(self, `partitions[${at}].name`, 'of letters, digits, - and _', name)
+    if (names.has(name)) throw badOption(self, `partitions[${at}].name`, 'the only one of its name', name)
+    if (/\s/.test(filter)) throw badOption(self, `partitions[${at}].filter`, 'a subject', filter)
+    names.add(name)
+  }
+}

@@ -1,0 +1,5 @@
+export { natsConsumer, numberedPartitions, type NatsConsumerOptions } from './consumer.ts'
+export { natsPublisher, type NatsPublisherOptions } from './publisher.ts'
+export { bySubject } from './route.ts'
+export type { LeaseBucket } from './leases.ts'
+export type { NatsMessageId, NatsPartition } from './partition.ts'

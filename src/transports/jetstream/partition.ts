@@ -1,0 +1,323 @@
+import { nanos, type NatsConnection } from '@nats-io/transport-node'
+import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from '@nats-io/jetstream'
+import type { Ownership, QueueHost, QueueSession } from '../../consumer/queue/queue-client.ts'
+import type { Clock } from '../../core/clock.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import type { Bytes, Message } from '../../core/message.ts'
+import { messageFrom } from './codec.ts'
+import { isConsumerMissing, isWrongRevision } from './errors.ts'
+import type { Lease, Leases } from './leases.ts'
+
+/** A subject of the stream whose messages are handled in order. */
+export interface NatsPartition {
+  /** Part of names in NATS: letters, digits, `-` and `_`. */
+  readonly name: string
+  readonly filter: string
+}
+
+/** One delivery of a message. Read once, so that its id stays what it was. */
+export interface NatsRecord {
+  readonly raw: JsMsg
+  readonly message: Message<Bytes>
+}
+
+export type NatsMessageId = (message: JsMsg) => string | undefined
+
+export interface PartitionSettings {
+  readonly nc: Pick<NatsConnection, 'request'>
+  readonly js: Pick<JetStreamClient, 'consumers'>
+  readonly jsm: Pick<JetStreamManager, 'consumers' | 'streams'>
+  readonly stream: string
+  readonly group: string
+  readonly startFrom: 'earliest' | 'latest'
+  readonly id: NatsMessageId | undefined
+  readonly maxAckPending: number
+  readonly ackWaitMs: number
+  readonly leaseMs: number
+  readonly member: string
+  readonly leases: Leases
+  readonly clock: Clock
+  readonly note: (text: string) => void
+}
+
+interface StreamState {
+  readonly isWorkQueue: boolean
+  readonly first: number
+  readonly last: number
+  /** Tells a stream from an earlier one of its name. */
+  readonly createdMs: number
+}
+
+const barrierMs = 2_000
+
+/** One partition as this member sees it: free, somebody's, or owned here by a lease that is renewed. */
+export class Partition {
+  readonly name: string
+  readonly #filter: string
+  readonly #settings: PartitionSettings
+  readonly #host: QueueHost<NatsRecord>
+  #tenure: Tenure | undefined
+
+  constructor({ name, filter }: NatsPartition, settings: PartitionSettings, host: QueueHost<NatsRecord>) {
+    this.name = name
+    this.#filter = filter
+    this.#settings = settings
+    this.#host = host
+  }
+
+  get owned(): Ownership<NatsRecord> | undefined {
+    const owned = this.#tenure?.owned
+    return owned === undefined || owned.isOver ? undefined : owned
+  }
+
+  /** Takes the partition if it is free, and says so. A crash between two of its steps leaves a floor that is too low, never too high. */
+  async claim(): Promise<boolean> {
+    const { leases, member, leaseMs, clock } = this.#settings
+    const { lease, revision } = await leases.read(this.name)
+    const isHeld = lease !== undefined && lease.owner !== null && lease.owner !== member
+    if (isHeld && leases.stillMs(this.name, revision) < leaseMs) return false
+    const state = await this.#streamState()
+    const mine = { owner: member, epoch: (lease?.epoch ?? 0) + 1, floor: await this.#floor(lease, state) }
+    const sentMs = clock.now()
+    let written: number
+    try {
+      written = await leases.write(this.name, mine, revision)
+    } catch (error) {
+      if (isWrongRevision(error)) return false
+      throw error
+    }
+    try {
+      await this.#makeConsumer(mine, state)
+      this.#tenure = new Tenure(this.name, this.#settings, mine, written, sentMs, state)
+      await this.#tenure.begin(this.#host)
+      return true
+    } catch (error) {
+      await leases.write(this.name, { ...mine, owner: null }, written).catch(() => {})
+      throw error
+    }
+  }
+
+  async #streamState(): Promise<StreamState> {
+    const { jsm, stream } = this.#settings
+    const { config, state, created } = await jsm.streams.info(stream)
+    const isWorkQueue = config.retention === 'workqueue'
+    return { isWorkQueue, first: state.first_seq, last: state.last_seq, createdMs: Date.parse(created) }
+  }
+
+  /** The last sequence up to which everything was acked. */
+  async #floor(lease: Lease | undefined, { first, last }: StreamState): Promise<number> {
+    if (lease === undefined) return this.#settings.startFrom === 'latest' ? last : 0
+    const acked = await this.#ackedFloor(lease.epoch)
+    const floor = Math.max(lease.floor, acked)
+    if (floor > last) {
+      // The stream was made anew: its sequences begin again.
+      this.#host.report('out-of-range', { source: this.name, floor, last })
+      return 0
+    }
+    if (floor + 1 < first) this.#host.report('messages-lost', { source: this.name, from: floor + 1, to: first })
+    return floor
+  }
+
+  async #ackedFloor(epoch: number): Promise<number> {
+    const { jsm, stream } = this.#settings
+    try {
+      const info = await jsm.consumers.info(stream, this.#consumerName(epoch))
+      return info.ack_floor.stream_seq
+    } catch (error) {
+      if (isConsumerMissing(error)) return 0
+      throw error
+    }
+  }
+
+  /** Every ownership has a consumer of its own: what a zombie acks or pulls names one that is gone. */
+  async #makeConsumer({ epoch, floor }: Lease, { isWorkQueue }: StreamState): Promise<void> {
+    const { jsm, stream, ackWaitMs, maxAckPending } = this.#settings
+    const dropOld = async () => {
+      // The one before may be of a member that died before it could delete it.
+      for (const old of [epoch - 1, epoch - 2])
+        if (old > 0) await jsm.consumers.delete(stream, this.#consumerName(old)).catch(() => {})
+    }
+    // A work queue takes one consumer for a subject, and no start sequence. Elsewhere the new one comes first: messages
+    // that nobody is interested in are removed.
+    if (isWorkQueue) await dropOld()
+    await jsm.consumers.add(stream, {
+      durable_name: this.#consumerName(epoch),
+      filter_subject: this.#filter,
+      ack_policy: 'explicit',
+      ack_wait: nanos(ackWaitMs),
+      max_ack_pending: maxAckPending,
+      max_deliver: -1,
+      ...(isWorkQueue || floor === 0
+        ? { deliver_policy: 'all' }
+        : { deliver_policy: 'by_start_sequence', opt_start_seq: floor + 1 }),
+    })
+    if (!isWorkQueue) await dropOld()
+  }
+
+  #consumerName(epoch: number): string {
+    return consumerName(this.#settings.group, this.name, epoch)
+  }
+}
+
+function consumerName(group: string, partition: string, epoch: number): string {
+  return `${group}-${partition}-e${epoch}`
+}
+
+/** One ownership of a partition: its lease, its consumer, and what was delivered and not acked. */
+class Tenure implements QueueSession<NatsRecord> {
+  readonly #name: string
+  readonly #settings: PartitionSettings
+  readonly #lease: Lease
+  readonly #stream: StreamState
+  /** Delivered and not acked, by sequence: what the server sends again is known already. */
+  readonly #known = new Set<number>()
+  #revision: number
+  /** The last renewal that got through was sent then. */
+  #heardMs: number
+  #owned: Ownership<NatsRecord> | undefined
+  #messages: ConsumerMessages | undefined
+  #nextDelivery: number | undefined
+  #lastReply: string | undefined
+  #cancelBeat = (): void => {}
+
+  constructor(
+    name: string,
+    settings: PartitionSettings,
+    lease: Lease,
+    revision: number,
+    sentMs: number,
+    stream: StreamState,
+  ) {
+    this.#name = name
+    this.#settings = settings
+    this.#lease = lease
+    this.#revision = revision
+    this.#heardMs = sentMs
+    this.#stream = stream
+  }
+
+  get owned(): Ownership<NatsRecord> | undefined {
+    return this.#owned
+  }
+
+  async begin(host: QueueHost<NatsRecord>): Promise<void> {
+    const { js, stream, group, maxAckPending } = this.#settings
+    const consumer = await js.consumers.get(stream, consumerName(group, this.#name, this.#lease.epoch))
+    this.#owned = host.own(this.#name, this)
+    this.#beatLater()
+    this.#messages = await consumer.consume({
+      max_messages: Math.min(maxAckPending, 1_000),
+      expires: 5_000,
+      idle_heartbeat: 1_000,
+      callback: (raw) => this.#receive(raw),
+    })
+    void this.#watch(this.#messages)
+  }
+
+  ack({ raw }: NatsRecord): void {
+    this.#known.delete(raw.seq)
+    raw.ack()
+    if ('reply' in raw && typeof raw.reply === 'string') this.#lastReply = raw.reply
+  }
+
+  extend({ raw }: NatsRecord): void {
+    raw.working()
+  }
+
+  async leave(): Promise<void> {
+    const { nc, jsm, stream, group, leases } = this.#settings
+    this.#stop()
+    // Acks are worked off behind the connection. The answer to one says that those before it are in.
+    if (this.#lastReply !== undefined) await nc.request(this.#lastReply, '+ACK', { timeout: barrierMs }).catch(() => {})
+    const name = consumerName(group, this.#name, this.#lease.epoch)
+    const acked = await jsm.consumers.info(stream, name).then(
+      (info) => info.ack_floor.stream_seq,
+      () => 0,
+    )
+    const floor = Math.max(this.#lease.floor, acked)
+    await leases.write(this.#name, { ...this.#lease, owner: null, floor }, this.#revision)
+  }
+
+  #receive(raw: JsMsg): void {
+    const owned = this.#owned
+    if (owned === undefined || owned.isOver) return
+    const { deliverySequence } = raw.info
+    if (this.#nextDelivery !== undefined && deliverySequence > this.#nextDelivery)
+      return this.#lose(`deliveries ${this.#nextDelivery} to ${deliverySequence - 1} were lost on the way`)
+    this.#nextDelivery = deliverySequence + 1
+    if (this.#known.has(raw.seq)) return
+    if (owned.deliver({ raw, message: this.#read(raw) })) this.#known.add(raw.seq)
+  }
+
+  #read(raw: JsMsg): Message<Bytes> {
+    const { id: given, stream, note } = this.#settings
+    const read = messageFrom(raw)
+    const id = given === undefined ? read.id : idFrom(raw, given)
+    if (id === undefined) note(withoutId(stream))
+    return { ...read, id: id ?? `${stream}@${this.#stream.createdMs}/${raw.seq}` }
+  }
+
+  async #watch(messages: ConsumerMessages): Promise<void> {
+    for await (const { type } of messages.status())
+      if (type === 'consumer_not_found' || type === 'consumer_deleted' || type === 'stream_not_found')
+        this.#lose(`its consumer is gone: ${type}`)
+  }
+
+  /** On a timer of its own: a slow look at the other partitions must not cost a lease. */
+  #beatLater(): void {
+    const { clock, leaseMs } = this.#settings
+    this.#cancelBeat = clock.after(leaseMs / 4, () => {
+      if (this.#owned?.isOver !== false) return
+      if (clock.now() - this.#heardMs >= leaseMs) return this.#lose('its lease ran out: no renewal got through')
+      this.#beatLater()
+      void this.#renew()
+    })
+  }
+
+  async #renew(): Promise<void> {
+    const { leases, clock } = this.#settings
+    const sentMs = clock.now()
+    try {
+      this.#revision = await leases.write(this.#name, this.#lease, this.#revision)
+      this.#heardMs = sentMs
+    } catch (error) {
+      if (isWrongRevision(error)) await this.#confirm()
+    }
+  }
+
+  /** The answer to an earlier renewal may have been lost: then the entry is our own. */
+  async #confirm(): Promise<void> {
+    const { leases, member } = this.#settings
+    const found = await leases.read(this.#name).catch(() => undefined)
+    if (found === undefined) return
+    if (found.lease?.owner === member && found.lease.epoch === this.#lease.epoch) this.#revision = found.revision
+    else this.#lose('another member owns it')
+  }
+
+  #lose(why: string): void {
+    const owned = this.#owned
+    if (owned === undefined || owned.isOver) return
+    this.#stop()
+    owned.lost(new HoldfastError('stopped', `partition ${this.#name}: ${why}`))
+    // If the lease is still ours, it is free at once, for us too.
+    this.#settings.leases.write(this.#name, { ...this.#lease, owner: null }, this.#revision).catch(() => {})
+  }
+
+  #stop(): void {
+    this.#cancelBeat()
+    this.#messages?.stop()
+  }
+}
+
+function idFrom(raw: JsMsg, given: NatsMessageId): string | undefined {
+  try {
+    const id = given(raw)
+    return typeof id === 'string' && id !== '' ? id : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function withoutId(stream: string): string {
+  return `stream ${stream} has messages without an id: their place in the stream stands for it, so a producer's duplicate is handled twice. Set the header message-id or Nats-Msg-Id when publishing`
+}

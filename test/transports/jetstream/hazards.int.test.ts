@@ -1,0 +1,308 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { pipeline, RetryLater } from 'holdfast'
+import { bySubject, natsConsumer, natsPublisher, numberedPartitions, type NatsConsumerOptions } from 'holdfast/nats'
+import { subscribe, type ConsumerChange } from '../../../src/core/events.ts'
+import { isPublishError } from '../../../src/core/errors.ts'
+import type { Delivery } from '../../../src/core/delivery.ts'
+import { headersFrom, type Bytes } from '../../../src/core/message.ts'
+import { outgoing } from '../../../src/core/publisher.ts'
+import { faultProxy } from '../../support/fault-proxy.ts'
+import { describeWith, natsUrl } from '../../support/services.ts'
+import { until } from '../kafkajs/support.ts'
+import { testNats, type TestNats } from './support.ts'
+
+type Handler = (delivery: Delivery<Bytes>) => Promise<unknown> | void
+
+describeWith(['nats'], 'the hazards of JetStream', () => {
+  let test: TestNats
+  beforeEach(async () => {
+    test = await testNats(natsUrl())
+  })
+  afterEach(() => test.dispose())
+
+  async function member(stream: string, handler: Handler, more: Partial<NatsConsumerOptions> = {}, url = natsUrl()) {
+    const own = await test.connect(url)
+    const changes: ConsumerChange[] = []
+    const unsubscribe = subscribe('consumer-changed', (change) => {
+      if (change.system === 'nats') changes.push(change)
+    })
+    const consumer = natsConsumer({
+      ...own,
+      stream,
+      group: 'g',
+      partitions: numberedPartitions(stream, 1),
+      pipeline: pipeline('orders').handle(handler),
+      leaseMs: 1_500,
+      shareEveryMs: 100,
+      redeliverMs: 50,
+      ...more,
+    })
+    const stopping = new AbortController()
+    const running = consumer.run(stopping.signal).finally(unsubscribe)
+    running.catch(() => {})
+    return {
+      consumer,
+      changes,
+      running,
+      async stop() {
+        stopping.abort(new Error('the test is over'))
+        await running
+      },
+    }
+  }
+
+  const send = (stream: string, count: number, from = 0, keys = 1) =>
+    natsPublisher(test.js, { subject: bySubject(1) }).publish(
+      Array.from({ length: count }, (_, n) =>
+        outgoing({ destination: stream, id: `m${from + n}`, key: `k${n % keys}`, body: Buffer.from(String(n)) }),
+      ),
+    )
+
+  it('N-1, N-3: a message that waits holds its key, and the others of the key come after it', async () => {
+    const stream = await test.stream()
+    await send(stream, 5)
+    const seen: string[] = []
+    let tries = 0
+    const one = await member(stream, ({ message }) => {
+      if (message.id === 'm0' && tries++ < 2) throw new RetryLater(300)
+      seen.push(message.id)
+    })
+    await until('all', () => seen.length === 5)
+    await one.stop()
+    expect(seen).toEqual(['m0', 'm1', 'm2', 'm3', 'm4'])
+  })
+
+  it('N-4, N-5: what waits longer than the ack wait is not delivered again meanwhile', async () => {
+    const stream = await test.stream()
+    await send(stream, 20, 0, 20)
+    const seen: string[] = []
+    const one = await member(
+      stream,
+      async ({ message }) => {
+        seen.push(message.id)
+        await sleep(120)
+      },
+      { ackWaitMs: 400, concurrency: 2 },
+    )
+    await until('all', () => seen.length >= 20)
+    await sleep(600)
+    await one.stop()
+    expect(seen).toHaveLength(20)
+  })
+
+  it('hands partitions over when members join and leave, and repeats nothing', async () => {
+    const stream = await test.stream()
+    const partitions = numberedPartitions(stream, 6)
+    const publisher = natsPublisher(test.js, { subject: bySubject(6) })
+    const count = 2_000
+    await publisher.publish(
+      Array.from({ length: count }, (_, n) =>
+        outgoing({ destination: stream, id: `m${n}`, key: `k${n % 60}`, body: null }),
+      ),
+    )
+    const seen: string[] = []
+    const last = new Map<string, number>()
+    const faults: string[] = []
+    const handler: Handler = async ({ message: { id, key } }) => {
+      seen.push(id)
+      await sleep(5)
+      const n = Number(id.slice(1))
+      if (n < (last.get(key ?? '') ?? -1)) faults.push(`${key}: ${n} after ${last.get(key ?? '')}`)
+      last.set(key ?? '', n)
+    }
+    const first = await member(stream, handler, { partitions, concurrency: 16 })
+    await until('a start', () => seen.length > 200)
+    const second = await member(stream, handler, { partitions, concurrency: 16 })
+    await until('shared', () => (second.consumer.health().details['sources'] as unknown[]).length === 3)
+    await first.stop()
+    await until('all', () => new Set(seen).size === count, 40_000)
+    await second.stop()
+    expect(seen).toHaveLength(count)
+    expect(faults).toEqual([])
+  })
+
+  it('N-6, N-12: a member whose consumer is deleted claims its partition again, from what was acked', async () => {
+    const stream = await test.stream()
+    const seen: string[] = []
+    const one = await member(stream, ({ message }) => void seen.push(message.id))
+    await send(stream, 10)
+    await until('ten', () => seen.length === 10)
+    for await (const { name } of test.jsm.consumers.list(stream)) await test.jsm.consumers.delete(stream, name)
+    await send(stream, 10, 10)
+    await until('twenty', () => new Set(seen).size === 20, 30_000)
+    await one.stop()
+  })
+
+  it('N-11: a stream that was made anew is read from its beginning, and that is told', async () => {
+    const stream = await test.stream()
+    await send(stream, 30)
+    const seen: string[] = []
+    const first = await member(stream, ({ message }) => void seen.push(message.id))
+    await until('thirty', () => seen.length === 30)
+    await first.stop()
+    await test.jsm.streams.delete(stream)
+    await test.jsm.streams.add({ name: stream, subjects: [`${stream}.*`] })
+    await send(stream, 5, 100)
+    const second = await member(stream, ({ message }) => void seen.push(message.id))
+    await until('the new ones', () => seen.length === 35)
+    expect(second.changes.some(({ change }) => change === 'out-of-range')).toBe(true)
+    await second.stop()
+  })
+
+  it('a hole in the deliveries, after a cut connection, is no loss and breaks no order', async () => {
+    const stream = await test.stream()
+    const proxy = await faultProxy(natsUrl())
+    const seen: string[] = []
+    const one = await member(
+      stream,
+      async ({ message }) => {
+        await sleep(1)
+        seen.push(message.id)
+      },
+      { concurrency: 8 },
+      `nats://${proxy.address}`,
+    )
+    const count = 3_000
+    const sending = (async () => {
+      for (let from = 0; from < count; from += 100) {
+        await send(stream, 100, from, 10)
+        await sleep(30)
+      }
+    })()
+    for (let cuts = 0; cuts < 6; cuts++) {
+      await sleep(500)
+      proxy.cut()
+    }
+    await sending
+    await until('all', () => new Set(seen).size === count, 40_000)
+    await one.stop()
+    const firsts = [...new Set(seen)].filter((id) => Number(id.slice(1)) % 10 === 0)
+    expect(firsts).toEqual(firsts.toSorted((a, b) => Number(a.slice(1)) - Number(b.slice(1))))
+    await proxy.dispose()
+  })
+
+  it('an owner that was cut off past its lease is told to stop, and its successor begins behind what was acked', async () => {
+    const stream = await test.stream()
+    await send(stream, 20)
+    const proxy = await faultProxy(natsUrl())
+    let signal: AbortSignal | undefined
+    const free = Promise.withResolvers<void>()
+    const done: string[] = []
+    const cut = await member(
+      stream,
+      async (delivery) => {
+        if (delivery.message.id === 'm5') {
+          signal = delivery.signal
+          await free.promise
+          throw new Error('too late')
+        }
+        done.push(delivery.message.id)
+      },
+      {},
+      `nats://${proxy.address}`,
+    )
+    await until('the sixth', () => signal !== undefined)
+    await sleep(200)
+    proxy.silence()
+    const other: string[] = []
+    const second = await member(stream, ({ message }) => void other.push(message.id))
+    await until('the rest', () => other.length === 15, 30_000)
+    expect(other[0]).toBe('m5')
+    await until('told to stop', () => signal?.aborted === true)
+    free.resolve()
+    proxy.restore()
+    await Promise.all([cut.stop(), second.stop()])
+    expect(done).toEqual(['m0', 'm1', 'm2', 'm3', 'm4'])
+    await proxy.dispose()
+  })
+
+  it('N-10: consumes a work queue, and removes what is done', async () => {
+    const stream = await test.stream({ retention: 'workqueue' })
+    await send(stream, 10)
+    const seen: string[] = []
+    const first = await member(stream, ({ message }) => void seen.push(message.id))
+    await until('ten', () => seen.length === 10)
+    await first.stop()
+    await send(stream, 5, 10)
+    const second = await member(stream, ({ message }) => void seen.push(message.id))
+    await until('fifteen', () => seen.length === 15)
+    await second.stop()
+    expect(new Set(seen).size).toBe(15)
+    expect((await test.jsm.streams.info(stream)).state.messages).toBe(0)
+  })
+
+  it('begins where `startFrom` says, where the group was never there before', async () => {
+    const stream = await test.stream()
+    await send(stream, 5)
+    const seen: string[] = []
+    const one = await member(stream, ({ message }) => void seen.push(message.id), { startFrom: 'latest' })
+    await until('owned', () => (one.consumer.health().details['sources'] as unknown[]).length === 1)
+    await send(stream, 1, 50)
+    await until('the later one', () => seen.includes('m50'))
+    await one.stop()
+    expect(seen).toEqual(['m50'])
+  })
+
+  it('N-7: one id on two subjects of a stream is two messages', async () => {
+    const stream = await test.stream()
+    const publisher = natsPublisher(test.js)
+    await publisher.publish([outgoing({ destination: `${stream}.a`, id: 'm', body: null })])
+    await publisher.publish([outgoing({ destination: `${stream}.b`, id: 'm', body: null })])
+    await publisher.publish([outgoing({ destination: `${stream}.b`, id: 'm', body: null })])
+    expect(await test.arrived(stream)).toHaveLength(2)
+  })
+
+  it('N-14, N-15, N-16: refuses for good what NATS can never store, and sends the others', async () => {
+    const stream = await test.stream()
+    const publisher = natsPublisher(test.js, { jsm: test.jsm })
+    const good = outgoing({ destination: `${stream}.a`, id: 'good', body: null })
+    const large = headersFrom([['large', 'x'.repeat(70_000)]])
+    const error: unknown = await publisher
+      .publish([
+        outgoing({ destination: `${stream}.*`, body: null }),
+        outgoing({ destination: 'nobody.has.this', body: null }),
+        good,
+        outgoing({ destination: `${stream}.a`, headers: large, body: null }),
+        outgoing({ destination: `${stream}.a`, body: Buffer.alloc(2_000_000) }),
+      ])
+      .catch((caught: unknown) => caught)
+    if (!isPublishError(error)) throw error
+    expect(error.failures.map(({ index, permanent }) => [index, permanent]).toSorted()).toEqual([
+      [0, true],
+      [1, true],
+      [3, true],
+      [4, true],
+    ])
+    expect((await test.arrived(stream)).map(({ id }) => id)).toEqual(['good'])
+  })
+
+  it('N-18: what a full stream refuses may be taken later', async () => {
+    const stream = await test.stream({ max_msgs: 20, discard: 'new' })
+    const messages = Array.from({ length: 40 }, (_, n) =>
+      outgoing({ destination: `${stream}.a`, id: `m${n}`, body: null }),
+    )
+    const error: unknown = await natsPublisher(test.js, { jsm: test.jsm })
+      .publish(messages)
+      .catch((caught: unknown) => caught)
+    if (!isPublishError(error)) throw error
+    expect(error.failures.map(({ permanent }) => permanent)).toEqual(Array.from({ length: 20 }, () => false))
+    expect((await test.arrived(stream)).map(({ id }) => id)).toEqual(messages.slice(0, 20).map(({ id }) => id))
+  })
+
+  it('notes a message without an id, and handles it', async () => {
+    const stream = await test.stream()
+    await test.js.publish(`${stream}.0`, 'plain')
+    const seen: string[] = []
+    const one = await member(stream, ({ message }) => void seen.push(message.id))
+    await until('the message', () => seen.length === 1)
+    expect(seen[0]).toMatch(new RegExp(`^${stream}@\\d+/1$`))
+    expect(one.consumer.health().details['notes']).toEqual([expect.stringContaining('messages without an id')])
+    await one.stop()
+  })
+
+  it('names a stream that does not exist, in one error at the start', async () => {
+    const one = await member('missing', () => {})
+    await expect(one.running).rejects.toThrow("nats: stream: 'missing' does not exist")
+  })
+})
