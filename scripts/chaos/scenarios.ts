@@ -17,6 +17,7 @@ import { outboxBrokerDown } from './reliability/outbox-broker-down.ts'
 import { outbox, relayStopped, relaysKilled, rotationRepeatableRead } from './reliability/outbox-runs.ts'
 import { pooled, pooledRelays } from './reliability/pgbouncer.ts'
 import { poison } from './reliability/poison.ts'
+import { poisonBurst } from './reliability/poison-burst.ts'
 import { postgresNetwork } from './reliability/postgres-network.ts'
 import { postgresRestart } from './reliability/postgres-restart.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
@@ -61,7 +62,16 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
   },
   {
     title: 'Pipeline',
-    scenarios: [poison, deadLetterDown, bigError, breakerOpen, failureStep, sigtermInBackoff, hostileHeadersRow],
+    scenarios: [
+      poison,
+      poisonBurst,
+      deadLetterDown,
+      bigError,
+      breakerOpen,
+      failureStep,
+      sigtermInBackoff,
+      hostileHeadersRow,
+    ],
   },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]

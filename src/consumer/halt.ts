@@ -13,6 +13,7 @@ export class Halt<Item> {
   /** The items that said so since the halt began. */
   readonly #holders = new Set<Task<Item>>()
   #because: unknown
+  #probes = 0
   #isOver = false
   #cancel = (): void => {}
 
@@ -27,6 +28,14 @@ export class Halt<Item> {
 
   get isProbeDue(): boolean {
     return this.#state === 'probe-due'
+  }
+
+  /**
+   * Every second probe of a halt is the youngest of those that failed least, and not the oldest. A burst of messages that
+   * fail together stands side by side in the line: the oldest first would try each of them, one each window.
+   */
+  get wantsYoungest(): boolean {
+    return this.#probes % 2 === 1
   }
 
   get probe(): Task<Item> | undefined {
@@ -56,6 +65,7 @@ export class Halt<Item> {
     if (this.#state !== 'probe-due') return
     this.#state = 'probing'
     this.#probe = task
+    this.#probes++
   }
 
   /** The probe got through, so the halt is over. The others that held the pipeline were refuted. */
@@ -64,6 +74,7 @@ export class Halt<Item> {
     for (const holder of this.#holders) if (holder !== probe) holder.refuted++
     this.#holders.clear()
     this.#probe = undefined
+    this.#probes = 0
     this.#state = 'no'
   }
 

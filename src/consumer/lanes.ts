@@ -199,7 +199,9 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   #pump(): void {
     while (!this.#ready.isEmpty && this.#placeLeft()) {
-      const task = this.#halt.isProbeDue ? this.#ready.takeBest(isBetterProbe) : this.#ready.pop()
+      const task = this.#halt.isProbeDue
+        ? this.#ready.takeBest(this.#halt.wantsYoungest ? isYoungerProbe : isOlderProbe)
+        : this.#ready.pop()
       if (task === undefined || task.track.closed) continue
       task.track.ready--
       this.#start(task)
@@ -393,6 +395,10 @@ class LaneExecutor<Item> implements Lanes<Item> {
   }
 }
 
-function isBetterProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
+function isOlderProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
   return task.blame < than.blame || (task.blame === than.blame && task.rank < than.rank)
+}
+
+function isYoungerProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
+  return task.blame < than.blame || (task.blame === than.blame && task.rank > than.rank)
 }

@@ -40,6 +40,8 @@ export interface Events {
   'probe-settled': { readonly name: string; readonly result: 'answered' | 'failed' | 'nothing' | 'too-late' }
   /** An attempt failed while the dependency answered nobody, so it does not count. `failures` are those of its message. */
   'attempt-unproven': { readonly name: string; readonly error: unknown; readonly failures: number }
+  /** The store that processes share a circuit or a limit in answers again, or does not: each decides for itself then. */
+  'share-changed': { readonly name: string; readonly share: string; readonly online: boolean; readonly error?: unknown }
   /** Published to the dead letter, and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }

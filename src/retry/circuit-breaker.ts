@@ -4,12 +4,25 @@ import { RetryLater } from '../core/errors.ts'
 import type { CircuitChange, CircuitState } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
 import type { Message } from '../core/message.ts'
-import { badOption, callback, checkOptions, clockKind, count, flag, ms, required, text } from '../core/options.ts'
+import {
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  count,
+  flag,
+  having,
+  ms,
+  required,
+  text,
+} from '../core/options.ts'
 import { neverAborts } from '../core/signals.ts'
+import { FleetCircuit } from './circuit/fleet-circuit.ts'
 import { Groups } from './circuit/groups.ts'
 import { LocalCircuit, type Call, type CircuitTerms } from './circuit/local-circuit.ts'
 import { dependencyErrors } from './circuit/looks-down.ts'
 import { guarded, tellFailed } from '../core/guarded.ts'
+import type { Circuits } from './store.ts'
 
 export interface CircuitBreakerOptions {
   /** The dependency that it stands before: in events, health and messages. */
@@ -33,6 +46,8 @@ export interface CircuitBreakerOptions {
   readonly maxRamp?: number
   /** Counts and tells everything, and refuses nothing. @defaultValue `false` */
   readonly observe?: boolean
+  /** Shares the state between processes: `redisCircuits(redis)` or `postgresCircuits(pool)`. @defaultValue this process alone */
+  readonly share?: Circuits
   /** Told of every change of state. */
   readonly onChange?: (change: CircuitChange) => void
   readonly clock?: Clock
@@ -74,6 +89,7 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
     probeTimeoutMs = 10_000,
     maxRamp = 64,
     observe = false,
+    share,
     onChange = () => {},
     clock = systemClock,
     random = Math.random,
@@ -87,6 +103,7 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
     probeTimeoutMs: ms(),
     maxRamp: count(),
     observe: flag,
+    share: having('exchange'),
     onChange: callback,
     clock: clockKind,
     random: callback,
@@ -102,11 +119,17 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
       tellFailed('circuitBreaker: onChange', error)
     }
   }
-  const whole = new LocalCircuit(terms, null, changed)
-  const groups = new Groups(
-    (group) => new LocalCircuit(terms, group, changed),
-    ({ state, bad }) => state === 'closed' && bad === 0,
-  )
+  const owner = crypto.randomUUID()
+
+  function make(group: string | null): LocalCircuit {
+    const circuit = new LocalCircuit(terms, group, changed)
+    const shared = group === null ? name : `${name.length}:${name}:${group}`
+    if (share !== undefined) circuit.fleet = new FleetCircuit(shared, share, circuit, terms, owner)
+    return circuit
+  }
+
+  const whole = make(null)
+  const groups = new Groups(make, ({ state, bad }) => state === 'closed' && bad === 0)
 
   function circuitOf(delivery: Delivery): LocalCircuit {
     if (by === undefined) return whole
@@ -147,7 +170,16 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
     const waits = open.map(({ reopensAtMs }) => Math.max(0, Math.ceil(reopensAtMs - clock.now())))
     const unproven = all.reduce((sum, circuit) => sum + circuit.unproven, 0)
     const retryInMs = waits.length === 0 ? null : Math.min(...waits)
-    const details = { state: stateOf(), scope: 'process', retryInMs, unproven, ...(by && { open: open.length }) }
+    const fleet = whole.fleet
+    const details = {
+      ...{ state: stateOf(), scope: fleet?.scope ?? 'process', retryInMs, unproven },
+      ...(fleet !== undefined && {
+        epoch: fleet.epoch,
+        probing: fleet.isProbing,
+        share: fleet.online ? 'online' : 'away',
+      }),
+      ...(by !== undefined && { open: open.length }),
+    }
     // The other tenants go on.
     return { name: `circuit ${name}`, live: true, ready: by !== undefined || open.length === 0, details }
   }
@@ -161,7 +193,7 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   const stage = staged(middleware, {
     name: 'circuit-breaker',
     facts: {
-      circuit: `${name}${by === undefined ? '' : ' by group'}, this process${observe ? ', observed only' : ''}`,
+      circuit: `${name}${by === undefined ? '' : ' by group'}, ${share === undefined ? 'this process' : `fleet, by ${share.name}; this process alone while it is away`}${observe ? ', observed only' : ''}`,
     },
     wantsOutside: { retry: 'it must see every attempt, and its refusals must pass through retry uncounted' },
   })
@@ -182,6 +214,7 @@ async function through<T>(
   while (!isCall(entered)) {
     if (entered instanceof RetryLater) throw entered
     if (entered === 'full') await circuit.ramp.wait(signal).catch(stopped)
+    else await circuit.fleet?.ask()
     entered = circuit.enter(id)
   }
   let value: T

@@ -7,6 +7,7 @@ export {
   type CircuitBreakerOptions,
   type CircuitRunOptions,
 } from './circuit-breaker.ts'
+export type { CircuitAnswer, CircuitExchange, CircuitRegister, Circuits, CircuitSight } from './store.ts'
 export { dependencyErrors } from './circuit/looks-down.ts'
 export {
   defaultRecovery,

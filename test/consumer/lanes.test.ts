@@ -182,6 +182,28 @@ describe('lanes', () => {
     expect(probes).toEqual([0, 1, 0, 1])
   })
 
+  it('F-3: probes in turns with the oldest and the youngest of those that failed least', async () => {
+    const { keyed, clock, fail, end, runs } = bench({ concurrency: 2 })
+    // A burst of poison that was never tried stands before the good ones.
+    fill(
+      keyed,
+      Array.from({ length: 20 }, (_, n) => `key-${n}`),
+    )
+    await fail(0, circuitOpen)
+    await fail(1, circuitOpen)
+    const probes: number[] = []
+    for (let probe = 0; probe < 4; probe++) {
+      await clock.advance(1000)
+      const [n = -1] = runs()
+      probes.push(n)
+      await fail(n, circuitOpen)
+    }
+    expect(probes).toEqual([0, 19, 1, 18])
+    await clock.advance(1000)
+    await end(runs()[0] ?? -1)
+    expect(keyed.halted).toBe(false)
+  })
+
   it('F-3: never probes with a message that failed by itself while another one waits', async () => {
     const { keyed, clock, fail, end, runs } = bench({ concurrency: 3 })
     fill(keyed, ['poison', 'b', 'c', 'd'])
@@ -202,9 +224,9 @@ describe('lanes', () => {
     await clock.advance(1000)
     expect(runs()).toEqual([0])
     await fail(0, new Error('a bug'))
-    expect(runs()).toEqual([1])
+    expect(runs()).toEqual([61])
     expect(keyed.halted).toBe(true)
-    await end(1)
+    await end(61)
     expect(keyed.halted).toBe(false)
     expect(runs()).toHaveLength(60)
   })

@@ -197,6 +197,20 @@ describe('circuitBreaker()', () => {
       expect(await rejection(self.call('m1', failing))).toMatchObject({ code: 'retry-later', holds: 'message' })
     })
 
+    it('that fails at once counts from its second one on, where others were answered meanwhile and none failed anew', async () => {
+      const self = dependency()
+      for (const id of ['a', 'b', 'c']) await self.call(id)
+      expect(await rejection(self.call('m1', failing))).toMatchObject({ code: 'retry-later' })
+      // Nobody was answered since: it may be an outage that only this message has met.
+      expect(await rejection(self.call('m1', failing))).toMatchObject({ code: 'retry-later' })
+      await self.call('d')
+      expect(await rejection(self.call('m1', failing))).toMatchObject({ code: 'ECONNREFUSED' })
+      // Another message failed since the last answer: an outage may have begun.
+      await self.call('e')
+      await self.fail('m2')
+      expect(await rejection(self.call('m1', failing))).toMatchObject({ code: 'retry-later' })
+    })
+
     it.each([
       [0.49, 'retry-later'],
       [0.51, 'ECONNREFUSED'],

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts'
 import { isAbandoned, isHoldfastError, isRetryLater, RetryLater, type Holds } from '../../core/errors.ts'
 import { emitter, type CircuitChange, type CircuitState } from '../../core/events.ts'
 import { asks } from '../../core/guarded.ts'
-import { Failures } from './failures.ts'
+import { Failures, type Failed } from './failures.ts'
 import { dependencyErrors, statusOf } from './looks-down.ts'
 import { Ramp } from './ramp.ts'
 import { Recent } from './recent.ts'
@@ -35,11 +35,17 @@ export interface Call {
 export interface Fleet {
   readonly scope: 'process' | 'fleet'
   readonly epoch: number | null
-  /** Whether a process may probe is asked elsewhere first. */
-  mayProbe(): boolean
+  readonly online: boolean
+  readonly isProbing: boolean
+  /** Takes the right to be the probe; without one it has to be asked for. */
+  takeGrant(): boolean
+  /** Asks for it. Afterwards the circuit has another state, or another time, or the grant is there. */
+  ask(): Promise<void>
   saw(what: 'answer' | 'failure' | 'opened'): void
-  settled(result: 'answered' | 'failed' | 'nothing' | 'too-late'): void
+  settled(result: ProbeResult): void
 }
+
+export type ProbeResult = 'answered' | 'failed' | 'nothing' | 'too-late'
 
 const circuitChanged = emitter('circuit-changed')
 const probeSettled = emitter('probe-settled')
@@ -96,6 +102,11 @@ export class LocalCircuit {
     return this.#probe !== undefined
   }
 
+  /** How long it is open for when it opens next. */
+  get windowMs(): number {
+    return this.#openForMs
+  }
+
   get nowMs(): number {
     return this.#terms.clock.now()
   }
@@ -113,7 +124,7 @@ export class LocalCircuit {
       if (nowMs < this.reopensAtMs) return this.#refused(id, this.reopensAtMs - nowMs, 'open')
       if (this.#givesWay(id, nowMs)) return this.#refused(id, givesWayWaitMs, 'open')
     }
-    if (this.fleet?.mayProbe() === false) return 'ask'
+    if (this.fleet?.takeGrant() === false) return 'ask'
     if (this.state === 'open') this.#change('half-open')
     return this.#startProbe(id, nowMs)
   }
@@ -197,8 +208,8 @@ export class LocalCircuit {
 
   #failed(call: Call, error: unknown): unknown {
     const { nowMs } = this
-    const failures = this.#failures.add(call.id)
-    const isFirst = failures === 1
+    const before = this.#failures.add(call.id, this.#answers)
+    const isFirst = before.times === 0
     if (isFirst) this.#recent.add(nowMs, call.id, true)
     if (this.#isLive(call)) {
       this.#settle('failed')
@@ -210,8 +221,18 @@ export class LocalCircuit {
     // Its handler still runs: whoever holds its lane must be told so.
     if (this.#terms.observe || isAbandoned(error)) return error
     if (call.isProbe) return this.#failedProbe(nowMs, error)
-    const isProven = this.#answers > call.answers && this.#terms.random() >= this.#recent.failedShare(nowMs, call.id)
-    return isProven ? error : this.#notCounted(failures, error)
+    const isProven = this.#isProven(call, before) && this.#terms.random() >= this.#recent.failedShare(nowMs, call.id)
+    return isProven ? error : this.#notCounted(before.times + 1, error)
+  }
+
+  /**
+   * Whether the dependency answers others, so that a failure is the message's own: it answered somebody since the call
+   * began. A call that fails at once leaves no time for that. There it is enough that somebody was answered since the
+   * message failed before, and that no other message failed for the first time since the last answer.
+   */
+  #isProven(call: Call, before: Failed): boolean {
+    if (this.#answers > call.answers) return true
+    return before.times > 0 && this.#answers > before.answers && this.bad === 0
   }
 
   #countBad(nowMs: number, error: unknown): void {
@@ -262,14 +283,14 @@ export class LocalCircuit {
 
   #refused(id: string | null, ms: number, how: string): RetryLater | Call {
     if (this.#terms.observe) return this.#begin(id, false)
-    if (id !== null && this.#waiting.size < mostWaiting) this.#waiting.set(id, this.#failures.of(id))
+    if (id !== null && this.#waiting.size < mostWaiting) this.#waiting.set(id, this.#failures.of(id).times)
     const because = `circuit ${this.#nameToTell()} is ${how}`
     return new RetryLater(Math.max(ms, 1), { holds: this.#holds, because })
   }
 
   /** The probe is the waiting message with the fewest failures of its own. */
   #givesWay(id: string | null, nowMs: number): boolean {
-    const own = this.#failures.of(id)
+    const own = this.#failures.of(id).times
     if (id !== null) this.#waiting.delete(id)
     if (own === 0 || nowMs >= this.reopensAtMs + givesWayMs) return false
     for (const failures of this.#waiting.values()) if (failures < own) return true
@@ -280,7 +301,7 @@ export class LocalCircuit {
     return call === this.#probe && call.era === this.#era
   }
 
-  #settle(result: 'answered' | 'failed' | 'nothing' | 'too-late'): void {
+  #settle(result: ProbeResult): void {
     this.#endProbe()
     if (probeSettled.active()) probeSettled.publish({ name: this.#terms.name, result })
     this.fleet?.settled(result)

@@ -4,3 +4,4 @@ export {
   type RedisIdempotencyStoreOptions,
   type RedisSlice,
 } from './idempotency-store.ts'
+export { redisCircuits, type RedisCircuitsOptions, type RedisScripts } from './circuits.ts'
