@@ -1,7 +1,6 @@
 import { json } from '../../../src/codecs/json.ts'
 import type { Clock } from '../../../src/core/clock.ts'
 import type { Delivery } from '../../../src/core/delivery.ts'
-import type { Bytes } from '../../../src/core/message.ts'
 import { pipeline, type Pipeline } from '../../../src/core/pipeline.ts'
 import type { Publisher } from '../../../src/core/publisher.ts'
 import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
@@ -47,7 +46,7 @@ function handlerOf({ handled }: StackParts, call: (id: string, work: () => Promi
 const plainCall = (_: string, work: () => Promise<void>): Promise<void> => work()
 
 /** Each stack that the README and the docs show. */
-export const stacks: Readonly<Record<string, (parts: StackParts) => Pipeline<Bytes>>> = {
+export const stacks: Readonly<Record<string, (parts: StackParts) => Pipeline>> = {
   'resilient()'(parts) {
     return recommended(parts).handle(handlerOf(parts, plainCall))
   },
