@@ -73,6 +73,21 @@ export function whenAborted(signal: AbortSignal, callback: (reason: unknown) => 
   return () => dependent.leave()
 }
 
+/** The promise, or a rejection with the signal's reason as soon as that aborts: nobody waits longer than the signal. */
+export function untilAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const fail = (): void => reject(abortedBy(signal))
+    if (signal.aborted) fail()
+    const forget = whenAborted(signal, fail)
+    promise.finally(forget).then(resolve, reject)
+  })
+}
+
+/** The reason of an aborted signal, as an error. */
+export function abortedBy({ reason }: AbortSignal): Error {
+  return reason instanceof Error ? reason : new Error('aborted', { cause: reason })
+}
+
 function chainOf(parent: Noted): Dependent {
   if (parent[chain] !== undefined) return parent[chain]
   const dependents = new Dependent()

@@ -7,12 +7,14 @@ import {
   HoldfastError,
   isAbandoned,
   isHoldfastError,
+  isPermanent,
   isRetryLater,
   noteClaim,
   PermanentError,
   RetryLater,
 } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
+import { whoseFault } from '../core/fault.ts'
 import { generationOf } from '../core/redrive.ts'
 import {
   badOption,
@@ -27,7 +29,9 @@ import {
   required,
   text,
 } from '../core/options.ts'
-import { digest, keyFromId, storedKey, type KeyOf } from './key.ts'
+import { untilAborted } from '../core/signals.ts'
+import { digest, storedKey } from '../core/stored-key.ts'
+import { keyFromId, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
@@ -53,6 +57,8 @@ export interface IdempotencyOptions<Body = unknown> {
 const duplicateSeen = emitter('duplicate-seen')
 const conflictSeen = emitter('conflict-seen')
 
+// Further than any store can count from now.
+const longestRetainMs = 1000 * 365 * 86_400_000
 // A claim may be released long before its lease ends: ask again sooner.
 const longestLaneWaitMs = 500
 // Handled without a claim: lower than any token of a store.
@@ -84,6 +90,8 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     mode: oneOf('enforce', 'observe'),
     clock: clockKind,
   })
+  if (retainMs > longestRetainMs)
+    throw badOption('idempotency', 'retainMs', `at most ${longestRetainMs} (1000 years)`, retainMs)
   if (retainMs < leaseMs) throw badOption('idempotency', 'retainMs', `at least leaseMs (${leaseMs})`, retainMs)
 
   const observing = mode === 'observe'
@@ -126,18 +134,23 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
       if (isAbandoned(error)) throw error
       if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
-      const deferred = isRetryLater(error) || delivery.signal.aborted
+      const deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
       const counts = !deferred || (isRetryLater(error) && error.counts)
       const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
       if (deferred || !final || observing) {
         // Best effort: what is not released lapses with its lease.
-        await store.release(lease.held, attempts).catch((cause: unknown) => reportFailure('release', cause))
+        await running
+          .answered(lease, 'release', store.release(lease.held, attempts))
+          .catch((cause: unknown) => reportFailure('release', cause))
         throw error
       }
       noteClaim(error, delivery.message.id, lease.held.scope, lease.held.key)
       const failure = failureFrom(error, delivery.message.id, attempts)
-      const send = () => store.fail(lease.held, failure, retainMs)
-      const answer = await send().catch((cause: unknown) => running.sendAgain(lease, 'fail', cause, send))
+      const send = () => running.answered(lease, 'fail', store.fail(lease.held, failure, retainMs))
+      const answer = await send().catch((cause: unknown) =>
+        // A key that the store refuses keeps no failure either: the dead letter does.
+        cause === error ? 'ok' : running.sendAgain(lease, 'fail', cause, send),
+      )
       if (answer === 'lost') throw leaseLost(lease.held)
       throw error
     }
@@ -153,9 +166,17 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       let answer: ClaimResult
       try {
         const generation = generationOf(delivery.message.headers)
-        answer = await store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print, generation })
+        const { signal } = delivery
+        const asked = store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print, generation }, { signal })
+        answer = await untilAborted(signal, asked).catch((error: unknown) => {
+          if (signal.aborted) asked.then((late) => releaseLate(inScope, key, late), noLateAnswer)
+          throw error
+        })
       } catch (cause) {
+        if (delivery.signal.aborted) throw aborted(delivery)
         reportFailure('claim', cause)
+        // Not an outage: the store cannot keep this one key.
+        if (whoseFault(cause, 'infrastructure') === 'message') throw cause
         if (failsOpen && !isBadSetup(cause)) return next({ ...delivery, ...unclaimed })
         throw storeDown(store, 'claim', cause)
       }
@@ -175,7 +196,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
           if (outcome === 'handled' && lease.completedInTransaction) return outcome
           let held: Held
           try {
-            held = await store.complete(lease.held, retainMs)
+            held = await running.answered(lease, 'complete', store.complete(lease.held, retainMs))
           } catch (error) {
             held = await completeAgain(lease, error)
           }
@@ -194,6 +215,13 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       noteClaim(known, delivery.message.id, inScope, key)
       throw known
     }
+  }
+
+  /** Nobody waited for this claim any more: it need not last as long as its lease. */
+  function releaseLate(scope: string, key: string, answer: ClaimResult): void {
+    if (answer.state !== 'claimed') return
+    const release = store.release({ scope, key, token: answer.token }, answer.attempts - 1)
+    release.catch((cause: unknown) => reportFailure('release', cause))
   }
 
   /** What it means that the key is known. */
@@ -264,6 +292,8 @@ function requireKey(delivery: Delivery, key: unknown): string {
     )
   return storedKey(key)
 }
+
+const noLateAnswer = (): void => undefined
 
 function refuseAborted(delivery: Delivery): void {
   if (delivery.signal.aborted) throw aborted(delivery)

@@ -1,7 +1,9 @@
 import { systemClock, type Clock } from '../core/clock.ts'
 import type { Failure } from '../core/errors.ts'
-import { requireCount } from '../core/options.ts'
-import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from './store.ts'
+import { checkOptions, clockKind, count } from '../core/options.ts'
+import { warnInProduction } from '../core/production.ts'
+import { abortedBy } from '../core/signals.ts'
+import type { CallOptions, ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from './store.ts'
 
 export interface MemoryIdempotencyStoreOptions {
   readonly clock?: Clock
@@ -10,29 +12,36 @@ export interface MemoryIdempotencyStoreOptions {
 }
 
 /** Keeps the claims in this process: for tests, demos and single processes that may forget on restart. */
-export function memoryIdempotencyStore({
-  clock = systemClock,
-  maxKeys = 1_000_000,
-}: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
-  requireCount('memoryIdempotencyStore', { maxKeys })
-  const scopes = new Map<string, Map<string, Entry>>()
+export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
+  const { clock = systemClock, maxKeys = 1_000_000 } = checkOptions('memoryIdempotencyStore', options, {
+    clock: clockKind,
+    maxKeys: count(),
+  })
+  warnInProduction('memoryIdempotencyStore')
+  const scopes = new Map<string, Scope>()
   // A ring of the settled entries, the one settled longest ago first.
-  const settled = new Entry(new Map(), '', '', null)
+  const settled = new Entry(new Scope(''), '', '', null)
   let settledCount = 0
   let lastToken = 0n
 
-  function claim({ scope, key, owner, leaseMs, fingerprint, generation = 0 }: ClaimRequest): Promise<ClaimResult> {
+  function claim(
+    { scope, key, owner, leaseMs, fingerprint, generation = 0 }: ClaimRequest,
+    { signal }: CallOptions = {},
+  ): Promise<ClaimResult> {
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
     const nowMs = clock.now()
     forgetOver(nowMs)
     let keys = scopes.get(scope)
-    if (keys === undefined) scopes.set(scope, (keys = new Map<string, Entry>()))
+    if (keys === undefined) scopes.set(scope, (keys = new Scope(scope)))
     let entry = keys.get(key)
     if (entry !== undefined && entry.state !== 'in-progress' && entry.untilMs <= nowMs) {
       forget(entry)
+      scopes.set(scope, keys)
       entry = undefined
     }
     if (entry?.state === 'failed' && generation > entry.generation) {
       forget(entry)
+      scopes.set(scope, keys)
       entry = undefined
     }
     if (entry === undefined) keys.set(key, (entry = new Entry(keys, key, owner, fingerprint)))
@@ -94,7 +103,10 @@ export function memoryIdempotencyStore({
 
   function forget(entry: Entry): void {
     unlink(entry)
-    entry.keys.delete(entry.key)
+    const { keys } = entry
+    keys.delete(entry.key)
+    // Scopes may be tenants: one without a key is forgotten too.
+    if (keys.size === 0) scopes.delete(keys.scope)
   }
 
   function forgetOver(nowMs: number): void {
@@ -104,7 +116,8 @@ export function memoryIdempotencyStore({
   return {
     name: 'memory',
     claim,
-    renew(held, leaseMs) {
+    renew(held, leaseMs, { signal } = {}) {
+      if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
       const entry = find(held, 'in-progress')
       if (entry !== undefined) entry.untilMs = clock.now() + leaseMs
       return answer(entry)
@@ -126,8 +139,16 @@ export function memoryIdempotencyStore({
   }
 }
 
+class Scope extends Map<string, Entry> {
+  readonly scope: string
+  constructor(scope: string) {
+    super()
+    this.scope = scope
+  }
+}
+
 class Entry {
-  readonly keys: Map<string, Entry>
+  readonly keys: Scope
   readonly key: string
   state: 'in-progress' | 'completed' | 'failed' | 'released' = 'in-progress'
   token = 0n
@@ -141,7 +162,7 @@ class Entry {
   older: Entry
   newer: Entry
 
-  constructor(keys: Map<string, Entry>, key: string, owner: string, fingerprint: string | null) {
+  constructor(keys: Scope, key: string, owner: string, fingerprint: string | null) {
     this.keys = keys
     this.key = key
     this.owner = owner

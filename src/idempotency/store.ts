@@ -7,20 +7,25 @@ import type { Failure } from '../core/errors.ts'
  * The guarantee: at any instant at most one claim of a key is in progress with an unexpired lease; every other write
  * names the claim's token and changes nothing once another claim has taken over. Leases and retention are judged by
  * the store's own clock. Every call may be sent again when its answer was lost. A call that rejects says nothing about
- * the message: the store is down, and the pipeline waits.
+ * the message: the store is down, and the pipeline waits. Only a `PermanentError` says that this one key cannot be kept.
  */
 export interface IdempotencyStore {
   /** Which kind of store it is: `postgresql`, `redis`, `memory`. */
   readonly name: string
-  claim(request: ClaimRequest): Promise<ClaimResult>
+  claim(request: ClaimRequest, options?: CallOptions): Promise<ClaimResult>
   /** Moves the end of the lease to `leaseMs` from now. */
-  renew(held: HeldClaim, leaseMs: number): Promise<Held>
+  renew(held: HeldClaim, leaseMs: number, options?: CallOptions): Promise<Held>
   /** Success: remembered for `retainMs`. */
   complete(held: HeldClaim, retainMs: number): Promise<Held>
   /** Back to claimable, with the number of attempts so far. */
   release(held: HeldClaim, attempts: number): Promise<Held>
   /** Final failure: remembered for `retainMs`, and given to whoever claims the key again. */
   fail(held: HeldClaim, failure: Failure, retainMs: number): Promise<Held>
+}
+
+export interface CallOptions {
+  /** A call that was not sent when it aborts rejects and changes nothing. Nobody waits for the answer any more. */
+  readonly signal?: AbortSignal
 }
 
 /** A store that can complete a claim as one more statement of the caller's own transaction. */

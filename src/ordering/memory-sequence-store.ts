@@ -1,7 +1,10 @@
+import { warnInProduction } from '../core/production.ts'
+import { abortedBy } from '../core/signals.ts'
 import type { Age, Mark, SequenceStore } from './store.ts'
 
 /** Marks of one process, for tests and examples: it forgets everything at the end. */
 export function memorySequenceStore(): SequenceStore {
+  warnInProduction('memorySequenceStore')
   const marks = new Map<string, Mark>()
   const nameOf = ({ scope, destination, source, key }: Mark): string =>
     JSON.stringify([scope, destination, source, key])
@@ -17,8 +20,10 @@ export function memorySequenceStore(): SequenceStore {
 
   return {
     name: 'memory',
-    look: (mark) => Promise.resolve(ageOf(mark)),
-    advance(mark) {
+    look: (mark, { signal } = {}) =>
+      signal?.aborted === true ? Promise.reject(abortedBy(signal)) : Promise.resolve(ageOf(mark)),
+    advance(mark, { signal } = {}) {
+      if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
       const age = ageOf(mark)
       if (age === 'newer') marks.set(nameOf(mark), mark)
       return Promise.resolve(age)

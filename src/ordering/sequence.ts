@@ -2,6 +2,8 @@ import { staged, type Delivery, type Middleware, type StatementRunner, type Tran
 import { emitter } from '../core/events.ts'
 import { headerText, outboxIdHeader } from '../core/message.ts'
 import { requireFunctions, requireMethods } from '../core/options.ts'
+import { untilAborted } from '../core/signals.ts'
+import { storedKey } from '../core/stored-key.ts'
 import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './store.ts'
 
 export interface SequenceOptions<Tx> {
@@ -30,15 +32,15 @@ export function sequence<Tx = unknown>({
     async function sequence(delivery) {
       const mark = markOf(delivery)
       if (mark === null) return next(delivery)
-      const { tx, runner } = delivery
+      const { tx, runner, signal } = delivery
       const inside = tx !== undefined && 'advanceIn' in store
       // In a transaction the mark moves first: the lock on it makes the messages of a key wait for each other.
       const age = inside
         ? await store.advanceIn(runnerOf?.(tx) ?? runner ?? ownRunner(tx), mark)
-        : await store.look(mark)
+        : await untilAborted(signal, store.look(mark, { signal }))
       if (age !== 'newer') return seen(delivery, age)
       const outcome = await next(delivery)
-      if (!inside) await store.advance(mark)
+      if (!inside) await untilAborted(signal, store.advance(mark, { signal }))
       return outcome
     }
   return staged(middleware, {
@@ -65,7 +67,7 @@ function markOf({ message, pipeline: scope, origin: { destination } }: Delivery)
   const [, source = '', timeline = '', id = ''] = found
   // What does not fit a bigint was not written by an outbox.
   if (timeline.length > 18 || id.length > 18) return null
-  return { scope, destination, source, key, timeline: BigInt(timeline), id: BigInt(id) }
+  return { scope, destination, source, key: storedKey(key), timeline: BigInt(timeline), id: BigInt(id) }
 }
 
 function ownRunner(tx: unknown): StatementRunner {

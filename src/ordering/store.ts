@@ -10,9 +10,14 @@ export interface SequenceStore {
   /** Which kind of store it is: `postgresql`, `memory`. */
   readonly name: string
   /** How a position compares with the mark. */
-  look(mark: Mark): Promise<Age>
+  look(mark: Mark, options?: MarkOptions): Promise<Age>
   /** Moves the mark forwards to this position, and says how it compared with the mark before. */
-  advance(mark: Mark): Promise<Age>
+  advance(mark: Mark, options?: MarkOptions): Promise<Age>
+}
+
+export interface MarkOptions {
+  /** A call that was not sent when it aborts rejects and changes nothing. Nobody waits for the answer any more. */
+  readonly signal?: AbortSignal
 }
 
 /** A store that can move the mark as part of the caller's own transaction. */

@@ -25,13 +25,14 @@ export function batcher<Request, Answer>({
   send,
   maxBatch,
   maxInFlight,
-}: BatcherOptions<Request, Answer>): (request: Request) => Promise<Answer> {
+}: BatcherOptions<Request, Answer>): (request: Request, signal?: AbortSignal) => Promise<Answer> {
   let waiting: Waiting<Request, Answer>[] = []
   let inFlight = 0
   let scheduled = false
 
   function flush(): void {
     scheduled = false
+    if (waiting.some(isAborted)) waiting = waiting.filter((each) => !refused(each))
     while (waiting.length > 0 && inFlight < maxInFlight) {
       const batch = waiting.length <= maxBatch ? waiting : waiting.slice(0, maxBatch)
       waiting = waiting.length <= maxBatch ? [] : waiting.slice(maxBatch)
@@ -56,9 +57,11 @@ export function batcher<Request, Answer>({
     flush()
   }
 
-  return function ask(request) {
+  return function ask(request, signal) {
     return new Promise((resolve, reject) => {
-      waiting.push({ request, resolve, reject })
+      const one = { request, signal, resolve, reject }
+      if (refused(one)) return
+      waiting.push(one)
       if (scheduled || inFlight >= maxInFlight) return
       scheduled = true
       // An immediate comes after the promises of this turn: whatever started together travels together.
@@ -67,10 +70,25 @@ export function batcher<Request, Answer>({
   }
 }
 
-interface Waiting<Request, Answer> {
+/** What nobody waits for any more is not sent. */
+function refused({ signal, reject }: Called): boolean {
+  if (signal?.aborted !== true) return false
+  reject(signal.reason)
+  return true
+}
+
+function isAborted({ signal }: Called): boolean {
+  return signal?.aborted === true
+}
+
+interface Called {
+  readonly signal: AbortSignal | undefined
+  readonly reject: (error: unknown) => void
+}
+
+interface Waiting<Request, Answer> extends Called {
   readonly request: Request
   readonly resolve: (answer: Answer) => void
-  readonly reject: (error: unknown) => void
 }
 
 /**

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Delivery } from '../../src/core/delivery.ts'
-import { keyFromDigest, keyFromHeader, keyOfParts, storedKey } from '../../src/idempotency/key.ts'
+import { keyFromDigest, keyFromHeader, keyOfParts } from '../../src/idempotency/key.ts'
 import { headersFrom } from '../../src/core/message.ts'
 import { neverAborts } from '../../src/core/signals.ts'
+import { storedKey } from '../../src/core/stored-key.ts'
 
 function delivery(headers: Record<string, string>, bytes: Uint8Array | null = null): Delivery {
   return {

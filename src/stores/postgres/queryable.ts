@@ -1,3 +1,6 @@
+import { having } from '../../core/options.ts'
+import { checkClient } from '../clients.ts'
+
 /** What one statement needs of a PostgreSQL client: a pool, a client or a transaction. */
 export interface Queryable {
   query(text: string, values: unknown[]): Promise<QueryAnswer>
@@ -29,3 +32,20 @@ export interface PoolSlice<Client> {
   /** How many clients it lends at most, where the pool tells it. */
   readonly options?: { readonly max?: number | undefined }
 }
+
+/** Refuses what is no pool for the statements of a store, and says what would be one. */
+export function checkPool(where: string, pool: unknown): void {
+  checkClient(where, 'pool', pool, having('query'), {
+    not: ['a DataSource of TypeORM', 'Drizzle', 'Kysely', 'Prisma'],
+    instead: {
+      'the sql of postgres.js': `${where}(postgresjsRunner(sql))`,
+      'a transaction of postgres.js': 'its statements would be part of that transaction; give postgresjsRunner(sql)',
+      'a DataSource of TypeORM': underneath,
+      Drizzle: underneath,
+      Kysely: underneath,
+      Knex: underneath,
+      Prisma: underneath,
+    },
+  })
+}
+const underneath = 'give a pool of pg, of its own'

@@ -45,10 +45,23 @@ export function preparedRunner(pool: NamedQueryable): StatementRunner {
 export function postgresjsRunner(sql: PostgresjsSlice): StatementRunner {
   return {
     async query(text, values) {
-      const rows = await sql.unsafe(text, values as (string | number | null)[])
+      const rows = await sql.unsafe(text, values.map(sendable))
       return { rows, rowCount: countIn(rows, 'count') }
     },
   }
+}
+
+/**
+ * Lists travel as PostgreSQL writes them: with `fetch_types: false`, as poolers and serverless platforms want it,
+ * postgres.js does not know the array types.
+ */
+function sendable(value: unknown): string | number | null {
+  return Array.isArray(value) ? `{${value.map(element).join(',')}}` : (value as string | number | null)
+}
+
+function element(value: unknown): string {
+  if (typeof value === 'string') return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : 'null'
 }
 
 export function kyselyRunner(tx: KyselySlice): StatementRunner {

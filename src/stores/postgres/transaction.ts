@@ -1,6 +1,7 @@
 import type { Claimed, Delivery, Middleware, Transactional } from '../../core/delivery.ts'
 import { HoldfastError, isAbandoned } from '../../core/errors.ts'
-import { requireMethods } from '../../core/options.ts'
+import { having } from '../../core/options.ts'
+import { checkClient } from '../clients.ts'
 import { isReadTimeout, sqlFault } from './failures.ts'
 import { inTransaction, type Begin } from './in-transaction.ts'
 import type { PoolClientSlice, PoolSlice } from './queryable.ts'
@@ -25,7 +26,15 @@ export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery &
  * database answers others.
  */
 export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Client>): TransactionMiddleware<Client> {
-  requireMethods('transaction', 'pool', pool, ['connect'])
+  checkClient('transaction', 'pool', pool, having('connect'), {
+    not: ['a single client of pg'],
+    instead: {
+      'a single client of pg': 'every transaction needs a connection of its own, give a pool',
+      'the sql of postgres.js': 'use postgresjsTransaction(sql)',
+      Drizzle: 'use drizzleTransaction(db)',
+      Kysely: 'use kyselyTransaction(db)',
+    },
+  })
   return inTransaction<Client>({
     begin: beginOn(pool),
     runnerOf: (tx) => tx,
@@ -40,7 +49,7 @@ export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Clie
 export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>
 }): TransactionMiddleware<Tx> {
-  requireMethods('drizzleTransaction', 'db', db, ['transaction'])
+  checkClient('drizzleTransaction', 'db', db, having('transaction'), { not: ['Kysely', 'Knex'] })
   return inTransaction<Tx>({ begin: (work) => db.transaction(work), runnerOf: drizzleRunner, closesEarly: true })
 }
 
@@ -48,7 +57,7 @@ export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
 export function kyselyTransaction<Tx extends KyselySlice>(db: {
   transaction(): { execute<T>(work: (tx: Tx) => Promise<T>): Promise<T> }
 }): TransactionMiddleware<Tx> {
-  requireMethods('kyselyTransaction', 'db', db, ['transaction'])
+  checkClient('kyselyTransaction', 'db', db, having('transaction'), { not: ['Drizzle', 'Knex'] })
   return inTransaction<Tx>({ begin: (work) => db.transaction().execute(work), runnerOf: kyselyRunner })
 }
 
@@ -58,6 +67,7 @@ export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
   begin<T>(options: string, work: (tx: Tx) => Promise<T>): Promise<unknown>
   readonly options?: { readonly max?: number }
 }): TransactionMiddleware<Tx> {
+  checkClient('postgresjsTransaction', 'sql', sql, having('begin', 'unsafe'))
   return inTransaction<Tx>({
     begin: (work) => sql.begin(work),
     runnerOf: postgresjsRunner,

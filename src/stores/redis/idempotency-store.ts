@@ -1,7 +1,8 @@
-import { HoldfastError } from '../../core/errors.ts'
+import { HoldfastError, PermanentError } from '../../core/errors.ts'
 import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from '../../idempotency/store.ts'
-import { badOption, requireCount, requireMs, requireText } from '../../core/options.ts'
+import { badOption, checkOptions, count, flag, having, ms, text } from '../../core/options.ts'
 import { apart, batcher } from '../batcher.ts'
+import { checkClient } from '../clients.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
 import { claimScript, settleScript, type Script } from './scripts.ts'
 
@@ -47,7 +48,9 @@ const where = 'redisIdempotencyStore'
  */
 export function redisIdempotencyStore(
   redis: RedisSlice,
-  {
+  options: RedisIdempotencyStoreOptions = {},
+): RedisIdempotencyStore {
+  const {
     prefix = 'holdfast',
     waitReplicas = 0,
     waitMs = 1000,
@@ -55,12 +58,18 @@ export function redisIdempotencyStore(
     allowEviction = false,
     maxBatch = 250,
     maxInFlight = 4,
-  }: RedisIdempotencyStoreOptions = {},
-): RedisIdempotencyStore {
-  requireText(where, { prefix })
-  requireCount(where, { waitReplicas }, 0)
-  requireCount(where, { maxBatch, maxInFlight })
-  requireMs(where, { waitMs, forgetMs })
+  } = checkOptions(where, options, {
+    prefix: text,
+    waitReplicas: count(0),
+    waitMs: ms(),
+    forgetMs: ms(),
+    allowEviction: flag,
+    maxBatch: count(),
+    maxInFlight: count(),
+  })
+  checkClient(where, 'redis', redis, having('evalsha', 'eval', 'info', 'wait'), {
+    instead: { 'a client of node-redis': 'this store takes a Redis or a Cluster of ioredis' },
+  })
   const clustered = redis.isCluster === true
   if (clustered && waitReplicas > 0)
     throw badOption(where, 'waitReplicas', '0 on a cluster, whose WAIT asks any of its nodes', waitReplicas)
@@ -81,10 +90,10 @@ export function redisIdempotencyStore(
     checked = true
   }
 
-  async function run({ sha, text }: Script, names: readonly string[], values: readonly string[]): Promise<string> {
+  async function run({ sha, text: lua }: Script, names: readonly string[], values: readonly string[]): Promise<string> {
     const answers = redis.evalsha(sha, names.length, ...names, forget, ...values).catch((error: unknown) => {
       if (!isReply(error, 'NOSCRIPT')) throw error
-      return redis.eval(text, names.length, ...names, forget, ...values)
+      return redis.eval(lua, names.length, ...names, forget, ...values)
     })
     if (waitReplicas > 0) await confirmed(answers)
     const answer = await answers
@@ -131,13 +140,13 @@ export function redisIdempotencyStore(
   return {
     name: 'redis',
     check,
-    async claim(request) {
+    async claim(request, { signal } = {}) {
       requireStorable('scope', request.scope)
       requireStorable('key', request.key)
-      return claim(request)
+      return claim(request, signal).catch(refusedKey)
     },
-    renew: (held, leaseMs) => settle({ held, state: 'p', rest: '', forMs: leaseMs }),
-    complete: (held, retainMs) => settle({ held, state: 'c', rest: '', forMs: retainMs }),
+    renew: (held, leaseMs, { signal } = {}) => settle({ held, state: 'p', rest: '', forMs: leaseMs }, signal),
+    complete: (held, retainMs) => settle({ held, state: 'c', rest: '', forMs: retainMs }).catch(refusedKey),
     release: (held, attempts) => settle({ held, state: 'r', rest: String(attempts), forMs: forget }),
     fail: (held, failure, retainMs) => settle({ held, state: 'f', rest: failureToJson(failure), forMs: retainMs }),
   }
@@ -182,20 +191,31 @@ function evicting(info: string): string | undefined {
   return limit === '0' || policy === 'noeviction' ? undefined : policy
 }
 
-/** A server that does not tell leaves the question to whoever set it up. */
+/** A server, or a proxy, that does not tell leaves the question to those who set it up. */
 function ifForbidden(cause: unknown): string {
-  if (isReply(cause, 'NOPERM') || isReply(cause, 'ERR unknown command')) return ''
+  // Refusals come in many words; these alone say that the server takes no commands at all now.
+  if (isReply(cause) && !/^(LOADING|NOAUTH|WRONGPASS|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b/.test(cause.message))
+    return ''
   throw new HoldfastError('unavailable', `${where}: Redis did not answer`, { cause })
 }
 
 /** Whether the server itself answered with an error, rather than not at all. */
-function isReply(error: unknown, start = ''): boolean {
+function isReply(error: unknown, start = ''): error is Error {
   return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith(start)
 }
 
 const longestText = 4096
 
-function requireStorable(name: string, text: string): void {
-  if (text.length > longestText || !text.isWellFormed())
-    throw badOption(where, name, `well-formed text of at most ${longestText} characters`, text)
+/** That one key cannot be kept is that message's own fault: the others go on. */
+function requireStorable(name: string, value: string): void {
+  if (value.length > longestText || !value.isWellFormed())
+    throw new PermanentError(
+      `${where}: a ${name} must be well-formed text of at most ${longestText} characters, got '${value.slice(0, 80)}'`,
+    )
+}
+
+/** The key is somebody else's: of another type, or with a text that is no claim. */
+function refusedKey(error: unknown): never {
+  if (!isReply(error) || !/WRONGTYPE|the key holds what is not a claim/.test(error.message)) throw error
+  throw new PermanentError(`${where}: the key is taken by something else than a claim`, { cause: error })
 }

@@ -59,6 +59,15 @@ const cases: IdempotencyStoreCases = {
     assert.equal((await store.claim(ask('a', { fingerprint: 'one' }))).state, 'completed')
   },
 
+  async 'sends nothing whose signal has aborted: such a claim rejects, and the key stays free'({ store }) {
+    const signal = AbortSignal.abort(new Error('stopped'))
+    await assert.rejects(store.claim(ask('a'), { signal }), /stopped/)
+    const held = await hold(store, ask('a'))
+    assert.equal(held.attempts, 1)
+    await assert.rejects(store.renew(held, shortMs, { signal }), /stopped/)
+    assert.equal(await store.renew(held, longMs, { signal: new AbortController().signal }), 'ok')
+  },
+
   async 'answers completed once a claim is completed'({ store }) {
     assert.equal(await store.complete(await hold(store, ask('a')), longMs), 'ok')
     assert.equal((await store.claim(ask('a'))).state, 'completed')

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { PermanentError } from '../../../src/core/errors.ts'
 import type { ClaimResult } from '../../../src/idempotency/store.ts'
 import {
   migrate,
@@ -13,7 +14,7 @@ import {
 import { idempotencyStoreContract } from '../../../src/testing/contracts/idempotency-store-contract.ts'
 import { faultProxy, through } from '../../support/fault-proxy.ts'
 import { privatePostgres } from '../../support/private-servers.ts'
-import { describeWith, postgresUrl } from '../../support/services.ts'
+import { describeWith, postgresUrl, uniqueName } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import { ask, day, hold } from '../claims.ts'
 
@@ -62,21 +63,67 @@ describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL throug
   })
 })
 
-describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through postgres.js', () => {
-  const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 4 })
-    await migrate(pool, { schema })
-    const sql = postgres(postgresUrl(), { max: 2, onnotice: () => {} })
-    return {
-      store: postgresIdempotencyStore(postgresjsRunner(sql), { schema, maxBatch: 50 }),
-      advance: (ms: number) => sleep(ms),
-      dispose: async () => {
-        await sql.end()
-        await dispose()
-      },
+for (const [title, options] of Object.entries({
+  'postgres.js': {},
+  'postgres.js that knows no array types': { fetch_types: false },
+  'postgres.js in camel case': { transform: postgres.camel },
+  'postgres.js with Pascal case and nothing prepared': {
+    transform: { column: { from: postgres.toPascal } },
+    fetch_types: false,
+    prepare: false,
+  },
+}))
+  describeWith(['postgres'], `the idempotency store contract, in PostgreSQL through ${title}`, () => {
+    const create = async () => {
+      const { pool, schema, dispose } = await createTestPool({ max: 4 })
+      await migrate(pool, { schema })
+      const sql = postgres(postgresUrl(), { max: 2, onnotice: () => {}, ...options })
+      return {
+        store: postgresIdempotencyStore(postgresjsRunner(sql), { schema, maxBatch: 50 }),
+        advance: (ms: number) => sleep(ms),
+        dispose: async () => {
+          await sql.end()
+          await dispose()
+        },
+      }
     }
+    for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
+  })
+
+describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through a pool that parses nothing', () => {
+  const create = async () => {
+    const types = { getTypeParser: () => String } as unknown as pg.CustomTypesConfig
+    const { pool, schema, dispose } = await createTestPool({ max: 4, types })
+    await migrate(pool, { schema })
+    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
+})
+
+describeWith(['postgres'], 'a key that PostgreSQL cannot keep', () => {
+  it('is its message`s own fault, and its company in the batch is claimed', async () => {
+    const database = uniqueName('latin')
+    const { pool: admin, dispose } = await createTestPool({ max: 1 })
+    await admin.query(`create database ${database} encoding 'LATIN1' locale 'C' template template0`)
+    const url = new URL(postgresUrl())
+    url.pathname = `/${database}`
+    const pool = new pg.Pool({ connectionString: String(url), max: 2 })
+    try {
+      await migrate(pool)
+      const store = postgresIdempotencyStore(pool)
+      const keys = ['a', '漢', 'ü', 'x'.repeat(2000)]
+      const answers = await Promise.allSettled(keys.map((key) => store.claim(ask(key))))
+      expect(
+        answers.map((answer) =>
+          answer.status === 'fulfilled' ? answer.value.state : (answer.reason as PermanentError).code,
+        ),
+      ).toEqual(['claimed', 'permanent', 'claimed', 'permanent'])
+    } finally {
+      await pool.end()
+      await admin.query(`drop database ${database}`)
+      await dispose()
+    }
+  })
 })
 
 describeWith(['postgres'], 'postgresIdempotencyStore()', () => {
@@ -345,7 +392,7 @@ describeWith(['postgres'], 'postgresIdempotencyStore()', () => {
 
   it('refuses what it cannot keep, and names it', async () => {
     const store = open()
-    await expect(store.claim(ask('a\0b'))).rejects.toThrow('postgresIdempotencyStore: key must be well-formed text')
+    await expect(store.claim(ask('a\0b'))).rejects.toThrow('postgresIdempotencyStore: a key must be well-formed text')
     await expect(store.claim(ask('a', { scope: 'ü'.repeat(1000) }))).rejects.toThrow('scope must be')
     expect(() => open({ maxBatch: 0 })).toThrow('postgresIdempotencyStore: maxBatch must be')
     expect(() => open({ lockTimeoutMs: Number.NaN })).toThrow('lockTimeoutMs must be')

@@ -247,8 +247,8 @@ describeWith(['redis'], 'redisIdempotencyStore()', () => {
     const [taken, hash, ...others] = await Promise.allSettled(
       ['taken', 'a hash', 'free-a', 'free-b'].map((key) => store.claim(ask(key))),
     )
-    expect(taken).toMatchObject({ status: 'rejected', reason: { name: 'ReplyError' } })
-    expect(hash).toMatchObject({ status: 'rejected', reason: { name: 'ReplyError' } })
+    expect(taken).toMatchObject({ status: 'rejected', reason: { code: 'permanent' } })
+    expect(hash).toMatchObject({ status: 'rejected', reason: { code: 'permanent' } })
     expect(await direct.get(nameOf('taken'))).toBe('a text')
     expect(others.map((each) => each.status)).toEqual(['fulfilled', 'fulfilled'])
   })
@@ -275,3 +275,44 @@ async function waitFor(condition: () => Promise<boolean>): Promise<void> {
   }
   throw new Error('it did not come to that')
 }
+
+describeWith(['redis'], 'redisIdempotencyStore(), where something is in the way', () => {
+  const redis = new Redis(redisUrl())
+  afterAll(() => redis.disconnect())
+
+  it('takes a key of another type for its message`s own fault, and claims the others of the batch', async () => {
+    const prefix = uniqueName('test')
+    const store = redisIdempotencyStore(redis, { prefix, forgetMs })
+    const scope = ask('list').scope
+    await redis.lpush(`${prefix}:${scope.length}:${scope}:list`, 'x')
+    await redis.set(`${prefix}:${scope.length}:${scope}:text`, 'no claim', 'EX', 60)
+    const answers = await Promise.allSettled(['a', 'list', 'text', 'b'].map((key) => store.claim(ask(key))))
+    await redis.del(`${prefix}:${scope.length}:${scope}:list`)
+    expect(
+      answers.map((answer) => (answer.status === 'fulfilled' ? answer.value.state : (answer.reason as Error).message)),
+    ).toEqual([
+      'claimed',
+      'redisIdempotencyStore: the key is taken by something else than a claim',
+      'redisIdempotencyStore: the key is taken by something else than a claim',
+      'claimed',
+    ])
+  })
+
+  it.each([
+    "NOPERM this user has no permissions to run the 'info' command",
+    "unsupported command 'info'",
+    "ERR command 'INFO' is not allowed",
+    'invalid request',
+  ])('goes on where INFO is refused: %s', async (text) => {
+    const info = () => Promise.reject(Object.assign(new Error(text), { name: 'ReplyError' }))
+    const behind = Object.assign(Object.create(redis) as Redis, { info })
+    const store = redisIdempotencyStore(behind, { prefix: uniqueName('test'), forgetMs })
+    expect((await store.claim(ask('a'))).state).toBe('claimed')
+  })
+
+  it('does not take a server that loads its data for one that says nothing', async () => {
+    const info = () => Promise.reject(Object.assign(new Error('LOADING Redis is loading'), { name: 'ReplyError' }))
+    const store = redisIdempotencyStore(Object.assign(Object.create(redis) as Redis, { info }))
+    await expect(store.check()).rejects.toMatchObject({ code: 'unavailable' })
+  })
+})

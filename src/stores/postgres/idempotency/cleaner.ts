@@ -1,9 +1,10 @@
 import { sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { emitter } from '../../../core/events.ts'
-import { requireCount, requireMethods, requireMs } from '../../../core/options.ts'
+import { anything, checkOptions, clockKind, count, ms } from '../../../core/options.ts'
+import { neverAborts, untilAborted } from '../../../core/signals.ts'
 import { explained } from '../failures.ts'
 import { quotedSchema } from '../identifiers.ts'
-import type { Queryable } from '../queryable.ts'
+import { checkPool, type Queryable } from '../queryable.ts'
 
 export interface PostgresIdempotencyCleanerOptions {
   /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
@@ -35,18 +36,24 @@ const storeFailed = emitter('store-failed')
  */
 export function postgresIdempotencyCleaner(
   pool: Queryable,
-  {
+  options: PostgresIdempotencyCleanerOptions = {},
+): PostgresIdempotencyCleaner {
+  const {
     schema = 'holdfast',
     retainMs = 7 * 86_400_000,
     abandonedMs = 30 * 86_400_000,
     everyMs = 60_000,
     batchSize = 1000,
     clock = systemClock,
-  }: PostgresIdempotencyCleanerOptions = {},
-): PostgresIdempotencyCleaner {
-  requireMethods(where, 'pool', pool, ['query'])
-  requireMs(where, { retainMs, abandonedMs, everyMs })
-  requireCount(where, { batchSize })
+  } = checkOptions(where, options, {
+    schema: anything,
+    retainMs: ms(),
+    abandonedMs: ms(),
+    everyMs: ms(),
+    batchSize: count(),
+    clock: clockKind,
+  })
+  checkPool(where, pool)
 
   const table = `${quotedSchema(where, schema)}.idempotency`
   // The day bounds the scan to keys old enough to be over; `statement_timestamp()`, since a volatile function is no
@@ -62,14 +69,20 @@ delete from ${table} where ctid = any (array(
   limit $3
   for update skip locked))`
 
-  async function clean(signal?: AbortSignal): Promise<number> {
+  async function clean(signal: AbortSignal = neverAborts): Promise<number> {
     for (let cleaned = 0; ;) {
-      const { rowCount } = await pool.query(cleanSql, [retainMs, abandonedMs, batchSize]).catch((error: unknown) => {
+      const answer = pool.query(cleanSql, [retainMs, abandonedMs, batchSize]).catch((error: unknown) => {
         throw explained(where, schema, error)
       })
+      const { rowCount } = await untilAborted(signal, answer)
       cleaned += rowCount ?? 0
-      if ((rowCount ?? 0) < batchSize || signal?.aborted === true) return cleaned
+      if ((rowCount ?? 0) < batchSize || signal.aborted) return cleaned
     }
+  }
+
+  function report(error: unknown, { aborted }: AbortSignal): void {
+    // At the end it is the wait that failed, not the store.
+    if (!aborted && storeFailed.active()) storeFailed.publish({ store: 'postgresql', operation: 'clean', error })
   }
 
   return {
@@ -79,7 +92,7 @@ delete from ${table} where ctid = any (array(
         try {
           await clean(signal)
         } catch (error) {
-          if (storeFailed.active()) storeFailed.publish({ store: 'postgresql', operation: 'clean', error })
+          report(error, signal)
         }
         await sleep(clock, everyMs, signal).catch(() => undefined)
       }

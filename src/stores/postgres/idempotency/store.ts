@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { StatementRunner } from '../../../core/delivery.ts'
-import { HoldfastError } from '../../../core/errors.ts'
+import { HoldfastError, PermanentError } from '../../../core/errors.ts'
 import type {
   ClaimRequest,
   ClaimResult,
@@ -8,13 +8,13 @@ import type {
   HeldClaim,
   TransactionalIdempotencyStore,
 } from '../../../idempotency/store.ts'
-import { badOption, requireCount, requireMethods, requireMs } from '../../../core/options.ts'
+import { anything, checkOptions, count, ms } from '../../../core/options.ts'
 import { apart, batcher, onceEach } from '../../batcher.ts'
 import { failureFromJson, failureToJson } from '../../failure-json.ts'
-import { explained, isContention, isLockTimeout, mayBeOneRow } from '../failures.ts'
+import { explained, isContention, isLockTimeout, mayBeOneRow, sqlFault } from '../failures.ts'
 import { idempotencyStatements } from './statements.ts'
 import { quotedSchema } from '../identifiers.ts'
-import type { Queryable } from '../queryable.ts'
+import { checkPool, type Queryable } from '../queryable.ts'
 import { isOpenIn } from '../sessions.ts'
 import { numberField, textField } from '../rows.ts'
 
@@ -37,11 +37,15 @@ const where = 'postgresIdempotencyStore'
  */
 export function postgresIdempotencyStore(
   pool: Queryable,
-  { schema = 'holdfast', maxBatch = 200, maxInFlight = 2, lockTimeoutMs = 500 }: PostgresIdempotencyStoreOptions = {},
+  options: PostgresIdempotencyStoreOptions = {},
 ): TransactionalIdempotencyStore {
-  requireMethods(where, 'pool', pool, ['query'])
-  requireCount(where, { maxBatch, maxInFlight })
-  requireMs(where, { lockTimeoutMs })
+  const {
+    schema = 'holdfast',
+    maxBatch = 200,
+    maxInFlight = 2,
+    lockTimeoutMs = 500,
+  } = checkOptions(where, options, { schema: anything, maxBatch: count(), maxInFlight: count(), lockTimeoutMs: ms() })
+  checkPool(where, pool)
   const { claimSql, settleSql, completeSql, completeAllSql } = idempotencyStatements(quotedSchema(where, schema))
   const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
 
@@ -148,12 +152,13 @@ export function postgresIdempotencyStore(
 
   return {
     name: 'postgresql',
-    async claim(request) {
+    async claim(request, { signal } = {}) {
       requireStorable('scope', request.scope)
       requireStorable('key', request.key)
-      return claim(request)
+      return claim(request, signal).catch(refusedKey)
     },
-    renew: (held, leaseMs) => settle({ held, state: 'in-progress', forMs: leaseMs, attempts: null, failure: null }),
+    renew: (held, leaseMs, { signal } = {}) =>
+      settle({ held, state: 'in-progress', forMs: leaseMs, attempts: null, failure: null }, signal),
     complete: (held, retainMs) => settle({ held, state: 'completed', forMs: retainMs, attempts: null, failure: null }),
     release: (held, attempts) => settle({ held, state: 'released', forMs: 0, attempts, failure: null }),
     fail: (held, failure, retainMs) =>
@@ -249,7 +254,16 @@ function sameKey({ scope, key }: Pick<HeldClaim, 'scope' | 'key'>): string {
 // An index row takes 2,704 bytes, scope and key together.
 const longestBytes = 1300
 
+/** That one key cannot be kept is that message's own fault: the others go on. */
 function requireStorable(name: string, text: string): void {
   const storable = !text.includes('\0') && text.isWellFormed() && Buffer.byteLength(text) <= longestBytes
-  if (!storable) throw badOption(where, name, `well-formed text without NUL, at most ${longestBytes} bytes long`, text)
+  if (!storable)
+    throw new PermanentError(
+      `${where}: a ${name} must be well-formed text without NUL, at most ${longestBytes} bytes long, got '${text.slice(0, 80)}'`,
+    )
+}
+
+function refusedKey(error: unknown): never {
+  if (sqlFault(error) !== 'refused') throw error
+  throw new PermanentError(`${where}: the database cannot keep this key`, { cause: error })
 }

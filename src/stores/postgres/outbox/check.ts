@@ -1,7 +1,7 @@
 import { HoldfastError } from '../../../core/errors.ts'
 import { outboxVersion } from './schema.ts'
 import type { QueryAnswer } from '../queryable.ts'
-import { field, numberField } from '../rows.ts'
+import { flagField, numberField, textField } from '../rows.ts'
 
 type Run = (text: string, values: unknown[]) => Promise<QueryAnswer>
 
@@ -12,9 +12,9 @@ export async function checkOutbox(run: Run, schema: string, quoted: string): Pro
   to_regproc('${quoted}.outbox_version') is not null as made`,
     [],
   )
-  if (field(rows[0], 'standby') === true)
+  if (flagField(rows[0], 'standby'))
     throw new HoldfastError('unavailable', 'outbox: this server is a standby: connect the relay to the primary')
-  if (field(rows[0], 'made') !== true)
+  if (!flagField(rows[0], 'made'))
     throw badSchema(`the schema ${schema} has no outbox: run migrate(pool, { schema: '${schema}' })`)
   const found = await run(
     `select ${quoted}.outbox_version() as version, ${quoted}.outbox_shards() as wanted,
@@ -70,7 +70,7 @@ async function checkRights(run: Run, schema: string, quoted: string): Promise<vo
 where not has_table_privilege('${quoted}.' || t.name, t.wanted)`,
     [wanted.map(([name]) => name), wanted.map(([, right]) => right)],
   )
-  const missing = rows.map((row) => String(field(row, 'missing')))
+  const missing = rows.map((row) => String(textField(row, 'missing')))
   if (missing.length > 0)
     throw badSchema(
       `the relay's role lacks rights: ${missing.join(', ')}. Run what outboxGrants({ schema: '${schema}', relay }) prints`,

@@ -8,7 +8,7 @@ import { sqlState } from '../failures.ts'
 import { parseSnapshot } from './snapshot.ts'
 import type { OutboxStatements } from './statements.ts'
 import type { QueryAnswer } from '../queryable.ts'
-import { field, numberField, textField } from '../rows.ts'
+import { flagField, numberField, textField } from '../rows.ts'
 
 export interface LeaseParts {
   /** The answer of the claim. */
@@ -95,11 +95,11 @@ export function postgresOutboxLease({
   async function open(maxRows: number, maxBytes: number): Promise<Page | 'lost' | 'spanned'> {
     const { xmax, running } = parseSnapshot(at.snapshot)
     const { rows } = await run(statements.open, [shard, xmax, running, maxRows + 1, maxBytes])
-    const head = rows.find((row) => field(row, 'branch') === 0)
+    const head = rows.find((row) => numberField(row, 'branch') === 0)
     // In memory the snapshot may be ahead of the stored one; on another timeline it hides what is new there.
     if (text(head, 'timeline') !== timeline) return lose()
-    const found = rows.filter((row) => field(row, 'branch') !== 0)
-    if (found.length > maxRows || found.some((row) => field(row, 'cut') === true)) return span(xmax, running)
+    const found = rows.filter((row) => numberField(row, 'branch') !== 0)
+    if (found.length > maxRows || found.some((row) => flagField(row, 'cut'))) return span(xmax, running)
     if (flushedOnly && found.length > 0) await flushed(text(head, 'lsn'))
     skewMs = numberField(head, 'now_ms') - clock.wall()
     const page = found.map(rowFrom).sort(byPosition)
@@ -139,7 +139,7 @@ export function postgresOutboxLease({
     const last = rows.length === 0 ? null : text(rows.at(-1), 'id')
     const over = last === null || BigInt(last) >= end
     return {
-      rows: rows.filter((row) => field(row, 'ok') === true).map(rowFrom),
+      rows: rows.filter((row) => flagField(row, 'ok')).map(rowFrom),
       next: over ? { snapshot: window.to, window: null } : { snapshot, window: { ...window, pos: last } },
     }
   }
@@ -148,7 +148,7 @@ export function postgresOutboxLease({
   async function flushed(lsn: string): Promise<void> {
     for (;;) {
       const { rows } = await run(statements.flushed, [lsn])
-      if (field(rows[0], 'flushed') === true) return
+      if (flagField(rows[0], 'flushed')) return
       await new Promise<void>((resolve) => clock.after(5, resolve))
     }
   }
@@ -223,7 +223,7 @@ export function postgresOutboxLease({
     },
     async moveDue(maxRows) {
       const due = await run(statements.due, [shard])
-      if (field(due.rows[0], 'due') !== true) return 0
+      if (!flagField(due.rows[0], 'due')) return 0
       const moved = await runUnderLock(statements.lockMoving, statements.moveDue, [shard, epoch, maxRows])
       return moved === 'locked' ? 0 : (moved.rowCount ?? 0)
     },
@@ -245,7 +245,7 @@ function byPosition(a: OutboxRow, b: OutboxRow): number {
 }
 
 function text(row: unknown, name: string): string {
-  const value = field(row, name)
-  if (typeof value !== 'string') throw new TypeError(`outbox: the database sent no ${name}`)
+  const value = textField(row, name)
+  if (value === null) throw new TypeError(`outbox: the database sent no ${name}`)
   return value
 }

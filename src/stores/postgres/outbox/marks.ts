@@ -3,7 +3,7 @@ import type { Age, Mark, TransactionalSequenceStore } from '../../../ordering/st
 import { requireMs } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import type { Queryable } from '../queryable.ts'
-import { field } from '../rows.ts'
+import { flagField } from '../rows.ts'
 
 export interface PostgresSequenceStoreOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
@@ -32,8 +32,8 @@ where (m.timeline, m.id) < (excluded.timeline, excluded.id) returning 1 as moved
 
   async function look(tx: StatementRunner | Queryable, mark: Mark): Promise<Age> {
     const { rows } = await tx.query(found, values(mark))
-    if (field(rows[0], 'same') === true) return 'same'
-    return field(rows[0], 'ahead') === true ? 'stale' : 'newer'
+    if (flagField(rows[0], 'same')) return 'same'
+    return flagField(rows[0], 'ahead') ? 'stale' : 'newer'
   }
 
   async function advance(tx: StatementRunner | Queryable, mark: Mark): Promise<Age> {
@@ -43,8 +43,14 @@ where (m.timeline, m.id) < (excluded.timeline, excluded.id) returning 1 as moved
 
   return {
     name: 'postgresql',
-    look: (mark) => look(pool, mark),
-    advance: (mark) => advance(pool, mark),
+    async look(mark, { signal } = {}) {
+      signal?.throwIfAborted()
+      return look(pool, mark)
+    },
+    async advance(mark, { signal } = {}) {
+      signal?.throwIfAborted()
+      return advance(pool, mark)
+    },
     advanceIn: (tx, mark) => advance(tx, mark),
     async clean(olderThanMs) {
       requireMs('postgresSequenceStore', { olderThanMs })

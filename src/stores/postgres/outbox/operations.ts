@@ -8,7 +8,7 @@ import { lockNotAvailable } from './lock.ts'
 import { requireShards, shardChange } from './schema.ts'
 import { outboxStatements } from './statements.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
-import { field, numberField, textField } from '../rows.ts'
+import { flagField, numberField, textField } from '../rows.ts'
 
 export interface AdoptOptions {
   /** @defaultValue `'holdfast'` */
@@ -179,7 +179,7 @@ function pause(clock: Clock): Promise<void> {
 
 async function isUnread(client: Queryable, statement: string): Promise<boolean> {
   const { rows } = await client.query(statement, [])
-  return field(rows[0], 'unread') !== false
+  return rows.length === 0 || flagField(rows[0], 'unread')
 }
 
 /** A client in an unknown state ends with its connection, and the transaction with it. */

@@ -3,7 +3,7 @@ import type { Rotation } from '../../../outbox/store.ts'
 import { underLock } from './lock.ts'
 import type { OutboxStatements } from './statements.ts'
 import type { PoolClientSlice, PoolSlice, QueryAnswer } from '../queryable.ts'
-import { field, numberField } from '../rows.ts'
+import { flagField, numberField } from '../rows.ts'
 
 const tries = 20
 
@@ -20,8 +20,7 @@ export async function rotateOutbox<Client extends PoolClientSlice>(
   for (const slot of [0, 1, 2].filter((each) => each !== current)) {
     if (numberField(rows[0], `size_${slot}`) === 0) rotations.push({ slot, result: 'empty' })
     // A look without the lock first: most of the time there is nothing to do.
-    else if (field((await run(statements.busy(slot), [])).rows[0], 'busy') === true)
-      rotations.push({ slot, result: 'busy' })
+    else if (flagField((await run(statements.busy(slot), [])).rows[0], 'busy')) rotations.push({ slot, result: 'busy' })
     else rotations.push({ slot, result: await cleanSlot(pool, statements, slot, clock) })
   }
   return rotations
@@ -48,7 +47,7 @@ function attempt<Client extends PoolClientSlice>(
 ): Promise<Rotation['result']> {
   return underLock(pool, statements.lockSlot(slot), async (client) => {
     const { rows } = await client.query(statements.busy(slot), [])
-    if (field(rows[0], 'busy') !== false) return 'busy'
+    if (rows.length === 0 || flagField(rows[0], 'busy')) return 'busy'
     await client.query(statements.truncateSlot(slot), [])
     return 'cleaned'
   })

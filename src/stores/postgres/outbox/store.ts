@@ -9,7 +9,7 @@ import { underLock } from './lock.ts'
 import { rotateOutbox } from './rotation.ts'
 import { outboxStatements } from './statements.ts'
 import type { PoolClientSlice, PoolSlice, Queryable, QueryAnswer } from '../queryable.ts'
-import { field, numberField, textField } from '../rows.ts'
+import { flagField, numberField, textField } from '../rows.ts'
 
 export interface PostgresOutboxStoreOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
@@ -86,7 +86,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
     async status() {
       const pendingLimit = 100_000
       const { rows } = await run(statements.status, [pendingLimit])
-      const ages = rows.map((row) => field(row, 'oldest_age_ms')).filter((age) => age !== null)
+      const ages = rows.map((row) => textField(row, 'oldest_age_ms')).filter((age) => age !== null)
       return {
         pendingLimit,
         pending: rows.reduce<number>((sum, row) => sum + numberField(row, 'pending'), 0),
@@ -97,7 +97,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
           shard: numberField(row, 'shard'),
           owner: textField(row, 'owner'),
           epoch: BigInt(textField(row, 'epoch') ?? 0),
-          held: field(row, 'held') === true,
+          held: flagField(row, 'held'),
         })),
       }
     },

@@ -1,5 +1,6 @@
 import { sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { emitter } from '../../../core/events.ts'
+import { untilAborted } from '../../../core/signals.ts'
 import { requireMethods, requireMs } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
@@ -98,7 +99,12 @@ export function postgresOutboxListener<Client extends ListeningClientSlice>(
   requireMs('postgresOutboxListener', { minRetryMs, maxRetryMs })
 
   async function listen(signal: AbortSignal, listening: () => void): Promise<void> {
-    const client = await pool.connect()
+    const connecting = pool.connect()
+    const client = await untilAborted(signal, connecting).catch((error: unknown) => {
+      // It came too late, or never.
+      connecting.then((late) => late.release(), noClient)
+      throw error
+    })
     const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
     // It may end while LISTEN is on its way, and then that says so.
     ended.catch(() => {})
@@ -110,8 +116,9 @@ export function postgresOutboxListener<Client extends ListeningClientSlice>(
     const aborted = (): void => resolve()
     signal.addEventListener('abort', aborted)
     try {
-      if (signal.aborted) return
-      await client.query(`listen ${channel}`, [])
+      signal.throwIfAborted()
+      await Promise.race([client.query(`listen ${channel}`, []), ended])
+      signal.throwIfAborted()
       listening()
       // What was committed before we listened.
       relay.poke()
@@ -130,13 +137,20 @@ export function postgresOutboxListener<Client extends ListeningClientSlice>(
         try {
           await listen(signal, () => (failures = 0))
         } catch (error) {
-          report('listen', error)
+          reportListening(error, signal)
           await sleep(clock, Math.min(maxRetryMs, minRetryMs * 2 ** failures++), signal).catch(() => {})
         }
       }
     },
   }
 }
+
+/** At the end it is the wait that failed, not the store. */
+function reportListening(error: unknown, { aborted }: AbortSignal): void {
+  if (!aborted) report('listen', error)
+}
+
+const noClient = (): void => undefined
 
 // The channel has the name of the schema: both are 63 bytes at most.
 const NOTIFY = "select pg_notify($1, 'outbox')"
