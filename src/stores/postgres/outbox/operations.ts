@@ -95,7 +95,7 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   const { unread } = outboxStatements(quoted)
   await withClient(pool, schema, async (client) => {
     const layout = await client.query(`select to_regclass('${quoted}.outbox_delayed_due') is not null as current`, [])
-    if (field(layout.rows[0], 'current') !== true)
+    if (!flagField(layout.rows[0], 'current'))
       throw new HoldfastError(
         'bad-schema',
         `changeOutboxShards: the outbox in schema ${schema} is older than this version: run migrate(pool, { schema }) first`,
