@@ -28,6 +28,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   testing: ['core', 'port', 'consumer'],
   vitest: ['testing'],
   operations: ['core', 'port'],
+  cli: ['core', 'port', 'operations', 'dead-letter', 'stores/postgres'],
 }
 
 /**
@@ -54,12 +55,13 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'transports/jetstream': ['@nats-io/transport-node', '@nats-io/jetstream', '@nats-io/kv'],
   'transports/rabbitmq': ['amqplib'],
   vitest: ['vitest'],
+  cli: ['pg'],
 }
 // The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes. NATS' client
 // takes headers only as an object of its own making.
 const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client', '@platformatic/kafka', '@nats-io/transport-node']
 /** Unavoidable at run time too, but only when it is reached: the entry is imported without it. */
-const WHEN_REACHED = ['kafkajs']
+const WHEN_REACHED = ['pg', 'kafkajs']
 
 function roomOf(file: string): string {
   const [first = '', second = ''] = file.split('/')

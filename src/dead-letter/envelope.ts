@@ -187,3 +187,24 @@ function cut(text: string, maxBytes: number): string {
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
   return bytes.toString('utf8', 0, end)
 }
+
+/** The headers of a letter that was exported, from whatever its line says. */
+export function metadataHeaders(letter: object): readonly (readonly [string, string])[] {
+  const read = (of: object, name: string): unknown => Reflect.get(of, name)
+  const origin = read(letter, 'origin')
+  const all: Readonly<Record<string, unknown>> = {
+    ...letter,
+    timeMs: read(letter, 'deadMs'),
+    count: read(letter, 'deaths'),
+    ...(typeof origin === 'object' && origin !== null ? origin : {}),
+  }
+  const history = read(letter, 'history')
+  return [
+    ...fields.flatMap((field) => {
+      const value = all[field]
+      const whole = typeof value === 'number' ? Math.round(value) : value
+      return typeof whole === 'string' || typeof whole === 'number' ? [[names[field], String(whole)] as const] : []
+    }),
+    ...(Array.isArray(history) ? [[historyName, JSON.stringify(history)] as const] : []),
+  ]
+}

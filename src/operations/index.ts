@@ -2,3 +2,17 @@ export { claimText, explanationAsMermaid, explanationOf, type Explanation, type 
 export { maskValues, shownBody, type Mask } from './mask.ts'
 export { operations, type Operations, type OperationsOptions, type Overview, type ShownLetter } from './operations.ts'
 export type * from './store.ts'
+export {
+  certificateCheck,
+  clientChecks,
+  examine,
+  isOlder,
+  pipelineChecks,
+  poolCheck,
+  redisCheck,
+  type Check,
+  type DescribedPipeline,
+  type Finding,
+  type Found,
+  type Report,
+} from './doctor.ts'

@@ -80,3 +80,4 @@ export {
 } from './dead-letter/dead-letters.ts'
 export { type BodyEncryption } from './dead-letter/bodies.ts'
 export { postgresOperatorStore, type PostgresOperatorStoreOptions } from './operations/store.ts'
+export { postgresChecks, type PostgresChecksOptions } from './operations/doctor.ts'

@@ -1,0 +1,66 @@
+import type { Operations } from '../operations/index.ts'
+import type { PoolClientSlice, PoolSlice, Queryable } from '../stores/postgres/index.ts'
+
+export interface Flag {
+  readonly type: 'string' | 'boolean'
+  readonly short?: string
+  readonly multiple?: boolean
+  /** What stands in the help: what it does, and in which form. */
+  readonly help: string
+}
+
+export type Flags = Readonly<Record<string, Flag>>
+
+/** One entry of the table of commands. */
+export interface Command {
+  readonly name: string
+  readonly summary: string
+  readonly flags: Flags
+  /** What comes behind the name, as the help shows it: `<letter>`, `[letter…]`. */
+  readonly takes?: string
+  readonly example: string
+  /** Whether it needs no database. */
+  readonly offline?: boolean
+  run(context: Context): Promise<number>
+}
+
+/** What surrounds the command: a test gives its own. */
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd: string
+  readonly columns: number
+  /** Whether a person sits there who can be asked. */
+  readonly interactive: boolean
+  readonly signal: AbortSignal
+  out(text: string): void
+  err(text: string): void
+  ask(question: string): Promise<string>
+  readInput(): AsyncIterable<string>
+}
+
+export type CliPool = Queryable & PoolSlice<PoolClientSlice>
+
+export interface Context {
+  readonly values: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
+  readonly args: readonly string[]
+  readonly json: boolean
+  readonly by: string
+  readonly schema: string
+  readonly around: Surroundings
+  readonly ops: Operations
+  readonly pool: CliPool
+  readonly config: Config
+}
+
+/** `holdfast.config.{ts,mts,mjs,js}`: its default export. */
+export interface Config {
+  readonly postgres?: string
+  readonly schema?: string
+  /** Pipelines for `doctor` to look at. */
+  readonly pipelines?: readonly unknown[]
+  /** `redis://…` or a client, for `doctor`. */
+  readonly redis?: unknown
+  /** Servers whose certificates `doctor` looks at: `host:port`. */
+  readonly tls?: readonly string[]
+  readonly letters?: (pool: CliPool) => unknown
+}

@@ -1,0 +1,76 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { CliPool, Config, Surroundings } from './command.ts'
+import { exits, Stop, usage } from './exit.ts'
+import { printable } from './terminal.ts'
+
+const names = ['ts', 'mts', 'mjs', 'js'].map((extension) => `holdfast.config.${extension}`)
+
+/** The default export of the config file, `{}` where there is none. */
+export async function readConfig(given: string | undefined, { cwd }: Surroundings): Promise<Config> {
+  const name = given ?? names.find((each) => existsSync(join(cwd, each)))
+  if (name === undefined) return {}
+  const file = join(cwd, name)
+  if (!existsSync(file)) throw usage(`there is no ${printable(name)}`)
+  try {
+    const loaded: unknown = await import(pathToFileURL(file).href)
+    const config: unknown = typeof loaded === 'object' && loaded !== null ? Reflect.get(loaded, 'default') : undefined
+    return typeof config === 'object' && config !== null ? config : {}
+  } catch (error) {
+    const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
+    if (code === 'ERR_UNKNOWN_FILE_EXTENSION')
+      throw usage(`${name}: Node ${process.version} reads no TypeScript: use 22.18 or newer, or holdfast.config.mjs`)
+    throw usage(
+      `${name}: ${printable(error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'cannot be read')}`,
+    )
+  }
+}
+
+export interface Connection {
+  readonly pool: CliPool
+  close(): Promise<void>
+}
+
+/** Errors name host, port and database, never the user or the password. */
+export function addressOf(url: string): string {
+  try {
+    const { hostname, port, pathname } = new URL(url)
+    return `${hostname}:${port || '5432'}${pathname}`
+  } catch {
+    return 'the given address'
+  }
+}
+
+export async function connect(url: string, timeoutMs: number): Promise<Connection> {
+  const { default: pg } = await import('pg').catch(() => {
+    throw new Stop(exits.usage, 'the package pg is not installed here: npm install pg')
+  })
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 4,
+    connectionTimeoutMillis: Math.min(timeoutMs, 5000),
+    statement_timeout: timeoutMs,
+    application_name: 'holdfast command',
+  })
+  pool.on('error', () => undefined)
+  try {
+    const client = await pool.connect()
+    client.release()
+  } catch (error) {
+    await pool.end()
+    throw unreachable(url, error)
+  }
+  return { pool, close: () => pool.end() }
+}
+
+export function unreachable(url: string, error: unknown): Stop {
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
+  const why =
+    typeof code === 'string' && code !== '' ? code : error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''
+  // A message of the server may name the user: only its code is told then.
+  return new Stop(
+    exits.unavailable,
+    `PostgreSQL at ${printable(addressOf(url))} cannot be reached: ${printable(/user|role/i.test(why) ? 'it refused the login' : why)}`,
+  )
+}
