@@ -1,22 +1,5 @@
 import { textOf } from '../core/errors.ts'
-
-export interface Finding {
-  readonly check: string
-  /** `unknown`: it could not be looked at. */
-  readonly level: 'problem' | 'warning' | 'unknown'
-  readonly what: string
-  /** SQL or a setting that mends it. */
-  readonly fix: string | null
-}
-
-/** What a check found, without its name. */
-export type Found = Omit<Finding, 'check'>
-
-/** One thing to look at; it changes nothing. */
-export interface Check {
-  readonly name: string
-  run(): Promise<readonly Found[]>
-}
+import type { Check, Finding, Found } from './store.ts'
 
 export interface Report {
   readonly findings: readonly Finding[]

@@ -10,9 +10,6 @@ export {
   pipelineChecks,
   poolCheck,
   redisCheck,
-  type Check,
   type DescribedPipeline,
-  type Finding,
-  type Found,
   type Report,
 } from './doctor.ts'

@@ -118,3 +118,21 @@ export interface MessageTraces {
   /** Where the search was cut short: the outbox has no index on ids. */
   readonly incomplete: readonly string[]
 }
+
+export interface Finding {
+  readonly check: string
+  /** `unknown`: it could not be looked at. */
+  readonly level: 'problem' | 'warning' | 'unknown'
+  readonly what: string
+  /** SQL or a setting that mends it. */
+  readonly fix: string | null
+}
+
+/** What a check found, without its name. */
+export type Found = Omit<Finding, 'check'>
+
+/** One thing to look at; it changes nothing. */
+export interface Check {
+  readonly name: string
+  run(): Promise<readonly Found[]>
+}

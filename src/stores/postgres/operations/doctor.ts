@@ -1,4 +1,4 @@
-import type { Check, Found } from '../../../operations/doctor.ts'
+import type { Check, Found } from '../../../operations/store.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { migrations } from '../migrations.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'

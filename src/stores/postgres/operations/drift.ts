@@ -1,4 +1,4 @@
-import type { Found } from '../../../operations/doctor.ts'
+import type { Found } from '../../../operations/store.ts'
 import type { SchemaFeature } from '../migration.ts'
 import { migrationPlan } from '../migration-plan.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
