@@ -20,6 +20,7 @@ import { poison } from './reliability/poison.ts'
 import { poisonBurst } from './reliability/poison-burst.ts'
 import { postgresNetwork } from './reliability/postgres-network.ts'
 import { postgresRestart } from './reliability/postgres-restart.ts'
+import { rabbitmqCrashes } from './reliability/rabbitmq-crashes.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
 import { redisFailover } from './reliability/redis-failover.ts'
 import { redisReplyLost } from './reliability/redis-reply-lost.ts'
@@ -60,6 +61,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       offsetOutOfRange,
     ],
   },
+  { title: 'RabbitMQ', scenarios: [rabbitmqCrashes] },
   {
     title: 'Pipeline',
     scenarios: [

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { describeWith, kafkaBrokers, redisUrl } from '../support/services.ts'
+import { describeWith, kafkaBrokers, rabbitmqUrl, redisUrl } from '../support/services.ts'
 import { runExample } from './run.ts'
 
 describeWith(['redis'], 'bullmq', () => {
@@ -28,6 +28,21 @@ in the topic: order-1, order-2 twice, order-3 whose first charge fails, one that
 before: charged order-1, order-2, order-2, order-3
         then the consumer crashed, and would at every restart
 after: charged order-1, order-2, order-3, order-5
+       dead letters: 1
+`)
+    expect(ended.code).toBe(0)
+  })
+})
+
+describeWith(['rabbitmq'], 'existing-amqplib-service', () => {
+  it('doubles and goes round and round before the changed line, and neither after it', async () => {
+    const env = { RABBITMQ_URL: rabbitmqUrl() }
+    const ended = await runExample('examples/existing-amqplib-service/main.ts', [], env)
+    expect(ended.stdout).toBe(`\
+in the queue: order-1, order-2 twice, order-3 whose first charge fails, one that is no JSON, order-5
+before: charged order-1, order-2, order-2, order-3, order-5; left in the queue: 1
+        and the one that is no JSON was delivered again and again, as fast as it can
+after: charged order-1, order-2, order-3, order-5; left in the queue: 0
        dead letters: 1
 `)
     expect(ended.code).toBe(0)

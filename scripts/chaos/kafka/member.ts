@@ -24,13 +24,15 @@ export interface Member {
   readonly exited: Promise<void>
 }
 
-export function startMember(settings: MemberSettings, problem: (line: string) => void): Member {
+export function startMember(
+  settings: object,
+  problem: (line: string) => void,
+  program: string = join(import.meta.dirname, 'consumer.ts'),
+): Member {
   const flags = ['--disable-warning=TimeoutNegativeWarning', '--disable-warning=ExperimentalWarning']
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [...flags, join(import.meta.dirname, 'consumer.ts'), JSON.stringify(settings)],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  )
+  const child: ChildProcess = spawn(process.execPath, [...flags, program, JSON.stringify(settings)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let counts = { delivered: 0, duplicates: 0 }
   if (child.stdout !== null)
     createInterface(child.stdout).on('line', (line) => {

@@ -40,6 +40,7 @@ export interface RabbitmqClientOptions {
   readonly note: (text: string) => void
 }
 
+const system = 'rabbitmq'
 const flushMs = 2_000
 const closeMs = 2_000
 const againMs = 250
@@ -47,7 +48,7 @@ const longestAgainMs = 5_000
 
 /** What of the consumer is RabbitMQ's alone: channels, the check of the queues, and who has which queue. */
 export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
-  readonly system = 'rabbitmq'
+  readonly system = system
   readonly #options: RabbitmqClientOptions
   readonly #channels: ChannelSource
 
@@ -60,18 +61,8 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
     return message.key
   }
 
-  deliveryOf({ raw, message }: RabbitmqRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
-    const { pipeline, group, attempt, signal, draining } = context
-    const { exchange, deliveryTag } = raw.fields
-    const origin = {
-      system: this.system,
-      // The default exchange has no name: what was published to it was published to the queue.
-      destination: exchange === '' ? source : exchange,
-      partition: source,
-      position: String(deliveryTag),
-      group,
-    }
-    return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
+  deliveryOf(record: RabbitmqRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+    return deliveryOf(record, source, context)
   }
 
   async check(signal: AbortSignal): Promise<void> {
@@ -88,6 +79,21 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
   open(host: QueueHost<RabbitmqRecord>): Promise<QueueMembership> {
     return Promise.resolve(new RabbitmqMembership(this.#options, this.#channels, host))
   }
+}
+
+/** A message as a delivery. */
+export function deliveryOf({ raw, message }: RabbitmqRecord, queue: string, context: DeliveryContext): Delivery<Bytes> {
+  const { pipeline, group, attempt, signal, draining } = context
+  const { exchange, deliveryTag } = raw.fields
+  const origin = {
+    system,
+    // The default exchange has no name: what was published to it was published to the queue.
+    destination: exchange === '' ? queue : exchange,
+    partition: queue,
+    position: String(deliveryTag),
+    group,
+  }
+  return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
 }
 
 class RabbitmqMembership implements QueueMembership {

@@ -20,6 +20,7 @@ export class ChannelSource {
   readonly #recovers: boolean
   #listens = false
   #gaveUp: Error | undefined
+  #lastError: unknown
   /** What the last try failed of. */
   problem: string | undefined
   readonly #connectionError = (error: Error): void => void (this.problem = reasonOf(error))
@@ -64,13 +65,15 @@ export class ChannelSource {
         signal.throwIfAborted()
         this.problem = reasonOf(error)
         if (this.#isOver(error)) throw this.#over(error)
+        this.#lastError = error
         await sleep(this.#clock, waitMs, signal)
       }
     }
   }
 
   #isOver(error: unknown): boolean {
-    if (this.#gaveUp !== undefined) return true
+    // A connection that gave up rejects every call with the one error that it gave up with.
+    if (this.#gaveUp !== undefined || error === this.#lastError) return true
     return this.#recovers ? reasonOf(error) === 'Connection closed' : isClosed(error)
   }
 

@@ -3,6 +3,7 @@ export type { RabbitmqMessage, RabbitmqMessageId } from './codec.ts'
 export type { RabbitmqConnection } from './connection.ts'
 export { rabbitmqConsumer, type RabbitmqConsumerOptions } from './consumer.ts'
 export { declareQueues, queueNames, type DeclareQueuesOptions } from './declare-queues.ts'
+export { eachMessage, type EachMessage, type EachMessageOptions } from './each-message.ts'
 export {
   rabbitmqPublisher,
   type RabbitmqPublishConnection,

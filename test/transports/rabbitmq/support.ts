@@ -61,3 +61,11 @@ export async function testRabbitmq(url: string): Promise<TestRabbitmq> {
 function withHeartbeat(url: string): string {
   return url.includes('?') ? url : `${url}?heartbeat=4`
 }
+
+export async function until(what: string, isTrue: () => boolean | Promise<boolean>, withinMs = 30_000): Promise<void> {
+  const deadlineMs = performance.now() + withinMs
+  while (!(await isTrue())) {
+    if (performance.now() > deadlineMs) throw new Error(`not within ${withinMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
