@@ -8,6 +8,7 @@ import { middlewareArea } from './areas/middleware.ts'
 import { observabilityArea } from './areas/observability.ts'
 import { outboxArea } from './areas/outbox.ts'
 import { postgresArea } from './areas/postgres.ts'
+import { rabbitmqArea } from './areas/rabbitmq.ts'
 import { redisArea } from './areas/redis.ts'
 import { stackArea } from './areas/stack.ts'
 
@@ -44,6 +45,12 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['kafkajs'],
     servers: ['kafka'],
     run: kafkaArea,
+  },
+  rabbitmq: {
+    says: 'a queue filled and consumed to its end, on a real broker',
+    peers: ['amqplib'],
+    servers: ['rabbitmq'],
+    run: rabbitmqArea,
   },
   outbox: {
     says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',

@@ -48,6 +48,8 @@ export function deliveryAttributes(
     if (origin.position !== null) attributes[names.kafkaOffset] = Number(origin.position)
     if (bytes === null) attributes[names.kafkaTombstone] = true
   }
+  if (origin.system === 'rabbitmq' && origin.position !== null)
+    attributes[names.rabbitmqDeliveryTag] = Number(origin.position)
   return attributes
 }
 

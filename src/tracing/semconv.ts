@@ -13,6 +13,7 @@ export const attributes = {
   bodySize: 'messaging.message.body.size',
   batchSize: 'messaging.batch.message_count',
   kafkaOffset: 'messaging.kafka.offset',
+  rabbitmqDeliveryTag: 'messaging.rabbitmq.message.delivery_tag',
   kafkaTombstone: 'messaging.kafka.message.tombstone',
   errorType: 'error.type',
 } as const

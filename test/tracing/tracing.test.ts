@@ -56,6 +56,26 @@ describe('tracing()', () => {
     expect(span.status.code).toBe(SpanStatusCode.UNSET)
   })
 
+  it('names the system and the delivery tag of a message from RabbitMQ', async () => {
+    const from = {
+      system: 'rabbitmq',
+      destination: 'orders',
+      partition: 'orders.billing.3',
+      position: '7',
+      group: 'billing',
+    }
+    await pipeline('billing')
+      .use(tracing({ clock }))
+      .handle(async () => {})
+      .dispatch({ ...incoming(), origin: from })
+    expect(sdk.span('process orders').attributes).toMatchObject({
+      'messaging.system': 'rabbitmq',
+      'messaging.destination.name': 'orders',
+      'messaging.destination.partition.id': 'orders.billing.3',
+      'messaging.rabbitmq.message.delivery_tag': 7,
+    })
+  })
+
   it('makes its span the active one for the handler, across awaits', async () => {
     let seen: string | undefined
     const handled = pipeline('billing')

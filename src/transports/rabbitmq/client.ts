@@ -48,7 +48,7 @@ const longestAgainMs = 5_000
 
 /** What of the consumer is RabbitMQ's alone: channels, the check of the queues, and who has which queue. */
 export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
-  readonly system = system
+  readonly system: string = system
   readonly #options: RabbitmqClientOptions
   readonly #channels: ChannelSource
 
