@@ -57,13 +57,13 @@ export function world(plan: Plan, seed: number): World {
     }
     if (service === 'payment' && self.paymentsDown) {
       faults.refused++
-      throw new Error('the payment API does not answer')
+      throw failure('the payment API does not answer', 'ECONNREFUSED')
     }
     const left = callsToFail[service].get(order.id) ?? 0
     if (left > 0) {
       callsToFail[service].set(order.id, left - 1)
       faults.transient++
-      throw new Error('the connection was reset')
+      throw failure('the connection was reset', 'ECONNRESET')
     }
     const { id, customer, sequence } = order
     effects.push({ service, order: id, customer, sequence, amount })
@@ -82,6 +82,11 @@ export function world(plan: Plan, seed: number): World {
     }),
   }
   return self
+}
+
+/** What a client throws: by its code a circuit knows an outage from a bug. */
+function failure(message: string, code: string): Error {
+  return Object.assign(new Error(message), { code })
 }
 
 export function startProcess(): Process {

@@ -147,7 +147,7 @@ describe('circuitBreaker()', () => {
       expect(circuit.state).toBe('open')
     })
 
-    it('by what looksDown says, and by the default where that throws', async () => {
+    it('B-11: by what looksDown says, and by the default where that throws', async () => {
       const told = watch('option-failed')
       const own = dependency({ looksDown: (error) => error instanceof RangeError })
       await own.fail('m1', 'm2', 'm3')
