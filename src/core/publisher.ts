@@ -60,11 +60,14 @@ export type Publish<Body> = Publisher<Body>['publish']
 export type PublishMiddleware<Outer, Inner = Outer> = (next: Publish<Inner>) => Publish<Outer>
 
 export interface PublisherBuilder<Outer> extends Publisher<Outer> {
-  /** Wraps what there is: the last added is outermost, since a publisher is built from the wire upwards. */
+  /**
+   * Wraps what there is, so the last added is outermost: the other way round than in a pipeline. A pipeline begins with
+   * what the broker hands over; a publisher ends there, and each `use` may change the type of body that it takes.
+   */
   use<Next = Outer>(middleware: PublishMiddleware<Next, Outer>): PublisherBuilder<Next>
 }
 
-/** A publisher that middleware can be put around. */
+/** A publisher that middleware is put around, from the wire outwards: the last `use` sees a message first. */
 export function publisher<Body>(wire: Publisher<Body>): PublisherBuilder<Body> {
   checkArgument('publisher', 'wire', wire, having('publish'))
   return {

@@ -3,6 +3,7 @@ export { outboxRelay, type OutboxRelay, type OutboxRelayOptions } from './relay.
 export {
   type Attendance,
   type DeadRow,
+  type OutboxCallOptions,
   type OutboxLease,
   type OutboxRow,
   type OutboxStatus,

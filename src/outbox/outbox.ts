@@ -3,6 +3,7 @@ import { PermanentError } from '../core/errors.ts'
 import { headersFrom, withHeaders, type Bytes, type HeaderValue } from '../core/message.ts'
 import { requireCount, requireMethods } from '../core/options.ts'
 import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../core/publisher.ts'
+import { untilAborted } from '../core/signals.ts'
 import { expiresHeader } from './expiry.ts'
 import { headersToJson } from './headers-json.ts'
 
@@ -46,6 +47,8 @@ export interface AddOptions {
    * @defaultValue what the outbox was made with, or `false`
    */
   readonly strictOrder?: boolean
+  /** Once it aborts nothing more is sent to the database, and `add` rejects with its reason: roll the transaction back. */
+  readonly signal?: AbortSignal
 }
 
 export interface OutboxOptions<Body = Bytes> {
@@ -95,6 +98,8 @@ export function outbox<Tx, Body = Bytes>(
     async add(tx, messages, options = {}) {
       const list = isList(messages) ? messages : [messages]
       if (list.length === 0) return []
+      const { signal } = options
+      signal?.throwIfAborted()
       let ids: readonly string[] = []
       const write: Publish<Bytes> = async (all) => {
         // Every message is checked before the first is written.
@@ -103,10 +108,12 @@ export function outbox<Tx, Body = Bytes>(
           const entry = entryOf(message)
           entries.push(sizeOf(entry) <= maxBytes ? entry : await checkedIn(message, entry))
         }
+        signal?.throwIfAborted()
         ids = entries.map((entry) => entry.id)
         await insert(tx, entries, options)
       }
-      await encoded(through(write))(list.map(completed))
+      const adding = encoded(through(write))(list.map(completed), signal === undefined ? {} : { signal })
+      await (signal === undefined ? adding : untilAborted(signal, adding))
       return ids
     },
   }

@@ -6,8 +6,9 @@ import { emitter } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
 import { requireCount, requireMethods, requireMs, requireText } from '../core/options.ts'
 import type { Publisher } from '../core/publisher.ts'
+import { neverAborts, untilAborted } from '../core/signals.ts'
 import { shardLoop, type ShardLoop } from './shard-loop.ts'
-import type { Attendance, OutboxStore } from './store.ts'
+import type { Attendance, OutboxLease, OutboxStore } from './store.ts'
 import { wake } from './wake.ts'
 
 export interface OutboxRelayOptions {
@@ -20,15 +21,15 @@ export interface OutboxRelayOptions {
   readonly leaseMs?: number
   /** How many messages are read and published together. @defaultValue 500 */
   readonly batchRows?: number
-  /** How many bytes of bodies are; one message may be larger. @defaultValue 500_000, below what Kafka takes in one batch */
+  /** How many bytes of bodies are published together. One message may be larger. @defaultValue 500_000, below what Kafka takes in one batch */
   readonly batchBytes?: number
-  /** How often the store is asked right after a message; a quarter as often right after several. @defaultValue 5 */
+  /** Shortest poll interval in ms, after one message. Four times that after several. @defaultValue 5 */
   readonly minPollMs?: number
-  /** How often it is asked when nothing has happened for long. @defaultValue 250 */
+  /** Longest poll interval in ms, when no message has come for long. @defaultValue 250 */
   readonly maxPollMs?: number
-  /** How often delayed messages are looked for. @defaultValue 500 */
+  /** How often it looks for delayed messages that are due, in ms. @defaultValue 500 */
   readonly duePollMs?: number
-  /** How long a confirmation may take. @defaultValue 30_000 */
+  /** How long a confirmation may take, in ms. A later one counts as an outage. @defaultValue 30_000 */
   readonly publishTimeoutMs?: number
   /** The first wait after an outage; it doubles. @defaultValue 100 */
   readonly minRetryMs?: number
@@ -49,7 +50,7 @@ export interface OutboxRelayOptions {
 export interface OutboxRelay extends HasHealth {
   /**
    * Publishes until the signal aborts, then finishes what it has begun, gives its shards back and resolves.
-   * @throws HoldfastError `bad-schema` when the store can not be worked with. What passes is waited out instead.
+   * @throws HoldfastError `bad-schema` when an operator has to act on the store first. It waits for what passes by itself.
    */
   run(signal: AbortSignal): Promise<void>
   /** "Something was committed": the relay looks at once. Only a hint, polling finds everything. */
@@ -107,10 +108,12 @@ export function outboxRelay({
   let state: 'new' | 'running' | 'stopped' | 'failed' = 'new'
 
   /** Runs one call of the store; where it fails, says so and goes on. */
-  async function attempted<T>(operation: string, work: () => Promise<T>): Promise<T | undefined> {
+  async function attempted<T>(operation: string, stop: AbortSignal, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await bounded(clock, leaseMs, work())
+      return await untilAborted(stop, bounded(clock, leaseMs, work()))
     } catch (error) {
+      // Told to stop, it does not wait for an answer; that is no failure of the store.
+      if (stop.aborted) return undefined
       lastError = error
       if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error })
       return undefined
@@ -127,7 +130,7 @@ export function outboxRelay({
 
   /** Takes shards up to this relay's share, and gives back what is over it. */
   async function balance(stop: AbortSignal, drained: AbortSignal): Promise<void> {
-    const now = await attempted('attend', () => store.attend(name, leaseMs))
+    const now = await attempted('attend', stop, () => store.attend(name, leaseMs, { signal: stop }))
     if (now === undefined) return
     const refusedBefore = attendance?.refused ?? null
     attendance = now
@@ -143,7 +146,7 @@ export function outboxRelay({
     if (owned.size >= now.share) claimError = null
     while (owned.size < now.share && !stop.aborted) {
       const sentAtMs = clock.now()
-      const lease = await attempted('claim', () => store.claim(name, leaseMs, [...owned.keys()]))
+      const lease = await attempted('claim', stop, () => claimed(stop))
       claimError = lease === undefined ? textOf(lastError).errorMessage : null
       if (lease === undefined || lease === null) break
       const { shard, epoch } = lease
@@ -183,16 +186,23 @@ export function outboxRelay({
     return null
   }
 
-  async function rotate(): Promise<void> {
+  /** A shard that is claimed after nobody waits for it any more goes back at once. */
+  function claimed(stop: AbortSignal): Promise<OutboxLease | null> {
+    const claiming = store.claim(name, leaseMs, [...owned.keys()], { signal: stop })
+    claiming.then((lease) => (stop.aborted ? lease?.release() : undefined)).catch(() => undefined)
+    return claiming
+  }
+
+  async function rotate(stop: AbortSignal): Promise<void> {
     if (attendance === null || attendance.refused !== null) return
-    const rotations = await attempted('rotate', () => store.rotate())
+    const rotations = await attempted('rotate', stop, () => store.rotate({ signal: stop }))
     if (rotatedEvent.active())
       for (const { slot, result } of rotations ?? []) rotatedEvent.publish({ relay: name, slot, result })
   }
 
-  async function tell(): Promise<void> {
+  async function tell(stop: AbortSignal): Promise<void> {
     if (!statusEvent.active()) return
-    const status = await attempted('status', () => store.status())
+    const status = await attempted('status', stop, () => store.status({ signal: stop }))
     if (status === undefined) return
     const { pending, oldestAgeMs, delayed, dead, shards } = status
     const unheld = shards.filter(({ held }) => !held).length
@@ -204,9 +214,10 @@ export function outboxRelay({
     const timer = wake(clock)
     for (let tries = 0; !signal.aborted; tries++) {
       try {
-        await bounded(clock, leaseMs, store.check())
+        await untilAborted(signal, bounded(clock, leaseMs, store.check({ signal })))
         return
       } catch (error) {
+        if (isOver(signal)) return
         lastError = error
         if (isHoldfastError(error) && error.code === 'bad-schema') throw error
         if (storeFailed.active()) storeFailed.publish({ store: store.name, operation: 'check', error })
@@ -229,8 +240,8 @@ export function outboxRelay({
       const drained = new AbortController()
       await Promise.all([
         every(attendEveryMs, signal, () => balance(signal, drained.signal)),
-        every(rotateEveryMs, signal, rotate),
-        every(statusEveryMs, signal, tell),
+        every(rotateEveryMs, signal, () => rotate(signal)),
+        every(statusEveryMs, signal, () => tell(signal)),
       ])
       const loops = [...owned.values()]
       for (const loop of loops) loop.stop()
@@ -239,7 +250,7 @@ export function outboxRelay({
       )
       await Promise.all(loops.map(({ ended }) => ended))
       cancel()
-      await attempted('leave', () => store.leave(name))
+      await attempted('leave', neverAborts, () => store.leave(name))
       state = 'stopped'
       if (endedEvent.active()) endedEvent.publish({ relay: name })
     },
@@ -265,6 +276,9 @@ export function outboxRelay({
     },
   }
 }
+
+// Asked in a function, since the compiler takes what was false once for false.
+const isOver = (signal: AbortSignal): boolean => signal.aborted
 
 /** A database that never answers must not hold a relay for ever; what it answers later is ignored. */
 function bounded<T>(clock: Clock, ms: number, work: Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { HoldfastError, textOf } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
+import { untilAborted } from '../core/signals.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { expiryOf } from './expiry.ts'
 import { publishRows } from './publish-rows.ts'
@@ -112,10 +113,11 @@ export function shardLoop(parts: ShardLoopParts): ShardLoop {
   }
 
   function before<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
+    const inTime = new Promise<T>((resolve, reject) => {
       const cancel = clock.after(deadlineMs - clock.now(), () => reject(expired))
       work.then(resolve, reject).finally(cancel)
     })
+    return untilAborted(drained, inTime)
   }
 
   /** Keeps the lease while a page is being published, and ends the publishing when that fails. */

@@ -11,16 +11,26 @@ export interface OutboxStore {
   /** Which kind of store it is: `postgresql`, `memory`. */
   readonly name: string
   /** @throws HoldfastError `bad-schema` where only an operator can help; any other error means "not reachable now". */
-  check(): Promise<void>
+  check(options?: OutboxCallOptions): Promise<void>
   /** Says that this relay is there, for `leaseMs`, and tells which share of the shards is its own. */
-  attend(owner: string, leaseMs: number): Promise<Attendance>
+  attend(owner: string, leaseMs: number, options?: OutboxCallOptions): Promise<Attendance>
   /** Leases one shard that nobody holds, `held` aside, or resolves to `null`. */
-  claim(owner: string, leaseMs: number, held: readonly number[]): Promise<OutboxLease | null>
+  claim(
+    owner: string,
+    leaseMs: number,
+    held: readonly number[],
+    options?: OutboxCallOptions,
+  ): Promise<OutboxLease | null>
   /** The relay ends: the others get its share. */
-  leave(owner: string): Promise<void>
+  leave(owner: string, options?: OutboxCallOptions): Promise<void>
   /** Frees the space of what every shard has read. Safe to call at any time, from any relay. */
-  rotate(): Promise<readonly Rotation[]>
-  status(): Promise<OutboxStatus>
+  rotate(options?: OutboxCallOptions): Promise<readonly Rotation[]>
+  status(options?: OutboxCallOptions): Promise<OutboxStatus>
+}
+
+export interface OutboxCallOptions {
+  /** Once it aborts, nobody waits for the answer any more. A store may end the call early. */
+  readonly signal?: AbortSignal
 }
 
 export interface Attendance {

@@ -37,6 +37,33 @@ describe('outbox()', () => {
     })
   })
 
+  it('waits no longer than its signal, and writes nothing once that has aborted', async () => {
+    const stop = new AbortController()
+    const written: unknown[] = []
+    const hanging = outbox<null>((_, list) => {
+      written.push(...list)
+      return new Promise(() => {})
+    })
+    const message = { destination: 'orders', body: null }
+    const adding = hanging.add(null, message, { signal: stop.signal })
+    stop.abort(new Error('shutting down'))
+    await expect(adding).rejects.toThrow('shutting down')
+    expect(written).toHaveLength(1)
+    await expect(hanging.add(null, message, { signal: stop.signal })).rejects.toThrow('shutting down')
+    expect(written).toHaveLength(1)
+
+    const signals: unknown[] = []
+    const box = outbox<null>(() => Promise.resolve(), {
+      through: (next) => (messages, options) => {
+        signals.push(options?.signal)
+        return next(messages, options)
+      },
+    })
+    const { signal } = new AbortController()
+    await box.add(null, message, { signal })
+    expect(signals).toEqual([signal])
+  })
+
   it('passes an error of the codec on, so that an unserialisable body is not written', async () => {
     const codec = { encode: (body: bigint) => Buffer.from(JSON.stringify({ body })) }
     await expect(added({ destination: 'orders', body: 1n }, { codec })).rejects.toThrow(/BigInt/)

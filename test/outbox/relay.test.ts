@@ -256,6 +256,44 @@ describe('outboxRelay()', () => {
     await relay.done
   })
 
+  it('ends at once where a call of the store never answers, and gives back a shard that is claimed too late', async () => {
+    const hanging = () => new Promise<never>(() => {})
+    for (const call of ['check', 'attend', 'rotate', 'status'] as const) {
+      const stopListening = subscribe('outbox-status', () => {})
+      const relay = start(target(), { store: { ...store, [call]: hanging } })
+      await clock.advance(100)
+      relay.stop()
+      await clock.advance(1)
+      expect(relay.ended(), call).toBe(true)
+      stopListening()
+    }
+    let claimed: () => void = () => {}
+    const slow: MemoryOutboxStore['claim'] = async (...args) => {
+      await new Promise<void>((resolve) => (claimed = resolve))
+      return store.claim(...args)
+    }
+    const relay = start(target(), { store: { ...store, claim: slow } })
+    await clock.advance(100)
+    relay.stop()
+    await clock.advance(1)
+    expect(relay.ended()).toBe(true)
+    claimed()
+    await clock.advance(1)
+    expect((await store.status()).shards).toMatchObject([{ held: false }])
+  })
+
+  it('waits no longer than drainMs for a store that does not answer a shard', async () => {
+    const claim: MemoryOutboxStore['claim'] = async (...args) => {
+      const lease = await store.claim(...args)
+      return lease === null ? null : { ...lease, read: () => new Promise<never>(() => {}) }
+    }
+    const relay = start(target(), { store: { ...store, claim }, drainMs: 500 })
+    await clock.advance(100)
+    relay.stop()
+    await clock.advance(600)
+    expect(relay.ended()).toBe(true)
+  })
+
   it('sends again only what was not confirmed', async () => {
     let first = true
     const to = refusing((messages) => {

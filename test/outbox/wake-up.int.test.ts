@@ -37,6 +37,20 @@ describeOnBoth('NOTIFY after the commit, as a hint to other processes', (url) =>
     await db.dispose()
   })
 
+  it('the listener ends with its signal, even while its pool has no connection to lend', async () => {
+    const small = new pg.Pool({ connectionString: url(), max: 1 })
+    const taken = await small.connect()
+    const stopping = new AbortController()
+    const running = postgresOutboxListener(small, { poke: () => {} }, { schema: db.schema }).run(stopping.signal)
+    await pause(50)
+    stopping.abort()
+    await running
+    taken.release()
+    // What the pool lent too late was given back.
+    await until(() => small.idleCount === 1 && small.waitingCount === 0, 'the connection is free')
+    await small.end()
+  })
+
   async function start(listens: boolean): Promise<void> {
     const store = postgresOutboxStore(pool, { schema: db.schema })
     const relay = outboxRelay({ store, publisher: to, minPollMs: 60_000, maxPollMs: 60_000 })

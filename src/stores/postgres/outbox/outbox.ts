@@ -25,13 +25,14 @@ export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
   ...options
 }: PostgresOutboxOptions<Tx, Body> = {}): Outbox<Tx, Body> {
   const statements = insertStatements(quotedSchema('postgresOutbox', schema))
-  return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = always }: AddOptions) {
+  return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = always, signal }: AddOptions) {
     try {
       const runs = runsOf(entries)
       // One statement locks by itself; before several, all keys are locked, or two callers could wait for each other.
       const alone = runs.length === 1
       if (strictOrder && !alone) await via(tx, statements.lock, [keysOf(entries)])
       for (const { table, rows } of runs) {
+        signal?.throwIfAborted()
         const keyed = rows.length > 1 || rows[0]?.key !== null
         const text =
           strictOrder && alone && keyed ? statements.strict(table, rows.length) : statements.plain(table, rows.length)

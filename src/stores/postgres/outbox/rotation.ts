@@ -13,11 +13,13 @@ export async function rotateOutbox<Client extends PoolClientSlice>(
   run: (text: string, values: unknown[]) => Promise<QueryAnswer>,
   statements: OutboxStatements,
   clock: Clock,
+  signal?: AbortSignal,
 ): Promise<readonly Rotation[]> {
   const { rows } = await run(statements.slots, [])
   const current = numberField(rows[0], 'current')
   const rotations: Rotation[] = []
   for (const slot of [0, 1, 2].filter((each) => each !== current)) {
+    if (signal?.aborted === true) break
     if (numberField(rows[0], `size_${slot}`) === 0) rotations.push({ slot, result: 'empty' })
     // A look without the lock first: most of the time there is nothing to do.
     else if (flagField((await run(statements.busy(slot), [])).rows[0], 'busy')) rotations.push({ slot, result: 'busy' })

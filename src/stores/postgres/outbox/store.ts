@@ -82,7 +82,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
     async leave(owner) {
       await run(statements.leave, [owner])
     },
-    rotate: () => rotateOutbox(pool, run, statements, clock),
+    rotate: ({ signal } = {}) => rotateOutbox(pool, run, statements, clock, signal),
     async status() {
       const pendingLimit = 100_000
       const { rows } = await run(statements.status, [pendingLimit])
