@@ -43,7 +43,6 @@ describe('expectResilient', () => {
       '     0.00 s  A         charge m1',
       '     0.00 s  A         m1 is handled',
       '     0.00 s  A         handler starts m1',
-      '     0.00 s  A         commit p0@1 → ok',
       '     0.00 s  A         charge m1',
       '     0.00 s            ✗ once: m1 took effect twice: charge',
       '',

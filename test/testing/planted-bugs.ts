@@ -272,7 +272,10 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     effects: { call: () => {} },
     invariants: ['no-start-after-abort'],
   }),
-  'dead letter acked before its write': planted('acked-settled', { pipeline: ackedBeforeItsWrite }),
+  'dead letter acked before its write': planted('acked-settled', {
+    pipeline: ackedBeforeItsWrite,
+    faults: ['slow', 'poison', 'fail', 'lose-reply', 'publisher-down'],
+  }),
   'lease never renewed': planted('live-lease', { pipeline: neverRenewed }),
   'duplicate across two handlers counted as one': planted('acked-settled', {
     consumers: 1,

@@ -11,8 +11,8 @@ import { keyed, type Effects } from '../../../src/testing/effects.ts'
 import { scenarioOf, type ExploreOptions } from '../../../src/testing/explorer/explore.ts'
 import type { Kit, Scenario } from '../../../src/testing/world/world.ts'
 import { z } from 'zod'
-import { lanesConsumer } from './lanes-consumer.ts'
 import { outboxScenario } from './outbox-world.ts'
+import { requeueing, singleAcks } from './queue-consumer.ts'
 
 /** The recommended guarantee: the effects commit in the transaction that completes the claim. */
 export function ourStack<E extends Effects>({ store, clock, deadLetters, pool, handler, group }: Kit<E>): Pipeline {
@@ -64,13 +64,14 @@ const small = { messages: 2, keys: 1, partitions: 1 }
 export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   transaction: scenario({ ...small, pipeline: ourStack }),
   'transaction-wide': scenario({ messages: 5, keys: 3, pipeline: ourStack }),
-  'transaction-lanes': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: lanesConsumer }),
+  'transaction-queue': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: singleAcks }),
+  'transaction-requeue': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: requeueing }),
   'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
   breaker: scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }),
   outbox: async () => outboxScenario(),
-  'recommended-lanes': scenario(
+  'recommended-queue': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
-    { consumer: lanesConsumer },
+    { consumer: singleAcks },
   ),
 }

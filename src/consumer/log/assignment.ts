@@ -119,7 +119,13 @@ export class Assignment<Raw> {
       if (!isSame || still === undefined || isOvertaken(owned, still.committed)) this.#giveUp(owned, reason)
       else owned.kept = this.#options.client.refetches === true
     }
-    return assigned.filter((each) => this.find(each) === undefined).map((each) => this.#own(each))
+    return assigned
+      .filter((each) => this.find(each) === undefined)
+      .map((each) => {
+        const owned = this.#own(each)
+        owned.committed = each.committed
+        return owned
+      })
   }
 
   /** Forgets everything, and tells what runs to stop. */

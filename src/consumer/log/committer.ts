@@ -21,6 +21,11 @@ export interface CommitterOptions<Raw, E extends Epoch> {
   readonly failed: (error: unknown, epoch: E) => void
 }
 
+interface Moved<Raw> {
+  readonly owned: Owned<Raw>
+  readonly position: number
+}
+
 const committed = emitter('committed')
 
 /** Commits what moved, one call at a time, each in the generation in which it began. */
@@ -51,19 +56,23 @@ export class Committer<Raw, E extends Epoch> {
   commit(): Promise<void> {
     return (this.#committing ??= this.#commitMoved().finally(() => {
       this.#committing = undefined
+      // What moved meanwhile, was not allowed or was not taken: nobody else may come to commit it.
+      if (this.#options.epoch() !== undefined && this.#moved().length > 0) this.soon()
     }))
   }
 
-  async #commitMoved(): Promise<void> {
-    const { epoch: now, assigned, mayCommit, failed } = this.#options
-    const epoch = now()
-    if (epoch === undefined) return
-    const moved = [...assigned.all()].flatMap((owned) => {
+  #moved(): readonly Moved<Raw>[] {
+    return [...this.#options.assigned.all()].flatMap((owned) => {
       const { position } = owned
       return position === undefined || position === owned.committed ? [] : [{ owned, position }]
     })
-    const ready = moved.filter(({ owned }) => mayCommit(owned, epoch))
-    if (ready.length < moved.length) this.soon()
+  }
+
+  async #commitMoved(): Promise<void> {
+    const { epoch: now, mayCommit, failed } = this.#options
+    const epoch = now()
+    if (epoch === undefined) return
+    const ready = this.#moved().filter(({ owned }) => mayCommit(owned, epoch))
     if (ready.length === 0) return
     const sentMs = performance.now()
     try {
@@ -75,9 +84,7 @@ export class Committer<Raw, E extends Epoch> {
       if (!epoch.isOver) for (const { owned, position } of ready) owned.committed = position
     } catch (error) {
       this.#tell(ready, sentMs, error)
-      if (epoch.isOver) return
-      this.soon()
-      failed(error, epoch)
+      if (!epoch.isOver) failed(error, epoch)
     }
   }
 

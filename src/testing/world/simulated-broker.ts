@@ -34,6 +34,12 @@ export interface SimulatedBroker {
   readonly logs: readonly (readonly LogRecord[])[]
   append(partition: number, id: string, key: string, body: Uint8Array): LogRecord
   committed(group: string, partition: number): number
+  /** The partitions that a member owns now. */
+  owned(member: Member): readonly number[]
+  /** Whether a group has acked a message by itself. */
+  isAcked(group: string, partition: number, offset: number): boolean
+  /** Acks one message by itself, as queues do. `fenced`: the partition belongs to somebody else by now. */
+  ack(member: Member, partition: number, offset: number, generation: number): Promise<'ok' | 'fenced'>
   join(process: SimulatedProcess, group: string): Member
   leave(member: Member): void
   /** Partitions move. */
@@ -67,6 +73,7 @@ const commitFaults = callFaults.filter((fault) => fault !== 'outlive')
 export function simulatedBroker({ simulation, partitions, onCommit }: SimulatedBrokerOptions): SimulatedBroker {
   const logs: LogRecord[][] = Array.from({ length: partitions }, () => [])
   const committed = new Map<string, number>()
+  const acked = new Set<string>()
   const members: Member[] = []
   let generation = 1
   let turns = 0
@@ -111,6 +118,27 @@ export function simulatedBroker({ simulation, partitions, onCommit }: SimulatedB
     logs,
     leave,
     committed: committedAt,
+    owned,
+    isAcked: (group, partition, offset) => acked.has(`${group}/${partition}/${offset}`),
+    ack(member, partition, offset, epoch) {
+      return simulation.op(
+        member.process,
+        `ack p${partition}@${offset}`,
+        () => {
+          if (!members.includes(member) || epoch !== member.generation || !owned(member).includes(partition))
+            return 'fenced'
+          const id = `${member.group}/${partition}/${offset}`
+          const record = logs[partition]?.[offset]
+          if (record !== undefined && !acked.has(id)) onCommit(member.group, [record], member.process)
+          acked.add(id)
+          let position = committedAt(member.group, partition)
+          while (acked.has(`${member.group}/${partition}/${position}`)) position++
+          committed.set(`${member.group}/${partition}`, position)
+          return 'ok'
+        },
+        { faults: commitFaults },
+      )
+    },
     append(partition, id, key, body) {
       const log = logs[partition] ?? []
       const record = { partition, offset: log.length, id, key, body }

@@ -1,9 +1,19 @@
+import { logConsumer } from '../../consumer/log/log-consumer.ts'
+import type {
+  Generation,
+  LogClient,
+  LogHost,
+  LogMembership,
+  LogSession,
+  Place,
+  Position,
+} from '../../consumer/log/log-client.ts'
+import type { DeliveryContext } from '../../consumer/consumer.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
-import type { Outcome } from '../../core/delivery.ts'
-import { attemptsBefore, isRetryLater } from '../../core/errors.ts'
-import { headersFrom } from '../../core/message.ts'
+import type { Delivery, Outcome } from '../../core/delivery.ts'
+import { headersFrom, type Bytes } from '../../core/message.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
-import type { SimulatedProcess } from './process.ts'
+import { nameOf, type SimulatedProcess } from './process.ts'
 import type { LogRecord, Member, SimulatedBroker } from './simulated-broker.ts'
 import { startedAtMs } from './simulated-clock.ts'
 import type { Simulation } from './task.ts'
@@ -22,139 +32,152 @@ export interface ConsumerParts {
 export interface SimulatedConsumer {
   readonly member: Member
   stop(): void
-  /** Resolves after it was stopped and everything it had begun has ended. */
+  /** Resolves after it was stopped, and what it had begun has ended or was given up. */
   run(): Promise<void>
 }
 
 export type ConsumerFactory = (parts: ConsumerParts) => SimulatedConsumer
 
-const longestWaitMs = 30_000
-const commitAgainMs = 100
+/** Of the consumer that ships: small, so that few messages reach every bound. */
+export const simulatedSettings = { concurrency: 8, ahead: 16, redeliverMs: 1000, drainMs: 20_000 } as const
 
-/** A plain consumer: messages of one key in order and one at a time, acked only up to the first one that is not done. */
-export function simulatedConsumer({
-  simulation,
-  broker,
-  process,
-  group,
-  clock,
-  pipeline,
-  onSettled,
-}: ConsumerParts): SimulatedConsumer {
-  const member = broker.join(process, group)
-  let epoch = newEpoch()
-  let known = 0
-  let committing = Promise.resolve()
-  const running = new Set<Promise<void>>()
+// As soon as a timer may be due.
+const commitEveryMs = 1
+const refusedMs = 100
 
-  function newEpoch(): Epoch {
-    return { over: new AbortController(), next: new Map(), oldest: new Map(), done: new Map(), lanes: new Map() }
-  }
-
-  function take(record: LogRecord): void {
-    const { partition, offset, key } = record
-    if (offset < (epoch.next.get(partition) ?? 0)) return
-    epoch.next.set(partition, offset + 1)
-    if (!epoch.oldest.has(partition)) epoch.oldest.set(partition, offset)
-    const lane = `${partition}/${key}`
-    const mine = epoch
-    const generation = known
-    const before = mine.lanes.get(lane) ?? Promise.resolve()
-    const delivered = before.then(() => deliver(record, mine, generation)).finally(() => running.delete(delivered))
-    running.add(delivered)
-    mine.lanes.set(lane, delivered)
-  }
-
-  async function deliver(record: LogRecord, mine: Epoch, generation: number): Promise<void> {
-    const { signal } = mine.over
-    let attempt = 1
-    for (let nacks = 0; !signal.aborted; nacks++) {
-      try {
-        const outcome = await simulation.within(process, record.id, () =>
-          pipeline.step(deliveryOf(record, group, pipeline.name, attempt, signal, simulation)),
-        )
-        onSettled(record, outcome)
-        done(record, mine, generation)
-        return
-      } catch (error) {
-        attempt = (attemptsBefore(error, record.id) ?? (isRetryLater(error) ? attempt - 1 : attempt)) + 1
-        const waitMs = isRetryLater(error) ? Math.max(10, error.afterMs) : 1000 * 2 ** nacks
-        await sleep(clock, Math.min(waitMs, longestWaitMs), signal).catch(() => undefined)
-      }
-    }
-  }
-
-  function done({ partition, offset }: LogRecord, mine: Epoch, generation: number): void {
-    if (mine !== epoch) return
-    const finished = mine.done.get(partition) ?? new Set<number>()
-    mine.done.set(partition, finished.add(offset))
-    const from = mine.oldest.get(partition) ?? 0
-    let to = from
-    while (finished.delete(to)) to++
-    mine.oldest.set(partition, to)
-    if (to > from) committing = committing.then(() => commit(partition, to, mine, generation))
-  }
-
-  async function commit(partition: number, offset: number, mine: Epoch, generation: number): Promise<void> {
-    while (mine === epoch) {
-      try {
-        await broker.commit(member, partition, offset, generation)
-        return
-      } catch {
-        await sleep(clock, commitAgainMs)
-      }
-    }
-  }
-
+/** The consumer that ships, over a log that moves partitions without a word: positions. */
+export function simulatedConsumer(parts: ConsumerParts): SimulatedConsumer {
+  const { clock, group } = parts
+  const client = new SimulatedLog(parts)
+  const consumer = logConsumer<LogRecord>({
+    ...simulatedSettings,
+    client,
+    group,
+    pipeline: simulatedPipeline(parts),
+    commitEveryMs,
+    clock,
+  })
+  const stopping = new AbortController()
   return {
-    member,
-    stop() {
-      member.stopped = true
-      epoch.over.abort(new Error('stopping'))
-      member.wake?.()
-    },
-    async run() {
-      for (;;) {
-        const fetched = await broker.poll(
-          member,
-          known,
-          (partition, committed) => epoch.next.get(partition) ?? committed,
-        )
-        if (fetched === undefined || member.stopped) break
-        if (fetched.generation !== known) {
-          epoch.over.abort(new Error('the partition was lost'))
-          epoch = newEpoch()
-          known = fetched.generation
-        }
-        for (const record of fetched.records) take(record)
-      }
-      // Those of earlier epochs too: what runs on must not be cut off.
-      await Promise.all(running)
-      await committing
-      broker.leave(member)
+    member: client.member,
+    stop: () => stopping.abort(new Error('stopping')),
+    run: () => consumer.run(stopping.signal),
+  }
+}
+
+/** Runs each delivery as work of its process, and tells how it ended. */
+export function simulatedPipeline({ pipeline, simulation, process, onSettled }: ConsumerParts): Pipeline {
+  return {
+    ...pipeline,
+    async step(delivery) {
+      const record = delivery.raw as LogRecord
+      const outcome = await simulation.within(process, record.id, () => pipeline.step(delivery))
+      onSettled(record, outcome)
+      return outcome
     },
   }
 }
 
-/** What must be forgotten when partitions move. */
-interface Epoch {
-  readonly over: AbortController
-  /** The next offset to take, by partition. */
-  readonly next: Map<number, number>
-  /** The first offset that is not done. */
-  readonly oldest: Map<number, number>
-  readonly done: Map<number, Set<number>>
-  readonly lanes: Map<string, Promise<void>>
+class SimulatedLog implements LogClient<LogRecord>, LogMembership {
+  readonly system = 'simulated'
+  readonly member: Member
+  readonly #parts: ConsumerParts
+  #generation: Generation<LogRecord> | undefined
+  /** The group's number of the present generation. */
+  #known = 0
+  /** Grows when generations were missed: then others may have had what this member owns. */
+  #turn = 0
+
+  constructor(parts: ConsumerParts) {
+    this.#parts = parts
+    this.member = parts.broker.join(parts.process, parts.group)
+  }
+
+  offsetOf({ offset }: LogRecord): number {
+    return offset
+  }
+
+  keyOf({ key }: LogRecord): string {
+    return key
+  }
+
+  deliveryOf(record: LogRecord, _place: Place, context: DeliveryContext): Delivery<Bytes> {
+    return simulatedDelivery(record, context, this.#parts.simulation)
+  }
+
+  verdictOn(error: unknown): 'lost' | 'unknown' {
+    return error instanceof Error && error.message === 'fenced' ? 'lost' : 'unknown'
+  }
+
+  async open(host: LogHost<LogRecord>): Promise<LogMembership> {
+    void this.#poll(host)
+    return this
+  }
+
+  quiet(): void {
+    this.member.stopped = true
+    this.member.wake?.()
+  }
+
+  async leave(): Promise<void> {
+    this.#parts.broker.leave(this.member)
+  }
+
+  async #poll(host: LogHost<LogRecord>): Promise<void> {
+    const { broker, clock } = this.#parts
+    for (;;) {
+      const from = (partition: number, committed: number): number =>
+        this.#generation?.next(placeOf(partition)) ?? committed
+      const fetched = await broker.poll(this.member, this.#known, from)
+      if (fetched === undefined || this.member.stopped) return
+      if (fetched.generation !== this.#known) this.#join(host, fetched.generation)
+      const byPartition = Map.groupBy(fetched.records, ({ partition }) => partition)
+      const refused = [...byPartition].filter(([partition, records]) => !this.#take(partition, records))
+      if (refused.length > 0) await sleep(clock, refusedMs)
+    }
+  }
+
+  #join(host: LogHost<LogRecord>, number: number): void {
+    const { broker, process, group } = this.#parts
+    if (number !== this.#known + 1) this.#turn++
+    this.#known = number
+    const owned = broker.owned(this.member).map((partition) => ({
+      ...placeOf(partition),
+      committed: broker.committed(group, partition),
+    }))
+    const session: LogSession = {
+      commit: (positions) => this.#commit(positions, number),
+      resume() {},
+    }
+    this.#generation = host.joined(`${nameOf(process)}.${this.#turn}`, owned, session)
+  }
+
+  #take(partition: number, records: readonly LogRecord[]): boolean {
+    const [first] = records
+    const last = records.at(-1)
+    if (first === undefined || last === undefined) return true
+    const from = this.#generation?.next(placeOf(partition)) ?? first.offset
+    // Asked for by two polls, or before a join.
+    const fresh = records.filter(({ offset }) => offset >= from)
+    const [next] = fresh
+    if (next === undefined) return true
+    const batch = { ...placeOf(partition), records: fresh, from, first: next.offset, last: last.offset }
+    return this.#generation?.accept(batch) !== 'refused'
+  }
+
+  async #commit(positions: readonly Position[], number: number): Promise<void> {
+    for (const { partition, position } of positions)
+      if ((await this.#parts.broker.commit(this.member, partition, position, number)) === 'fenced')
+        throw new Error('fenced')
+  }
 }
 
-export function deliveryOf(
-  { id, key, body, partition, offset }: LogRecord,
-  group: string,
-  pipeline: string,
-  attempt: number,
-  signal: AbortSignal,
+export function simulatedDelivery(
+  record: LogRecord,
+  { pipeline, group, attempt, signal, draining }: DeliveryContext,
   simulation: Simulation,
-): Parameters<Pipeline['step']>[0] {
+): Delivery<Bytes> {
+  const { id, key, body, partition, offset } = record
   return {
     message: { id, type: 'order.placed', key, headers: headersFrom([]), body, timeMs: startedAtMs + simulation.nowMs },
     bytes: body,
@@ -162,6 +185,11 @@ export function deliveryOf(
     origin: { system: 'simulated', destination: 'orders', partition: `${partition}`, position: `${offset}`, group },
     attempt,
     signal,
-    raw: null,
+    draining,
+    raw: record,
   }
+}
+
+function placeOf(partition: number): Place {
+  return { topic: 'orders', partition }
 }

@@ -114,6 +114,21 @@ it('tells of an error, and tries again', async () => {
   expect(positions()).toEqual([10, 10])
 })
 
+it('commits what moved while a commit was under way, also where nothing moves after that', async () => {
+  const { clock, committer, answers, positions, join } = bench()
+  const owned = join('me')
+  owned.passed(9)
+  committer.soon()
+  await clock.advance(250)
+  owned.passed(19)
+  committer.soon()
+  await clock.advance(250)
+  expect(positions()).toEqual([10])
+  answers[0]?.resolve()
+  await clock.advance(250)
+  expect(positions()).toEqual([10, 20])
+})
+
 it('tells nothing of an error that answers an earlier generation', async () => {
   const { committer, answers, errors, join } = bench()
   join('me').passed(9)
