@@ -78,10 +78,14 @@ export interface Facts {
   /** The longest wait between two attempts. */
   readonly maxDelayMs?: number
   readonly timeoutMs?: number
+  /** How much longer than `timeoutMs` an attempt may take before it is given up. */
+  readonly abandonAfterMs?: number
   readonly leaseMs?: number
   /** How long a completed key is remembered. */
   readonly retainMs?: number
   readonly maxConcurrent?: number
+  /** What the idempotency keys are made of. */
+  readonly keys?: 'message id' | 'digest of the bytes' | 'a function'
   /** How many connections the stage's pool has. */
   readonly poolSize?: number
   /** Which kind of store keeps the claims: `postgresql`, `redis`, `memory`. */

@@ -58,6 +58,7 @@ export function describe(name: string, stages: readonly Stage[]): Description {
   return { ...description, toString: () => print(description) }
 }
 
+/** The facts of all stages as one. Nothing else merges them. */
 export function factsOf(stages: readonly Stage[]): Facts {
   const facts = Object.assign({}, ...stages.map((stage) => stage.facts)) as Facts
   const widths = stages.flatMap((stage) => stage.facts?.maxConcurrent ?? [])
@@ -65,8 +66,10 @@ export function factsOf(stages: readonly Stage[]): Facts {
   return widths.length === 0 ? facts : { ...facts, maxConcurrent: Math.min(...widths) }
 }
 
-function worstMsOf({ maxAttempts = 1, timeoutMs, maxDelayMs = 0 }: Facts): number | null {
-  return timeoutMs === undefined ? null : maxAttempts * timeoutMs + (maxAttempts - 1) * maxDelayMs
+function worstMsOf({ maxAttempts = 1, timeoutMs, abandonAfterMs = 0, maxDelayMs = 0 }: Facts): number | null {
+  if (timeoutMs === undefined) return null
+  // A handler may go on for that much longer before it is given up, and may then still fail and be tried again.
+  return maxAttempts * (timeoutMs + abandonAfterMs) + (maxAttempts - 1) * maxDelayMs
 }
 
 function guaranteeOf({ store, completesInTransaction, database, retainMs }: Facts): string {
@@ -95,9 +98,13 @@ function warningsOn(facts: Facts, names: ReadonlySet<string>): string[] {
     warnings.push(
       `the claims are in ${facts.store}: they cannot complete inside the ${facts.database ?? ''} transaction`,
     )
-  if (names.has('idempotency'))
+  if (facts.keys === 'message id')
     warnings.push(
-      'keys default to the message id: without a message-id header that is the position (offset and timestamp), new for each duplicate of the producer',
+      'keys are message ids: without a message-id header that is the position (offset and timestamp), new for each duplicate of the producer',
+    )
+  if (facts.keys === 'digest of the bytes')
+    warnings.push(
+      'keys are digests of the bytes: messages with the same bytes are one; a tombstone goes by its message id',
     )
   return warnings
 }

@@ -31,7 +31,7 @@ import {
 } from '../core/options.ts'
 import { untilAborted } from '../core/signals.ts'
 import { digest, storedKey } from '../core/stored-key.ts'
-import { keyFromId, type KeyOf } from './key.ts'
+import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
@@ -247,7 +247,13 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
   return staged(middleware, {
     name: 'idempotency',
-    facts: { store: store.name, completesInTransaction: transactional !== undefined, leaseMs, retainMs },
+    facts: {
+      store: store.name,
+      completesInTransaction: transactional !== undefined,
+      leaseMs,
+      retainMs,
+      keys: keyOf === keyFromId ? 'message id' : keyOf === keyFromDigest ? 'digest of the bytes' : 'a function',
+    },
     notInside: {
       retry: 'each attempt would release and claim again, so the count of attempts and the final failure are lost',
       'circuit-breaker': 'a claim held elsewhere is no failure of the dependency',

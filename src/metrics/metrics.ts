@@ -39,18 +39,24 @@ export function processMetrics(options: ProcessMetricsOptions): void {
 
 const metricsKinds = { registry: required(having('registerMetric', 'getSingleMetric')), buckets: list }
 
-interface Registered {
+/** What is counted for a registry. It outlives what the registry itself knows of it. */
+interface Kept {
   readonly recorder: Recorder
+  readonly histograms: ReadonlyMap<Instrument, readonly Bins[]>
   readonly buckets: readonly number[]
 }
 
-const registered = new WeakMap<AnyRegistry, Registered>()
+const registered = new WeakMap<AnyRegistry, Kept>()
 
 /** One for each registry, whoever asks: the pipelines of a process share their instruments. */
 function recorderOf(where: string, registry: AnyRegistry, buckets: readonly number[]): Recorder {
   const known = registered.get(registry)
   if (known !== undefined) {
-    if (known.buckets.join() === buckets.join()) return known.recorder
+    if (known.buckets.join() === buckets.join()) {
+      // A registry that was cleared shows them again, with all that was counted.
+      if (registry.getSingleMetric(promName(instruments.deliveries)) === undefined) expose(registry, known)
+      return known.recorder
+    }
     throw badOption(
       where,
       'buckets',
@@ -68,21 +74,26 @@ function recorderOf(where: string, registry: AnyRegistry, buckets: readonly numb
       'bad-option',
       `${where}: the registry already has ${taken.join(', ')}: use a registry of its own, and merge them for the page (is holdfast installed twice?)`,
     )
-  const made = register(registry, buckets)
-  registered.set(registry, { recorder: made, buckets })
-  return made
+  const kept = keep(buckets)
+  registered.set(registry, kept)
+  expose(registry, kept)
+  return kept.recorder
 }
 
-function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
+function keep(buckets: readonly number[]): Kept {
   const histograms = new Map<Instrument, Bins[]>()
-  const all = recorder({
-    stride: 16,
+  const made = recorder({
     distributionOf(instrument, labels) {
-      const made = bins(buckets, promLabels(labels))
-      histograms.get(instrument)?.push(made)
-      return made
+      const one = bins(buckets, promLabels(labels))
+      histograms.get(instrument)?.push(one)
+      return one
     },
   })
+  for (const id of instrumentIds) if (instruments[id].kind === 'histogram') histograms.set(instruments[id], [])
+  return { recorder: made, histograms, buckets }
+}
+
+function expose(registry: AnyRegistry, { recorder: all, histograms, buckets }: Kept): void {
   for (const id of instrumentIds) {
     const instrument = instruments[id]
     const name = promName(instrument)
@@ -101,9 +112,7 @@ function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
         if (isShowable(instrument, value)) metric.inc(promLabels(labels), value)
     }
     if (instrument.kind === 'histogram') {
-      const kept: Bins[] = []
-      histograms.set(instrument, kept)
-      exposeBins(new Histogram(configuration), name, kept, buckets)
+      exposeBins(new Histogram(configuration), name, histograms.get(instrument) ?? [], buckets)
     } else if (instrument.kind === 'counter') {
       const counter: Counter = new Counter({ ...configuration, collect: () => sync(counter) })
     } else {
@@ -115,7 +124,6 @@ function register(registry: AnyRegistry, buckets: readonly number[]): Recorder {
       })
     }
   }
-  return all
 }
 
 /** What prom-client would throw for is left out: one bad number must not take the whole page down. */

@@ -65,7 +65,7 @@ export function timeout(options: TimeoutOptions): Middleware {
 
   return staged(middleware, {
     name: 'timeout',
-    facts: { timeoutMs: afterMs },
+    facts: { timeoutMs: afterMs, abandonAfterMs },
     wantsOutside: { retry: 'there is one deadline for each attempt' },
     excludes: {
       timeout: 'the shorter one decides, and a handler given up by one would still be waited for by the other',

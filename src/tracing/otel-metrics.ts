@@ -43,8 +43,6 @@ function register(provider: MeterProvider): Recorder {
   const advice = { explicitBucketBoundaries: [...durationBounds] }
   const histograms = new Map<string, Histogram>()
   const all = recorder({
-    // OpenTelemetry's histograms take one measurement at a time.
-    stride: 1,
     distributionOf({ name, help: description, unit }, labels) {
       const histogram = histograms.get(name) ?? meter.createHistogram(name, { description, unit, advice })
       histograms.set(name, histogram)

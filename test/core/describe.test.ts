@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { json, type Schema } from '../../src/codecs/json.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import { staged, type Facts, type Middleware } from '../../src/core/delivery.ts'
+import { keyFromDigest, keyFromHeader } from '../../src/idempotency/key.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
@@ -30,7 +31,7 @@ describe('describe()', () => {
       .use(timeout({ afterMs: 10_000 }))
       .handle(handled)
     const description = orders.describe()
-    expect(description).toMatchObject({ name: 'billing.orders', worstAttempts: 3, worstMs: 3 * 10_000 + 2 * 2_000 })
+    expect(description).toMatchObject({ name: 'billing.orders', worstAttempts: 3, worstMs: 3 * 20_000 + 2 * 2_000 })
     const printed = description.toString()
     expect(
       printed
@@ -48,7 +49,7 @@ describe('describe()', () => {
       '            └ timeout',
       '              └ handler',
     ])
-    expect(printed).toContain('3 attempts in one delivery, at most 34 s')
+    expect(printed).toContain('3 attempts in one delivery, at most 64 s')
     expect(printed).toContain('maxAttempts 3')
   })
 
@@ -79,7 +80,11 @@ describe('describe()', () => {
     expect(warnings()).toContain('no deadLetter()')
     expect(warnings(idempotency({ store }))).toContain('a lease without a timeout()')
     expect(warnings(idempotency({ store }))).toContain('idempotency() without retry()')
-    expect(warnings(idempotency({ store }))).toContain('keys default to the message id')
+    expect(warnings(idempotency({ store }))).toContain('keys are message ids')
+    expect(warnings(idempotency({ store, key: keyFromDigest }))).toContain('keys are digests of the bytes')
+    // The service says what its keys are: there is nothing to say about message ids.
+    for (const key of [keyFromHeader('idempotency-key'), () => 'k'])
+      expect(warnings(idempotency({ store, key }))).not.toContain('keys are')
     expect(warnings(idempotency({ store }), transaction({ database: 'postgresql' }))).toContain(
       'cannot complete inside the postgresql transaction',
     )
@@ -99,7 +104,7 @@ describe('describe()', () => {
         .use(retry({ maxAttempts: 5 }))
         .use(timeout({ afterMs: 10_000 }))
         .handle(handled)
-    expect(() => build(60_000)).toThrow('idempotency remembers a key for 60 s, but one delivery may take 70 s')
+    expect(() => build(60_000)).toThrow('idempotency remembers a key for 60 s, but one delivery may take 120 s')
     expect(build(3_600_000).describe().warnings.join('\n')).toContain('keys are forgotten after 3600 s')
     expect(
       build(7 * 86_400_000)

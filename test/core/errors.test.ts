@@ -193,7 +193,7 @@ describe('failureFrom()', () => {
     const foreign: unknown = runInNewContext('new RangeError("out of stock")')
     expect(foreign).not.toBeInstanceOf(Error)
     expect(failureFrom(foreign, 'm1', 2)).toMatchObject({ errorName: 'RangeError', errorMessage: 'out of stock' })
-    expect(failureFrom({ message: 'x' }, 'm1', 2)).toMatchObject({ errorName: 'Error', errorMessage: 'x' })
+    expect(failureFrom({ message: 'x' }, 'm1', 2)).toMatchObject({ errorName: 'object', errorMessage: 'x' })
   })
 
   it('of a message that failed before is what was recorded then', () => {

@@ -56,6 +56,21 @@ describe('metrics()', () => {
     })
   })
 
+  it('shows everything again in a registry that was cleared, with all that was counted', async () => {
+    const registry = new Registry()
+    const handled = pipeline('cleared')
+      .use(metrics({ registry }))
+      .handle(() => {})
+    await handled.dispatch(incoming)
+    registry.clear()
+    expect(await registry.metrics()).not.toContain('holdfast')
+    metrics({ registry })
+    await handled.dispatch(incoming)
+    const shown = await scrape(registry)
+    expect(shown).toMatchObject({ 'holdfast_deliveries_total{pipeline="cleared",outcome="handled"}': 2 })
+    expect(Object.entries(shown).filter(([name, value]) => name.includes('_count{') && value === 2)).toHaveLength(1)
+  })
+
   it('counts what is handed back by what waits with it, and passes the very error on', async () => {
     const registry = new Registry()
     const errors: Error[] = [

@@ -198,7 +198,7 @@ describe('timeout()', () => {
     expect(() => build(timeout({ afterMs: 5 }), timeout({ afterMs: 9 }))).toThrow(
       'orders: there are two timeout stages',
     )
-    expect(build(retry(), timeout({ afterMs: 5 })).describe().worstMs).toBe(5 * 5 + 4 * 5_000)
+    expect(build(retry(), timeout({ afterMs: 5 })).describe().worstMs).toBe(5 * (5 + 5) + 4 * 5_000)
   })
 
   it.each([

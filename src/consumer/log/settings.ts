@@ -1,4 +1,5 @@
-import type { Facts, Stage } from '../../core/delivery.ts'
+import type { Stage } from '../../core/delivery.ts'
+import { factsOf } from '../../core/describe.ts'
 import { HoldfastError } from '../../core/errors.ts'
 
 export interface TimeSettings {
@@ -13,7 +14,7 @@ export interface TimeSettings {
 /** Refuses settings that contradict each other or the pipeline, all in one message. Gives what is merely worth knowing. */
 export function checkSettings(where: string, settings: TimeSettings, stages: readonly Stage[]): readonly string[] {
   const { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs } = settings
-  const facts: Facts = Object.assign({}, ...stages.map((stage) => stage.facts ?? {})) as Facts
+  const facts = factsOf(stages)
   const wrong: string[] = []
   if (heartbeatMs * 3 > sessionMs)
     wrong.push(

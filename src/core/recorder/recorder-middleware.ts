@@ -4,60 +4,38 @@ import type { Counted } from './recorder-events.ts'
 import type { Distribution, Family, Series } from './series.ts'
 
 interface MiddlewareOptions {
-  readonly stride: number
   readonly now: () => number
   /** Told which pipelines are measured. */
   readonly began: (pipeline: string) => void
 }
 
-// Above 10,000 a second, where reading the clock twice would cost more than everything else here together.
-const fastMs = 0.1
-
 /** Counts and times the deliveries of the pipelines that it is built into. */
-export function recorderMiddleware(counted: Counted, { stride, now, began }: MiddlewareOptions): Middleware {
+export function recorderMiddleware(counted: Counted, { now, began }: MiddlewareOptions): Middleware {
   const middleware: Middleware = (next, place) => {
     const pipeline = place?.pipeline ?? ''
     began(pipeline)
     const ended = endings(counted, pipeline)
     const inFlight = counted.series('inFlight').of(pipeline)
     const durationFrom = durations(counted.distribution('duration'), pipeline)
-    let weight = 1
-    let untimed = 0
-    let timedAtMs = -Infinity
-
-    function acked(outcome: Outcome): Outcome {
-      inFlight.value--
-      ended[outcome].value++
-      return outcome
-    }
-
-    function nacked(error: unknown): never {
-      inFlight.value--
-      ended.nacked.value++
-      countNack(counted, pipeline, error)
-      throw error
-    }
 
     return function metrics(delivery) {
       inFlight.value++
-      if (untimed > 0) {
-        untimed--
-        return next(delivery).then(acked, nacked)
-      }
       const startedMs = now()
-      // Those that were not timed before it count with it.
-      const standsFor = weight
-      weight = startedMs - timedAtMs < fastMs * weight ? stride : 1
-      untimed = weight - 1
-      timedAtMs = startedMs
+      const end = (): void => {
+        inFlight.value--
+        durationFrom(delivery.origin).observe((now() - startedMs) / 1000)
+      }
       return next(delivery).then(
         (outcome) => {
-          durationFrom(delivery.origin).observe((now() - startedMs) / 1000, standsFor)
-          return acked(outcome)
+          end()
+          ended[outcome].value++
+          return outcome
         },
         (error: unknown) => {
-          durationFrom(delivery.origin).observe((now() - startedMs) / 1000, standsFor)
-          return nacked(error)
+          end()
+          ended.nacked.value++
+          countNack(counted, pipeline, error)
+          throw error
         },
       )
     }

@@ -38,12 +38,10 @@ const laneStates: ReadonlyMap<string, string> = new Map([
 
 export interface RecorderOptions {
   readonly distributionOf: DistributionOf
-  /** Of deliveries that follow each other fast, one in so many is timed and stands for all of them. */
-  readonly stride: number
   readonly now?: () => number
 }
 
-export function recorder({ distributionOf, stride, now = () => performance.now() }: RecorderOptions): Recorder {
+export function recorder({ distributionOf, now = () => performance.now() }: RecorderOptions): Recorder {
   const kept = new Map<InstrumentId, Family<Series>>()
   const distributed = new Map<InstrumentId, Family<Distribution>>()
   const pipelines = new Set<string>()
@@ -92,7 +90,7 @@ export function recorder({ distributionOf, stride, now = () => performance.now()
 
   return {
     ...counted,
-    middleware: recorderMiddleware(counted, { stride, now, began: (pipeline) => pipelines.add(pipeline) }),
+    middleware: recorderMiddleware(counted, { now, began: (pipeline) => pipelines.add(pipeline) }),
     watch(watched) {
       for (const [name, part] of Object.entries(watched.parts ?? {})) parts.set(name, part)
       for (const budget of watched.budgets ?? []) budgets.set(budget.name, budget)

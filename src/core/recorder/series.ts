@@ -6,9 +6,9 @@ export interface Series {
   value: number
 }
 
-/** Takes measurements, in seconds; one may stand for several. */
+/** Takes measurements, in seconds. */
 export interface Distribution {
-  observe(this: void, seconds: number, times?: number): void
+  observe(this: void, seconds: number): void
 }
 
 /** How a room keeps its histograms: in bins of its own, or with OpenTelemetry. */
@@ -61,11 +61,11 @@ export function bins(bounds: readonly number[], labels: Readonly<Record<string, 
     labels,
     counts,
     sum: 0,
-    observe(seconds, times = 1) {
+    observe(seconds) {
       let at = 0
       while (at < bounds.length && seconds > (bounds[at] ?? Infinity)) at++
-      counts[at] = (counts[at] ?? 0) + times
-      kept.sum += seconds * times
+      counts[at] = (counts[at] ?? 0) + 1
+      kept.sum += seconds
     },
   }
   return kept
