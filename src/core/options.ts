@@ -55,9 +55,14 @@ export function ms(least = 1): Kind {
   }
 }
 
-export function number(least: number): Kind {
+export function number(least: number = -Number.MAX_VALUE): Kind {
   return {
-    wanted: least > 0 && least < 1 ? 'a number above 0' : `a number of at least ${least}`,
+    wanted:
+      least === -Number.MAX_VALUE
+        ? 'a number'
+        : least > 0 && least < 1
+          ? 'a number above 0'
+          : `a number of at least ${least}`,
     fits: (value) => Number.isFinite(value) && (value as number) >= least,
   }
 }

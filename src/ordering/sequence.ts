@@ -1,7 +1,7 @@
 import { staged, type Delivery, type Middleware, type StatementRunner, type Transactional } from '../core/delivery.ts'
 import { emitter } from '../core/events.ts'
 import { headerText, outboxIdHeader } from '../core/message.ts'
-import { requireFunctions, requireMethods } from '../core/options.ts'
+import { callback, checkOptions, having, required } from '../core/options.ts'
 import { untilAborted } from '../core/signals.ts'
 import { storedKey } from '../core/stored-key.ts'
 import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './store.ts'
@@ -22,12 +22,13 @@ const stale = emitter('stale-seen')
  * a late repeat by a relay that was paused. Inside `transaction()` the mark commits with the handler's effects, where
  * the store is in the same database. Messages without a key or without an `outbox-id` pass.
  */
-export function sequence<Tx = unknown>({
-  store,
-  runnerOf,
-}: SequenceOptions<Tx>): Middleware<unknown, Delivery & Partial<Transactional<Tx>>> {
-  requireMethods('sequence', 'store', store, ['look', 'advance'])
-  if (runnerOf !== undefined) requireFunctions('sequence', { runnerOf })
+export function sequence<Tx = unknown>(
+  options: SequenceOptions<Tx>,
+): Middleware<unknown, Delivery & Partial<Transactional<Tx>>> {
+  const { store, runnerOf } = checkOptions('sequence', options, {
+    store: required(having('look', 'advance')),
+    runnerOf: callback,
+  })
   const middleware: Middleware<unknown, Delivery & Partial<Transactional<Tx>>> = (next) =>
     async function sequence(delivery) {
       const mark = markOf(delivery)

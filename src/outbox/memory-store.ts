@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { outboxIdHeader, withHeaders, type Bytes } from '../core/message.ts'
-import { requireCount } from '../core/options.ts'
+import { anything, checkOptions, clockKind, requireCount } from '../core/options.ts'
 import { headersFromJson } from './headers-json.ts'
 import { outbox, type Outbox, type OutboxEntry, type OutboxOptions } from './outbox.ts'
 import type { DeadRow, OutboxLease, OutboxRow, OutboxStore } from './store.ts'
@@ -45,10 +45,11 @@ export function memoryOutbox<Body = Bytes>(options: OutboxOptions<Body> = {}): O
   return outbox((tx: MemoryTransaction, entries) => Promise.resolve(tx.add(entries)), options)
 }
 
-export function memoryOutboxStore({
-  shards: count = 4,
-  clock = systemClock,
-}: MemoryOutboxOptions = {}): MemoryOutboxStore {
+export function memoryOutboxStore(options: MemoryOutboxOptions = {}): MemoryOutboxStore {
+  const { shards: count = 4, clock = systemClock } = checkOptions('memoryOutboxStore', options, {
+    shards: anything,
+    clock: clockKind,
+  })
   requireCount('memoryOutboxStore', { shards: count })
   const source = randomUUID()
   const relays = new Map<string, number>()

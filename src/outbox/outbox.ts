@@ -1,7 +1,7 @@
 import { encode, type Codec } from '../core/codec.ts'
 import { PermanentError } from '../core/errors.ts'
 import { headersFrom, withHeaders, type Bytes, type HeaderValue } from '../core/message.ts'
-import { requireCount, requireMethods } from '../core/options.ts'
+import { callback, checkOptions, count, having, requireCount, requireMethods, type Kind } from '../core/options.ts'
 import { outgoing, type Outgoing, type Publish, type PublishMiddleware } from '../core/publisher.ts'
 import { untilAborted } from '../core/signals.ts'
 import { expiresHeader } from './expiry.ts'
@@ -62,6 +62,14 @@ export interface OutboxOptions<Body = Bytes> {
   readonly through?: PublishMiddleware<Bytes>
 }
 
+/** For the checks of every outbox that takes these options. */
+export const outboxKinds: { readonly [Name in keyof OutboxOptions]-?: Kind } = {
+  maxBytes: count(),
+  claimCheck: callback,
+  codec: having('encode'),
+  through: callback,
+}
+
 /** One row to insert. */
 export interface OutboxEntry {
   readonly id: string
@@ -77,8 +85,14 @@ export interface OutboxEntry {
 /** The part of an outbox that knows no database: `insert` writes the rows that this prepares and checks. */
 export function outbox<Tx, Body = Bytes>(
   insert: (tx: Tx, entries: readonly OutboxEntry[], options: AddOptions) => Promise<void>,
-  { maxBytes = 900_000, claimCheck, codec, through = (next) => next }: OutboxOptions<Body> = {},
+  options: OutboxOptions<Body> = {},
 ): Outbox<Tx, Body> {
+  const {
+    maxBytes = 900_000,
+    claimCheck,
+    codec,
+    through = (next: Publish<Bytes>) => next,
+  } = checkOptions('outbox', options, outboxKinds)
   requireCount('outbox', { maxBytes })
   if (codec !== undefined) requireMethods('outbox', 'codec', codec, ['encode'])
   const encoded: PublishMiddleware<Body, Bytes> = codec === undefined ? bytesOnly : encode(codec)

@@ -4,7 +4,18 @@ import { systemClock, type Clock } from '../core/clock.ts'
 import { HoldfastError, isHoldfastError, textOf } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
-import { requireCount, requireMethods, requireMs, requireText } from '../core/options.ts'
+import {
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  count,
+  flag,
+  having,
+  ms,
+  required,
+  text,
+} from '../core/options.ts'
 import type { Publisher } from '../core/publisher.ts'
 import { neverAborts, untilAborted } from '../core/signals.ts'
 import { shardLoop, type ShardLoop } from './shard-loop.ts'
@@ -65,33 +76,49 @@ const endedEvent = emitter('outbox-relay-ended')
 const storeFailed = emitter('store-failed')
 
 /** Publishes what committed transactions added to the outbox, at least once and in order per key, however many relays run. */
-export function outboxRelay({
-  store,
-  publisher,
-  name = `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,
-  leaseMs = 10_000,
-  batchRows = 500,
-  batchBytes = 500_000,
-  minPollMs = 5,
-  maxPollMs = 250,
-  duePollMs = 500,
-  publishTimeoutMs = 30_000,
-  minRetryMs = 100,
-  maxRetryMs = 10_000,
-  oneInFlightPerKey = false,
-  rotateEveryMs = 5_000,
-  statusEveryMs = 10_000,
-  drainMs = 10_000,
-  clock = systemClock,
-  random = Math.random,
-}: OutboxRelayOptions): OutboxRelay {
-  requireMethods('outboxRelay', 'store', store, ['check', 'attend', 'claim', 'leave', 'rotate', 'status'])
-  requireMethods('outboxRelay', 'publisher', publisher, ['publish'])
-  requireText('outboxRelay', { name })
-  requireCount('outboxRelay', { batchRows, batchBytes })
-  requireMs('outboxRelay', { leaseMs, minPollMs, maxPollMs, duePollMs, publishTimeoutMs, minRetryMs, maxRetryMs })
-  requireMs('outboxRelay', { rotateEveryMs, statusEveryMs })
-  requireMs('outboxRelay', { drainMs }, 0)
+export function outboxRelay(options: OutboxRelayOptions): OutboxRelay {
+  const {
+    store,
+    publisher,
+    name = `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,
+    leaseMs = 10_000,
+    batchRows = 500,
+    batchBytes = 500_000,
+    minPollMs = 5,
+    maxPollMs = 250,
+    duePollMs = 500,
+    publishTimeoutMs = 30_000,
+    minRetryMs = 100,
+    maxRetryMs = 10_000,
+    oneInFlightPerKey = false,
+    rotateEveryMs = 5_000,
+    statusEveryMs = 10_000,
+    drainMs = 10_000,
+    clock = systemClock,
+    random = Math.random,
+  } = checkOptions('outboxRelay', options, {
+    store: required(having('check', 'attend', 'claim', 'leave', 'rotate', 'status')),
+    publisher: required(having('publish')),
+    name: text,
+    leaseMs: ms(),
+    batchRows: count(),
+    batchBytes: count(),
+    minPollMs: ms(),
+    maxPollMs: ms(),
+    duePollMs: ms(),
+    publishTimeoutMs: ms(),
+    minRetryMs: ms(),
+    maxRetryMs: ms(),
+    oneInFlightPerKey: flag,
+    rotateEveryMs: ms(),
+    statusEveryMs: ms(),
+    drainMs: ms(0),
+    clock: clockKind,
+    random: callback,
+  })
+  if (minPollMs > maxPollMs) throw badOption('outboxRelay', 'minPollMs', `at most maxPollMs (${maxPollMs})`, minPollMs)
+  if (minRetryMs > maxRetryMs)
+    throw badOption('outboxRelay', 'minRetryMs', `at most maxRetryMs (${maxRetryMs})`, minRetryMs)
 
   const news = wake(clock)
   const owned = new Map<number, ShardLoop>()

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers'
 import type { Clock } from '../core/clock.ts'
+import { checkOptions, number } from '../core/options.ts'
 
 /** A clock that a test owns. It starts at 0 and stands still until it is told to go on. */
 export interface FakeClock extends Clock {
@@ -24,7 +25,8 @@ interface Timer {
 }
 
 /** For tests without real time: nothing is due until `advance()` says so. */
-export function fakeClock({ wallMs = Date.UTC(2025, 0, 1) }: FakeClockOptions = {}): FakeClock {
+export function fakeClock(options: FakeClockOptions = {}): FakeClock {
+  const { wallMs = Date.UTC(2025, 0, 1) } = checkOptions('fakeClock', options, { wallMs: number() })
   const timers = new Set<Timer>()
   let nowMs = 0
 

@@ -29,7 +29,7 @@ describe('chaos', () => {
       await clock.advance(2_000)
       outcomes.push(await outcome)
     }
-    const settled = outcomes.filter((outcome) => outcome !== 'HoldfastError')
+    const settled = outcomes.filter((outcome) => outcome !== 'RetryLater')
     expect(settled.slice(1)).toEqual(settled.slice(1).map(() => 'duplicate'))
     expect(settled.length).toBeGreaterThan(5)
     // A completion whose answer is lost is asked for again under the same claim, never by running again.

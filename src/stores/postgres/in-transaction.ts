@@ -9,6 +9,7 @@ import {
 } from '../../core/delivery.ts'
 import { isOpenIn, openTransaction, type Begin, type Session } from './sessions.ts'
 import { transactionEnded, transactionFailures } from './transaction-failures.ts'
+import { callback, checkOptions, count, flag, required } from '../../core/options.ts'
 
 export type { Begin } from './sessions.ts'
 
@@ -35,15 +36,26 @@ export interface InTransactionOptions<Tx> {
  * Runs the handler in a transaction of any client: `begin` is how that client opens one. The claim of an `idempotency()`
  * whose store is in the same database is completed inside, so that the effects and the completion commit together.
  */
-export function inTransaction<Tx>({
-  begin,
-  runnerOf,
-  checksCommit = false,
-  closesEarly = false,
-  endsReadOnly = false,
-  poolSize,
-  isOpen = () => undefined,
-}: InTransactionOptions<Tx>): Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> {
+export function inTransaction<Tx>(
+  options: InTransactionOptions<Tx>,
+): Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> {
+  const {
+    begin,
+    runnerOf,
+    checksCommit = false,
+    closesEarly = false,
+    endsReadOnly = false,
+    poolSize,
+    isOpen = () => undefined,
+  } = checkOptions('inTransaction', options, {
+    begin: required(callback),
+    runnerOf: required(callback),
+    checksCommit: flag,
+    closesEarly: flag,
+    endsReadOnly: flag,
+    poolSize: count(),
+    isOpen: callback,
+  })
   const failures = transactionFailures({ begin, runnerOf, closesEarly, endsReadOnly })
 
   const middleware: Middleware<Transactional<Tx>, Delivery & Partial<Claimed>> = (next, place) => {

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../core/errors.ts'
-import { requireMs } from '../../core/options.ts'
+import { anything, checkOptions, objects, requireMs, text } from '../../core/options.ts'
 import { sqlState } from './failures.ts'
 import { quotedSchema } from './identifiers.ts'
 import { createVersions, requireFeatures, schemaFeatures, type Migration, type SchemaFeature } from './migration.ts'
@@ -28,8 +28,14 @@ export interface MigrateOptions {
  */
 export async function migrate<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
-  { schema = 'holdfast', features = schemaFeatures, outbox = {}, waitMs = 60_000 }: MigrateOptions = {},
+  options: MigrateOptions = {},
 ): Promise<readonly string[]> {
+  const {
+    schema = 'holdfast',
+    features = schemaFeatures,
+    outbox = {},
+    waitMs = 60_000,
+  } = checkOptions('migrate', options, { schema: text, features: anything, outbox: objects, waitMs: anything })
   const quoted = quotedSchema('migrate', schema)
   requireFeatures('migrate', features)
   requireLayout('migrate', outbox)

@@ -1,4 +1,4 @@
-import { requireCount } from '../../core/options.ts'
+import { anything, checkOptions, flag, objects, requireCount, text } from '../../core/options.ts'
 import { quotedSchema } from './identifiers.ts'
 import { createVersions, requireFeatures, schemaFeatures, type SchemaFeature } from './migration.ts'
 import { migrations } from './migrations.ts'
@@ -20,13 +20,20 @@ export interface MigrationPlanOptions {
 export type MigrationUndoOptions = Omit<MigrationPlanOptions, 'outbox'>
 
 /** What `migrate()` does, as SQL: to review, to run by hand, or for a migration tool such as Drizzle, Knex, Prisma or Flyway. */
-export function migrationPlan({
-  schema = 'holdfast',
-  from = 0,
-  features = schemaFeatures,
-  transaction = true,
-  outbox = {},
-}: MigrationPlanOptions = {}): string {
+export function migrationPlan(options: MigrationPlanOptions = {}): string {
+  const {
+    schema = 'holdfast',
+    from = 0,
+    features = schemaFeatures,
+    transaction = true,
+    outbox = {},
+  } = checkOptions('migrationPlan', options, {
+    schema: text,
+    from: anything,
+    features: anything,
+    transaction: flag,
+    outbox: objects,
+  })
   const quoted = quotedSchema('migrationPlan', schema)
   requireCount('migrationPlan', { from }, 0)
   requireFeatures('migrationPlan', features)
@@ -47,12 +54,13 @@ export function migrationPlan({
  * The way back: SQL that takes back every step above version `from`, newest first. **What the tables hold is lost.** The
  * schema itself stays.
  */
-export function migrationUndo({
-  schema = 'holdfast',
-  from = 0,
-  features = schemaFeatures,
-  transaction = true,
-}: MigrationUndoOptions = {}): string {
+export function migrationUndo(options: MigrationUndoOptions = {}): string {
+  const {
+    schema = 'holdfast',
+    from = 0,
+    features = schemaFeatures,
+    transaction = true,
+  } = checkOptions('migrationUndo', options, { schema: text, from: anything, features: anything, transaction: flag })
   const quoted = quotedSchema('migrationUndo', schema)
   requireCount('migrationUndo', { from }, 0)
   requireFeatures('migrationUndo', features)

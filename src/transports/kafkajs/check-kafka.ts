@@ -1,6 +1,7 @@
 import type { Admin, Kafka } from 'kafkajs'
 import { HoldfastError } from '../../core/errors.ts'
 import { faultOf } from './kafka-errors.ts'
+import { checkOptions, having, list, required, text } from '../../core/options.ts'
 
 export interface CheckKafkaOptions {
   readonly kafka: Pick<Kafka, 'admin'>
@@ -12,7 +13,12 @@ export interface CheckKafkaOptions {
  * Asks the brokers, before anything runs, for what a consumer of these topics needs.
  * @throws HoldfastError `unavailable`, one sentence that names the setting: `brokers`, `ssl`, `sasl`, `topics` or `groupId`.
  */
-export async function checkKafka({ kafka, topics, groupId }: CheckKafkaOptions): Promise<void> {
+export async function checkKafka(options: CheckKafkaOptions): Promise<void> {
+  const { kafka, topics, groupId } = checkOptions('checkKafka', options, {
+    kafka: required(having('admin')),
+    topics: required(list),
+    groupId: text,
+  })
   const admin = kafka.admin({ retry: { retries: 2, initialRetryTime: 100 } })
   try {
     await admin.connect().catch((error: unknown) => refuse(connecting(error), error))

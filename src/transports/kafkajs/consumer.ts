@@ -1,5 +1,21 @@
 import { systemClock } from '../../core/clock.ts'
-import { badOption, requireCount, requireMethods, requireMs, requireOneOf, requireText } from '../../core/options.ts'
+import {
+  anything,
+  badOption,
+  callback,
+  checkOptions,
+  clockKind,
+  having,
+  list,
+  objects,
+  requireCount,
+  required,
+  requireMethods,
+  requireMs,
+  requireOneOf,
+  requireText,
+  text,
+} from '../../core/options.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
 import { checkSettings } from '../../consumer/log/settings.ts'
 import { kafkajsClient } from './client.ts'
@@ -9,27 +25,48 @@ import type { KafkajsConsumer, KafkajsConsumerOptions } from './consumer-options
  * The managed consumer: many keys at once, each in order; commits only what is done without a gap; finishes what it
  * started before every rebalance and before it stops.
  */
-export function kafkajsConsumer({
-  kafka,
-  groupId,
-  topics,
-  pipeline,
-  concurrency = 64,
-  ahead = 256,
-  buffer = 1000,
-  id,
-  redeliverMs = 1000,
-  drainMs = 20_000,
-  commitEveryMs = 250,
-  sessionMs = 30_000,
-  rebalanceMs = 60_000,
-  heartbeatMs = 1000,
-  maxWaitMs = 300,
-  hungAfterMs = 300_000,
-  startFrom = 'earliest',
-  settings = {},
-  clock = systemClock,
-}: KafkajsConsumerOptions): KafkajsConsumer {
+export function kafkajsConsumer(options: KafkajsConsumerOptions): KafkajsConsumer {
+  const {
+    kafka,
+    groupId,
+    topics,
+    pipeline,
+    concurrency = 64,
+    ahead = 256,
+    buffer = 1000,
+    id,
+    redeliverMs = 1000,
+    drainMs = 20_000,
+    commitEveryMs = 250,
+    sessionMs = 30_000,
+    rebalanceMs = 60_000,
+    heartbeatMs = 1000,
+    maxWaitMs = 300,
+    hungAfterMs = 300_000,
+    startFrom = 'earliest',
+    settings = {},
+    clock = systemClock,
+  } = checkOptions('kafkajsConsumer', options, {
+    kafka: required(having('consumer', 'admin')),
+    groupId: required(text),
+    topics: required(list),
+    pipeline: required(having('step')),
+    concurrency: anything,
+    ahead: anything,
+    buffer: anything,
+    id: callback,
+    redeliverMs: anything,
+    drainMs: anything,
+    commitEveryMs: anything,
+    sessionMs: anything,
+    rebalanceMs: anything,
+    heartbeatMs: anything,
+    maxWaitMs: anything,
+    hungAfterMs: anything,
+    startFrom: anything,
+    settings: objects,
+    clock: clockKind,
+  })
   requireMethods('kafkajsConsumer', 'kafka', kafka, ['consumer', 'admin'])
   requireMethods('kafkajsConsumer', 'pipeline', pipeline, ['step'])
   requireText('kafkajsConsumer', { groupId })

@@ -3,7 +3,17 @@ import { systemClock } from '../../core/clock.ts'
 import { RetryLater } from '../../core/errors.ts'
 import type { HasHealth } from '../../core/health.ts'
 import { keyFromBytes } from '../../core/message.ts'
-import { requireCount, requireMethods, requireMs } from '../../core/options.ts'
+import {
+  anything,
+  callback,
+  checkOptions,
+  clockKind,
+  having,
+  requireCount,
+  requireMethods,
+  requireMs,
+  signalKind,
+} from '../../core/options.ts'
 import { lanes } from '../../consumer/lanes.ts'
 import { attemptAfter } from '../../consumer/redelivery.ts'
 import type { LaneTrack } from '../../consumer/track.ts'
@@ -40,7 +50,9 @@ interface Item {
  */
 export function eachBatch(
   pipeline: Pipeline,
-  {
+  options: EachBatchOptions = {},
+): ((payload: EachBatchPayload) => Promise<void>) & HasHealth {
+  const {
     id,
     signal,
     consumer,
@@ -49,8 +61,16 @@ export function eachBatch(
     heartbeatMs = 1000,
     sessionMs = 30_000,
     clock = systemClock,
-  }: EachBatchOptions = {},
-): ((payload: EachBatchPayload) => Promise<void>) & HasHealth {
+  } = checkOptions('eachBatch', options, {
+    id: callback,
+    signal: signalKind,
+    consumer: having('on'),
+    concurrency: anything,
+    redeliverMs: anything,
+    heartbeatMs: anything,
+    sessionMs: anything,
+    clock: clockKind,
+  })
   requireMethods('eachBatch', 'pipeline', pipeline, ['step'])
   requireCount('eachBatch', { concurrency })
   requireMs('eachBatch', { redeliverMs, heartbeatMs, sessionMs })

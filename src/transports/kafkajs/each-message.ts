@@ -2,7 +2,16 @@ import type { EachMessagePayload } from 'kafkajs'
 import { sleep, systemClock, type Clock } from '../../core/clock.ts'
 import { isAbandoned } from '../../core/errors.ts'
 import type { HasHealth } from '../../core/health.ts'
-import { requireMethods, requireMs } from '../../core/options.ts'
+import {
+  anything,
+  callback,
+  checkOptions,
+  clockKind,
+  having,
+  requireMethods,
+  requireMs,
+  signalKind,
+} from '../../core/options.ts'
 import { attemptAfter, redelivery } from '../../consumer/redelivery.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
@@ -32,7 +41,9 @@ export interface EachMessageOptions {
  */
 export function eachMessage(
   pipeline: Pipeline,
-  {
+  options: EachMessageOptions = {},
+): ((payload: EachMessagePayload) => Promise<void>) & HasHealth {
+  const {
     id,
     signal,
     consumer,
@@ -40,8 +51,15 @@ export function eachMessage(
     heartbeatMs = 1000,
     sessionMs = 30_000,
     clock = systemClock,
-  }: EachMessageOptions = {},
-): ((payload: EachMessagePayload) => Promise<void>) & HasHealth {
+  } = checkOptions('eachMessage', options, {
+    id: callback,
+    signal: signalKind,
+    consumer: having('on'),
+    redeliverMs: anything,
+    heartbeatMs: anything,
+    sessionMs: anything,
+    clock: clockKind,
+  })
   requireMethods('eachMessage', 'pipeline', pipeline, ['step'])
   requireMs('eachMessage', { redeliverMs, heartbeatMs, sessionMs })
   const member = membership(consumer, signal)

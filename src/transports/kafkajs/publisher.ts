@@ -1,7 +1,16 @@
 import type { CompressionTypes, Producer } from 'kafkajs'
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import { badOption, requireMethods, requireMs } from '../../core/options.ts'
+import {
+  anything,
+  badOption,
+  checkOptions,
+  clockKind,
+  count,
+  oneOf,
+  requireMethods,
+  requireMs,
+} from '../../core/options.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import { byDestination, publishInHalves, type HalvingPublish, type Numbered } from '../publish-in-halves.ts'
 import { recordFrom } from './codec.ts'
@@ -24,8 +33,19 @@ export interface KafkajsPublisherOptions {
  */
 export function kafkajsPublisher(
   producer: Pick<Producer, 'sendBatch'>,
-  { acks = -1, compression, timeoutMs = 30_000, clock = systemClock }: KafkajsPublisherOptions = {},
+  options: KafkajsPublisherOptions = {},
 ): Publisher {
+  const {
+    acks = -1,
+    compression,
+    timeoutMs = 30_000,
+    clock = systemClock,
+  } = checkOptions('kafkajsPublisher', options, {
+    acks: oneOf(-1, 1),
+    compression: count(0),
+    timeoutMs: anything,
+    clock: clockKind,
+  })
   requireMethods('kafkajsPublisher', 'producer', producer, ['sendBatch'])
   requireMs('kafkajsPublisher', { timeoutMs })
   // Without an answer there is nothing to resolve on.

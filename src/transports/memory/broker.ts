@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto'
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import { badOption, requireCount, requireMs } from '../../core/options.ts'
+import {
+  anything,
+  badOption,
+  checkOptions,
+  clockKind,
+  number,
+  objects,
+  requireCount,
+  requireMs,
+} from '../../core/options.ts'
 import { bytesOfKey } from '../../core/message.ts'
 import type { Outgoing, Publisher, PublishOptions } from '../../core/publisher.ts'
 import { group, type Group } from './group.ts'
@@ -48,13 +57,20 @@ export interface MemoryBroker {
 
 const duplicateWithinMs = 50
 
-export function memoryBroker({
-  partitions = 4,
-  seed = 1,
-  maxMessages = 100_000,
-  faults = {},
-  clock = systemClock,
-}: MemoryBrokerOptions = {}): MemoryBroker {
+export function memoryBroker(options: MemoryBrokerOptions = {}): MemoryBroker {
+  const {
+    partitions = 4,
+    seed = 1,
+    maxMessages = 100_000,
+    faults = {},
+    clock = systemClock,
+  } = checkOptions('memoryBroker', options, {
+    partitions: anything,
+    seed: number(),
+    maxMessages: anything,
+    faults: objects,
+    clock: clockKind,
+  })
   requireCount('memoryBroker', { partitions, maxMessages })
   const { duplicates = 0, delayMs = 0, refusals = 0, lostConfirms = 0 } = faults
   requireMs('memoryBroker', { delayMs }, 0)

@@ -1,5 +1,18 @@
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { badOption, requireCount, requireMethods, requireMs, requireText } from '../../core/options.ts'
+import {
+  anything,
+  badOption,
+  checkOptions,
+  clockKind,
+  having,
+  list,
+  requireCount,
+  required,
+  requireMethods,
+  requireMs,
+  requireText,
+  text,
+} from '../../core/options.ts'
 import type { HasHealth } from '../../core/health.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
@@ -34,18 +47,30 @@ export interface MemoryConsumer extends HasHealth {
 const commitEveryMs = 5
 
 /** Consumes topics of a {@link MemoryBroker} through the consumer that Kafka uses. */
-export function memoryConsumer({
-  broker,
-  groupId,
-  topics,
-  pipeline,
-  concurrency = 64,
-  ahead = 256,
-  redeliverMs = 1000,
-  drainMs = 10_000,
-  hungAfterMs = 300_000,
-  clock = systemClock,
-}: MemoryConsumerOptions): MemoryConsumer {
+export function memoryConsumer(options: MemoryConsumerOptions): MemoryConsumer {
+  const {
+    broker,
+    groupId,
+    topics,
+    pipeline,
+    concurrency = 64,
+    ahead = 256,
+    redeliverMs = 1000,
+    drainMs = 10_000,
+    hungAfterMs = 300_000,
+    clock = systemClock,
+  } = checkOptions('memoryConsumer', options, {
+    broker: required(having('groups')),
+    groupId: required(text),
+    topics: required(list),
+    pipeline: required(having('step')),
+    concurrency: anything,
+    ahead: anything,
+    redeliverMs: anything,
+    drainMs: anything,
+    hungAfterMs: anything,
+    clock: clockKind,
+  })
   requireText('memoryConsumer', { groupId })
   requireCount('memoryConsumer', { concurrency, ahead })
   requireMs('memoryConsumer', { redeliverMs, drainMs, hungAfterMs })

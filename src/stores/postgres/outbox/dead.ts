@@ -1,5 +1,5 @@
 import type { Bytes, Headers } from '../../../core/message.ts'
-import { requireCount } from '../../../core/options.ts'
+import { checkOptions, requireCount, text } from '../../../core/options.ts'
 import { headersFromJson } from '../../../outbox/headers-json.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { explaining } from './errors.ts'
@@ -31,10 +31,8 @@ export interface OutboxDead {
 }
 
 /** The messages that a relay set aside, to look at, to send again once the cause is gone, or to forget. */
-export function postgresOutboxDead(
-  pool: Queryable,
-  { schema = 'holdfast' }: { readonly schema?: string } = {},
-): OutboxDead {
+export function postgresOutboxDead(pool: Queryable, options: { readonly schema?: string } = {}): OutboxDead {
+  const { schema = 'holdfast' } = checkOptions('postgresOutboxDead', options, { schema: text })
   const quoted = quotedSchema('postgresOutboxDead', schema)
   const columns = 'topic, key, type, message_id, headers, payload'
   const listed = `select id::text, topic, key, type, message_id, headers::text, payload, error,

@@ -1,6 +1,6 @@
 import type { StatementRunner } from '../../../core/delivery.ts'
 import type { Headers } from '../../../core/message.ts'
-import { badOption, requireCount } from '../../../core/options.ts'
+import { badOption, checkOptions, requireCount, text } from '../../../core/options.ts'
 import { headersFromJson } from '../../../outbox/headers-json.ts'
 import { msOf } from '../../../outbox/outbox.ts'
 import { quotedSchema } from '../identifiers.ts'
@@ -53,7 +53,8 @@ export interface OutboxDelayed {
 }
 
 /** Lists, cancels and reschedules the delayed messages of an outbox. */
-export function postgresOutboxDelayed({ schema = 'holdfast' }: { readonly schema?: string } = {}): OutboxDelayed {
+export function postgresOutboxDelayed(options: { readonly schema?: string } = {}): OutboxDelayed {
+  const { schema = 'holdfast' } = checkOptions('postgresOutboxDelayed', options, { schema: text })
   const table = `${quotedSchema('postgresOutboxDelayed', schema)}.outbox_delayed`
   const listed = `select extract(epoch from due_at)::text || '/' || seq as position, topic, key, type, message_id,
   headers::text, extract(epoch from due_at)::float8 * 1000 as due_ms

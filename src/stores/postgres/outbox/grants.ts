@@ -1,4 +1,5 @@
 import { quotedRole, quotedSchema } from '../identifiers.ts'
+import { checkOptions, text } from '../../../core/options.ts'
 
 /** Who gets what; the names of roles as they are, not quoted. */
 export interface OutboxGrants {
@@ -13,7 +14,14 @@ export interface OutboxGrants {
 }
 
 /** What each role needs and no more, as SQL for the owner to run. */
-export function outboxGrants({ schema = 'holdfast', ...roles }: OutboxGrants): string {
+export function outboxGrants(options: OutboxGrants): string {
+  const { schema = 'holdfast', ...roles } = checkOptions('outboxGrants', options, {
+    schema: text,
+    writer: text,
+    relay: text,
+    scheduler: text,
+    gate: text,
+  })
   const quoted = quotedSchema('outboxGrants', schema)
   const written = 'topic, key, type, message_id, headers, payload'
   const each = (kind: 'writer' | 'relay' | 'scheduler' | 'gate', grants: readonly string[]): readonly string[] => {

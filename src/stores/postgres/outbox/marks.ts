@@ -1,6 +1,6 @@
 import type { StatementRunner } from '../../../core/delivery.ts'
 import type { Age, Mark, TransactionalSequenceStore } from '../../../ordering/store.ts'
-import { requireMs } from '../../../core/options.ts'
+import { checkOptions, requireMs, text } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import type { Queryable } from '../queryable.ts'
 import { flagField } from '../rows.ts'
@@ -18,8 +18,9 @@ export interface PostgresSequenceStore extends TransactionalSequenceStore {
 /** The marks of `sequence()`, in the database of the handler's own transaction. */
 export function postgresSequenceStore(
   pool: Queryable,
-  { schema = 'holdfast' }: PostgresSequenceStoreOptions = {},
+  options: PostgresSequenceStoreOptions = {},
 ): PostgresSequenceStore {
+  const { schema = 'holdfast' } = checkOptions('postgresSequenceStore', options, { schema: text })
   const table = `${quotedSchema('postgresSequenceStore', schema)}.outbox_mark`
   const found = `select (timeline, id) = ($5::bigint, $6::bigint) as same, (timeline, id) > ($5::bigint, $6::bigint) as ahead
 from ${table} where scope = $1 and destination = $2 and source = $3 and key = $4`

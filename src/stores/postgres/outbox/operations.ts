@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '../../../core/clock.ts'
 import { HoldfastError } from '../../../core/errors.ts'
-import { requireMs } from '../../../core/options.ts'
+import { anything, checkOptions, clockKind, required, requireMs, text } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { sqlState } from '../failures.ts'
 import { explained } from './errors.ts'
@@ -29,8 +29,9 @@ export interface Adopted {
  */
 export async function adoptOutbox<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
-  { schema = 'holdfast' }: AdoptOptions = {},
+  options: AdoptOptions = {},
 ): Promise<Adopted> {
+  const { schema = 'holdfast' } = checkOptions('adoptOutbox', options, { schema: text })
   const quoted = quotedSchema('adoptOutbox', schema)
   return withClient(pool, schema, async (client) => {
     const strangers = await client.query(
@@ -87,8 +88,19 @@ export interface ChangeShardsOptions {
  */
 export async function changeOutboxShards<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,
-  { schema = 'holdfast', shards, drainMs = 10_000, clock = systemClock }: ChangeShardsOptions,
+  options: ChangeShardsOptions,
 ): Promise<void> {
+  const {
+    schema = 'holdfast',
+    shards,
+    drainMs = 10_000,
+    clock = systemClock,
+  } = checkOptions('changeOutboxShards', options, {
+    schema: text,
+    shards: required(anything),
+    drainMs: anything,
+    clock: clockKind,
+  })
   requireShards('changeOutboxShards', shards)
   requireMs('changeOutboxShards', { drainMs }, 0)
   const quoted = quotedSchema('changeOutboxShards', schema)

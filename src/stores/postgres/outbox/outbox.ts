@@ -1,8 +1,16 @@
-import { outbox, type AddOptions, type Outbox, type OutboxEntry, type OutboxOptions } from '../../../outbox/outbox.ts'
+import {
+  outbox,
+  type AddOptions,
+  type Outbox,
+  type OutboxEntry,
+  type OutboxOptions,
+  outboxKinds,
+} from '../../../outbox/outbox.ts'
 import type { Bytes } from '../../../core/message.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { explained } from './errors.ts'
 import { viaAnyQuery, type OutboxValue, type QueryRunner, type Via } from './via.ts'
+import { callback, checkOptions, flag, text } from '../../../core/options.ts'
 
 export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
   /** Where the tables are. @defaultValue `'holdfast'` */
@@ -18,12 +26,15 @@ export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
 }
 
 /** Messages that leave with the caller's own PostgreSQL transaction: one plain INSERT, through any client. */
-export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
-  schema = 'holdfast',
-  via = viaAnyQuery,
-  strictOrder: always = false,
-  ...options
-}: PostgresOutboxOptions<Tx, Body> = {}): Outbox<Tx, Body> {
+export function postgresOutbox<Tx = QueryRunner, Body = Bytes>(
+  options: PostgresOutboxOptions<Tx, Body> = {},
+): Outbox<Tx, Body> {
+  const {
+    schema = 'holdfast',
+    via = viaAnyQuery,
+    strictOrder: always = false,
+    ...rest
+  } = checkOptions('postgresOutbox', options, { schema: text, via: callback, strictOrder: flag, ...outboxKinds })
   const statements = insertStatements(quotedSchema('postgresOutbox', schema))
   return outbox<Tx, Body>(async function insert(tx, entries, { strictOrder = always, signal }: AddOptions) {
     try {
@@ -41,7 +52,7 @@ export function postgresOutbox<Tx = QueryRunner, Body = Bytes>({
     } catch (error) {
       throw explained(error, schema)
     }
-  }, options)
+  }, rest)
 }
 
 type Table = 'outbox' | 'outbox_delayed'

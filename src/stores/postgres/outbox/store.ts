@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../../../core/clock.ts'
-import { requireMs } from '../../../core/options.ts'
+import { anything, checkOptions, clockKind, flag, requireMs, text } from '../../../core/options.ts'
 import type { OutboxStore } from '../../../outbox/store.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { checkOutbox, shardsChanged } from './check.ts'
@@ -34,13 +34,19 @@ export interface PostgresOutboxStoreOptions {
  */
 export function postgresOutboxStore<Client extends PoolClientSlice>(
   pool: PoolSlice<Client> & Queryable,
-  {
+  options: PostgresOutboxStoreOptions = {},
+): OutboxStore {
+  const {
     schema = 'holdfast',
     persistEveryMs = 100,
     flushedOnly = false,
     clock = systemClock,
-  }: PostgresOutboxStoreOptions = {},
-): OutboxStore {
+  } = checkOptions('postgresOutboxStore', options, {
+    schema: text,
+    persistEveryMs: anything,
+    flushedOnly: flag,
+    clock: clockKind,
+  })
   requireMs('postgresOutboxStore', { persistEveryMs }, 0)
   const quoted = quotedSchema('postgresOutboxStore', schema)
   const statements = outboxStatements(quoted)

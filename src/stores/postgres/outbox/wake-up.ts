@@ -1,7 +1,7 @@
 import { sleep, systemClock, type Clock } from '../../../core/clock.ts'
 import { emitter } from '../../../core/events.ts'
 import { untilAborted } from '../../../core/signals.ts'
-import { requireMethods, requireMs } from '../../../core/options.ts'
+import { anything, checkOptions, clockKind, requireMethods, requireMs, text } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
 
@@ -26,8 +26,13 @@ const storeFailed = emitter('store-failed')
  */
 export function postgresOutboxNotifier(
   pool: Queryable,
-  { schema = 'holdfast', everyMs = 10, clock = systemClock }: PostgresOutboxNotifierOptions = {},
+  options: PostgresOutboxNotifierOptions = {},
 ): PostgresOutboxNotifier {
+  const {
+    schema = 'holdfast',
+    everyMs = 10,
+    clock = systemClock,
+  } = checkOptions('postgresOutboxNotifier', options, { schema: text, everyMs: anything, clock: clockKind })
   quotedSchema('postgresOutboxNotifier', schema)
   requireMs('postgresOutboxNotifier', { everyMs }, 0)
   let wanted = false
