@@ -55,14 +55,16 @@ async function demo(options: Options): Promise<number> {
   }
 }
 
-async function backendFor({ seed, kafka, redis, postgres }: Options): Promise<Backend> {
+async function backendFor({ seed, kafka, rabbitmq, redis, postgres }: Options): Promise<Backend> {
   // The clients are loaded only where they are used.
-  const broker: Broker =
-    kafka === false ? memoryBackend(seed) : await (await import('./backends/kafka.ts')).kafkaBackend(kafka)
+  let broker: Broker = memoryBackend(seed)
+  if (kafka !== false) broker = await (await import('./backends/kafka.ts')).kafkaBackend(kafka)
+  if (rabbitmq !== false) broker = await (await import('./backends/rabbitmq.ts')).rabbitmqBackend(rabbitmq)
   let keys: Keys = memoryKeys()
   if (redis !== false) keys = await (await import('./backends/redis.ts')).redisKeys(redis)
   if (postgres !== false) keys = await (await import('./backends/postgres.ts')).postgresKeys(postgres)
-  const real = [kafka !== false && 'Kafka', redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
+  const brokers = [kafka !== false && 'Kafka', rabbitmq !== false && 'RabbitMQ']
+  const real = [...brokers, redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
   return { ...broker, ...keys, name: real.filter(Boolean).join(' and ') || 'in memory' }
 }
 

@@ -8,6 +8,7 @@ Usage: npm run demo -- [options]
   --json              print the audit as JSON and nothing else
 
   --kafka [brokers]   real Kafka instead of the broker in memory
+  --rabbitmq [url]    real RabbitMQ instead of it
   --redis [url]       keep the idempotency keys in Redis
   --postgres [url]    keep the idempotency keys in PostgreSQL
                       (without an address: what \`npm run services -- up\` started)
@@ -25,6 +26,7 @@ export interface Options {
   readonly help: boolean
   /** An address, `true` for the default one, `false` for none. */
   readonly kafka: string | boolean
+  readonly rabbitmq: string | boolean
   readonly redis: string | boolean
   readonly postgres: string | boolean
 }
@@ -40,6 +42,7 @@ const defaults: Options = {
   json: false,
   help: false,
   kafka: false,
+  rabbitmq: false,
   redis: false,
   postgres: false,
 }
@@ -55,6 +58,8 @@ export function optionsFrom(args: readonly string[]): Options {
   }
   if (options.redis !== false && options.postgres !== false)
     throw new UsageError('--redis and --postgres both keep the idempotency keys: take one of them')
+  if (options.kafka !== false && options.rabbitmq !== false)
+    throw new UsageError('--kafka and --rabbitmq both carry the messages: take one of them')
   return options
 }
 
@@ -73,6 +78,8 @@ function parse(flag: string, value: () => string | undefined, inline: string | u
       return refuseValue(flag, inline, { help: true })
     case '--kafka':
       return { kafka: value() ?? true }
+    case '--rabbitmq':
+      return { rabbitmq: address(flag, value(), ['amqp:', 'amqps:']) }
     case '--redis':
       return { redis: address(flag, value(), ['redis:', 'rediss:']) }
     case '--postgres':

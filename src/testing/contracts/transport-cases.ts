@@ -22,6 +22,30 @@ const cases: readonly TransportCase[] = [
     },
   },
   {
+    name: 'has every ack in when it stops, however many end in its last moment',
+    async body({ publish, start }) {
+      const gate = Promise.withResolvers<undefined>()
+      const seen: string[] = []
+      const first = start(
+        async ({ message }) => {
+          seen.push(message.id)
+          await gate.promise
+        },
+        { concurrency: 64 },
+      )
+      await publish(...Array.from({ length: 64 }, (_, n) => ({ id: `m${n}`, key: `k${n}`, body: null })))
+      await until('64 messages run', () => seen.length === 64)
+      const stopped = first.stop()
+      gate.resolve(undefined)
+      await stopped
+      const again: string[] = []
+      start(({ message }) => void again.push(message.id))
+      await publish({ id: 'last', key: 'k0', body: null })
+      await until('the message published since', () => again.includes('last'))
+      assert.deepEqual(again, ['last'])
+    },
+  },
+  {
     name: 'carries id, key, type, time, headers and bytes untouched, and tombstones and missing keys as such',
     async body({ publish, start, topic }, { features: { maxHeaderBytes = 65_536 } }) {
       const headers = headersFrom([

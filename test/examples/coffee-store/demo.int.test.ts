@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Audit } from '../../../examples/coffee-store/audit.ts'
-import { describeWith, kafkaBrokers, postgresUrl, redisUrl } from '../../support/services.ts'
+import { describeWith, kafkaBrokers, postgresUrl, rabbitmqUrl, redisUrl } from '../../support/services.ts'
 import { runExample } from '../run.ts'
 
 const demo = 'examples/coffee-store/main.ts'
@@ -13,6 +13,13 @@ describeWith(['kafka', 'postgres', 'redis'], 'the coffee store on real servers',
 
   it('passes its audit on Kafka and Redis', { timeout: 120_000 }, async () => {
     const flags = ['--kafka', kafkaBrokers().join(','), '--redis', redisUrl()]
+    expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
+  })
+})
+
+describeWith(['rabbitmq', 'postgres'], 'the coffee store on real servers', () => {
+  it('passes its audit on RabbitMQ and PostgreSQL', { timeout: 120_000 }, async () => {
+    const flags = ['--rabbitmq', rabbitmqUrl(), '--postgres', postgresUrl()]
     expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
   })
 })

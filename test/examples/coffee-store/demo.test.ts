@@ -64,6 +64,6 @@ it('answers a wrong option with one line, and --help with the options', { timeou
   })
   const { code, stdout } = await runExample(demo, ['--help'])
   expect(code).toBe(0)
-  for (const option of ['messages', 'seed', 'naive', 'json', 'kafka', 'redis', 'postgres'])
+  for (const option of ['messages', 'seed', 'naive', 'json', 'kafka', 'rabbitmq', 'redis', 'postgres'])
     expect(stdout).toContain(`--${option}`)
 })

@@ -85,6 +85,27 @@ describeWith(['rabbitmq'], 'rabbitmqConsumer', () => {
     }
   })
 
+  it('R-1 has every ack in before it leaves, however many come at its end', async () => {
+    const queue = await ordered()
+    await publish(queue, 800, 800)
+    const ids: string[] = []
+    for (let round = 1; round <= 4; round++) {
+      const gate = Promise.withResolvers<undefined>()
+      const gated = pipeline('gated').handle(async ({ message }) => {
+        ids.push(message.id)
+        await gate.promise
+      })
+      const { stop } = await start({ queues: [queue], pipeline: gated, prefetch: 400, concurrency: 200 })
+      await until('200 run', () => ids.length === 200 * round)
+      const stopped = stop()
+      // All of their acks leave in one moment, right before the channel closes.
+      gate.resolve(undefined)
+      await stopped
+    }
+    expect(new Set(ids).size).toBe(800)
+    expect(await left(queue)).toBe(0)
+  })
+
   it('R-3 keeps messages through many deaths of their consumer', async () => {
     const queue = await ordered()
     await publish(queue, 10)
@@ -209,6 +230,26 @@ describeWith(['rabbitmq'], 'rabbitmqConsumer', () => {
     await until('all', () => runs.length === 4)
     expect(runs).toEqual(['m0', 'm0', 'm1', 'm2'])
     await until('all acked', async () => (await left(queue)) === 0)
+  })
+
+  it('tells what runs that its channel is gone, while the broker is away and before it consumes again', async () => {
+    const queue = await ordered()
+    await publish(queue, 1)
+    const proxy = await faultProxy(rabbitmqUrl())
+    test.onDispose(() => proxy.dispose())
+    const connection = await test.connect(rabbitmqUrl().replace(/@.*/, `@${proxy.address}`))
+    const running = Promise.withResolvers<AbortSignal>()
+    const waiting = pipeline('waiting').handle(({ signal }) => {
+      running.resolve(signal)
+      return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+    })
+    const { consumer } = await start({ connection, queues: [queue], pipeline: waiting })
+    const signal = await running.promise
+    proxy.refuse()
+    await until('its signal aborts', () => signal.aborted)
+    expect(JSON.stringify(consumer.health().details['reasons'])).toContain(`the channel of queue ${queue} was closed`)
+    proxy.restore()
+    await until('the message is acked', async () => (await left(queue)) === 0)
   })
 
   it('R-9 shares the queues out among the members', async () => {
