@@ -7,6 +7,7 @@ import { deadLetterDown } from './reliability/dead-letter-down.ts'
 import { deadlockStorm } from './reliability/deadlock-storm.ts'
 import { eventLoopBlock } from './reliability/event-loop-block.ts'
 import { failureStep } from './reliability/failure-step.ts'
+import { fleetCircuit } from './reliability/fleet-circuit.ts'
 import { hostileHeadersRow } from './reliability/hostile-headers.ts'
 import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
 import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
@@ -75,6 +76,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       hostileHeadersRow,
     ],
   },
+  { title: 'A fleet of processes', scenarios: [fleetCircuit] },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]
 

@@ -94,6 +94,8 @@ export interface Facts {
   readonly completesInTransaction?: boolean
   /** The dependency of a circuit, and who shares it. */
   readonly circuit?: string
+  /** How many handlers a limit lets start, and who shares it. */
+  readonly limit?: string
   /** The database whose transaction the stage opens. */
   readonly database?: string
 }

@@ -42,6 +42,8 @@ export interface Events {
   'attempt-unproven': { readonly name: string; readonly error: unknown; readonly failures: number }
   /** The store that processes share a circuit or a limit in answers again, or does not: each decides for itself then. */
   'share-changed': { readonly name: string; readonly share: string; readonly online: boolean; readonly error?: unknown }
+  /** A message came above a limit, and was handed back until its own time. */
+  'limit-reached': { readonly delivery: Delivery; readonly name: string; readonly waitMs: number }
   /** Published to the dead letter, and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }

@@ -1,5 +1,7 @@
 import { systemClock, type Clock } from '../core/clock.ts'
-import { checkOptions, clockKind, number, text } from '../core/options.ts'
+import { checkOptions, clockKind, having, number, text } from '../core/options.ts'
+import { Rate, SharedRate } from './rate.ts'
+import type { Limits } from './store.ts'
 
 export interface RetryBudgetOptions {
   /** The dependency that it protects. @defaultValue `'retries'` */
@@ -10,6 +12,8 @@ export interface RetryBudgetOptions {
   readonly tokensPerSecond?: number
   /** How many retries may be saved up for a bad moment. @defaultValue 100 */
   readonly maxTokens?: number
+  /** Shares the budget between processes: `redisLimits(redis)`. @defaultValue this process alone */
+  readonly share?: Limits
   readonly clock?: Clock
 }
 
@@ -38,81 +42,27 @@ export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
     ratio = 0.1,
     tokensPerSecond = 10,
     maxTokens = 100,
+    share,
     clock = systemClock,
   } = checkOptions('retryBudget', options, {
     name: text,
     ratio: number(0),
     tokensPerSecond: number(Number.MIN_VALUE),
     maxTokens: number(1),
+    share: having('take'),
     clock: clockKind,
   })
 
-  const gapMs = 1000 / tokensPerSecond
-  const tickets = new Tickets(clock)
-  /** When the bucket is full again; each token moves it by one gap. */
-  let fullAtMs = clock.now()
-
-  /** How long until one more token is there; below zero where several are. */
-  function nextInMs(): number {
-    const nowMs = clock.now()
-    fullAtMs = Math.max(fullAtMs, nowMs)
-    return fullAtMs - nowMs - (maxTokens - 1) * gapMs
-  }
-
+  const terms = { name, perSecond: tokensPerSecond, burst: maxTokens, clock }
+  const rate = share === undefined ? new Rate(terms) : new SharedRate({ ...terms, name: `budget:${name}` }, share)
   return {
     name,
     get tokens() {
-      return Math.max(0, Math.floor(1 - nextInMs() / gapMs + tinyShare))
+      return rate.tokens
     },
     earn() {
-      // What is too much is cut when it is looked at.
-      fullAtMs -= ratio * gapMs
+      rate.earn(ratio)
     },
-    spend(messageId) {
-      const leftMs = tickets.leftMs(messageId)
-      if (leftMs !== undefined) return leftMs
-      const waitMs = nextInMs()
-      fullAtMs += gapMs
-      if (waitMs <= tinyShare * gapMs) return 0
-      tickets.give(messageId, waitMs)
-      return waitMs
-    },
-  }
-}
-
-// Sums of fractions such as 0.1 miss a whole number by less than this.
-const tinyShare = 1e-6
-// A timer of Node's may fire a little early.
-const earlyMs = 2
-// A message may be handed to another process, and then it never comes back for its token.
-const keptForMs = 60_000
-
-/** Tokens that were taken ahead, by the message that they are for. */
-export class Tickets {
-  readonly #dueAtMs = new Map<string, number>()
-  readonly #clock: Clock
-
-  constructor(clock: Clock) {
-    this.#clock = clock
-  }
-
-  give(messageId: string, inMs: number): void {
-    const nowMs = this.#clock.now()
-    // The oldest stand first, and they are due first.
-    for (const [id, dueAtMs] of this.#dueAtMs) {
-      if (dueAtMs > nowMs - keptForMs) break
-      this.#dueAtMs.delete(id)
-    }
-    this.#dueAtMs.set(messageId, nowMs + inMs)
-  }
-
-  /** How long until the token of the message is good: 0 takes it. `undefined` where it has none. */
-  leftMs(messageId: string): number | undefined {
-    const dueAtMs = this.#dueAtMs.get(messageId)
-    if (dueAtMs === undefined) return undefined
-    const leftMs = dueAtMs - this.#clock.now()
-    if (leftMs > earlyMs) return leftMs
-    this.#dueAtMs.delete(messageId)
-    return 0
+    spend: (messageId) => rate.take(messageId),
   }
 }

@@ -23,3 +23,4 @@ export {
 } from './recovery.ts'
 export { retry, type RetryOptions } from './retry.ts'
 export { timeout, type TimeoutOptions } from './timeout.ts'
+export { rateLimit, type RateLimitOptions } from './rate-limit.ts'

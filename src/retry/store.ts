@@ -57,3 +57,24 @@ export interface Circuits {
   readonly beatMs: number
   exchange(circuit: string, exchange: CircuitExchange): Promise<CircuitAnswer>
 }
+
+export interface TokenRequest {
+  readonly count: number
+  readonly perSecond: number
+  readonly burst: number
+  /** How far ahead a token may be taken. */
+  readonly aheadMs: number
+  /** Tokens that were earned since the last request. */
+  readonly earned: number
+}
+
+/** Where processes share rates and retry budgets: over any second at most `perSecond` plus the burst are used. */
+export interface Limits {
+  /** For events and `describe()`. */
+  readonly name: string
+  /**
+   * Takes up to `count` tokens. The first is good in `inMs`, each further one a gap later. Where none may be taken any
+   * more, `taken` is 0 and `inMs` says when to ask again.
+   */
+  take(limit: string, request: TokenRequest): Promise<{ readonly taken: number; readonly inMs: number }>
+}

@@ -69,6 +69,7 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
   breaker: scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }),
+  'breaker-queue': scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }, { consumer: singleAcks }),
   outbox: async () => outboxScenario(),
   'recommended-queue': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },

@@ -5,3 +5,4 @@ export {
   type RedisSlice,
 } from './idempotency-store.ts'
 export { redisCircuits, type RedisCircuitsOptions, type RedisScripts } from './circuits.ts'
+export { redisLimits, type RedisLimitsOptions } from './limits.ts'
