@@ -111,7 +111,8 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
       'metadata',
     )
     const metadata = withRedactedHistory(redacted)
-    const body = message.body === null ? null : (bytesFrom(message.body) ?? Buffer.from(JSON.stringify(message.body)))
+    const bytes = bytesFrom(message.body)
+    const body = bytes === undefined ? Buffer.from(JSON.stringify(message.body)) : bytes
     const send = (maxBytes: number): Promise<void> =>
       to.publish([{ ...withMetadata({ ...message, body }, metadata, maxBytes), destination: target }], { signal })
     try {

@@ -269,6 +269,7 @@ describe('deadLetter()', () => {
       for (const [body, bytes] of [
         ['text', 'text'],
         [{ a: 1 }, '{"a":1}'],
+        [undefined, ''],
       ] as const) {
         const to = target()
         const step = pipeline('x')
