@@ -38,7 +38,7 @@ async function packInto(folder: string): Promise<Packed> {
   const copy = join(folder, 'copy')
   await mkdir(copy)
   const names = await readdir(projectDir)
-  const folders = /^(src|docs|grafana|prometheus)$/
+  const folders = /^(src|docs|grafana|prometheus|examples|bin)$/
   const files = names.filter((name) => folders.test(name) || /\.(md|json)$|^LICENSE$|^\.npmrc$/.test(name))
   await Promise.all(files.map((name) => cp(join(projectDir, name), join(copy, name), { recursive: true })))
   await mkdir(join(copy, 'scripts'))

@@ -1,6 +1,6 @@
 import { cp, mkdir, mkdtemp, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { publint } from 'publint'
 import { describe, expect, it } from 'vitest'
 import { entries, manifest, packed, projectDir, run, runThere } from './support.ts'
@@ -18,16 +18,27 @@ describe('the packed package', () => {
 
   it('holds the build, the source, the pages, the dashboard and the alerts, and nothing else', async () => {
     const names = await readdir(packed.installed, { recursive: true })
-    expect(names.filter((name) => !/^(dist|src|docs|grafana|prometheus)(\/|$)/.test(name)).sort()).toEqual([
-      'CHANGELOG.md',
-      'LICENSE',
-      'README.md',
-      'package.json',
-    ])
+    expect(names.filter((name) => !/^(bin|dist|src|docs|examples|grafana|prometheus)(\/|$)/.test(name)).sort()).toEqual(
+      ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
+    )
     const strays = names.filter(
       (name) => /^(dist|src)\/.*\.\w+$/.test(name) && !/\.(js|d\.ts|ts|map|cjs|d\.cts)$/.test(name),
     )
     expect(strays).toEqual([])
+  })
+
+  it('carries what its pages link to', async () => {
+    const names = await readdir(packed.installed, { recursive: true })
+    const pages = names.filter((name) => name.endsWith('.md') && !name.includes('node_modules'))
+    const broken: string[] = []
+    for (const page of pages) {
+      const text = (await readFile(join(packed.installed, page), 'utf8')).replaceAll(/```[\s\S]*?```/g, '')
+      for (const [, link = ''] of text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g))
+        if (!/^[a-z]+:/.test(link) && !existsSync(join(packed.installed, dirname(page), link)))
+          broken.push(`${page}: ${link}`)
+    }
+    expect(broken).toEqual([])
+    expect(pages.length).toBeGreaterThan(40)
   })
 
   it('has one built module for each source file', async () => {
@@ -72,6 +83,7 @@ describe('importing the packed package', () => {
     'holdfast/metrics': ['prom-client'],
     // It speaks the protocol with its classes.
     'holdfast/platformatic-kafka': ['@platformatic/kafka'],
+    'holdfast/nats': ['@nats-io/jetstream', '@nats-io/kv', '@nats-io/transport-node'],
   }
 
   it.each(entries.filter(({ name }) => !(name in needs)))('$name needs no peer', async ({ name }) => {
