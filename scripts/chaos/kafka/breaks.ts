@@ -51,14 +51,14 @@ interface Patch {
 
 const patches: Readonly<Record<string, Patch>> = {
   'highest-offset': {
-    file: 'transports/kafkajs/assignment.ts',
-    from: 'return oldest === undefined ? next : Number(oldest.offset)',
-    to: 'return next',
+    file: 'consumer/log/assignment.ts',
+    from: 'return oldest === undefined ? this.next : this.#offsetOf(oldest)',
+    to: 'return this.next',
   },
   'ownership-guard': {
-    file: 'transports/kafkajs/assignment.ts',
-    from: 'if (!same || !ids.has(id)) giveUp(owned, reason)',
-    to: 'if (false) giveUp(owned, reason)',
+    file: 'consumer/log/assignment.ts',
+    from: 'if (!isSame || still === undefined || isOvertaken(owned, still.committed)) this.#giveUp(owned, reason)',
+    to: 'if (false) this.#giveUp(owned, reason)',
   },
 }
 

@@ -12,9 +12,11 @@ import type { MemberSettings } from './member.ts'
 
 /** One consumer process of the crash run. It reads its settings from its first argument and talks in lines. */
 const settings = JSON.parse(process.argv[2] ?? '{}') as MemberSettings
-const { brokers, topic, groupId, postgresUrl, schema, ordered, concurrency, handlerMs, planted, freezeMs } = settings
+const { brokers, topic, groupId, postgresUrl, schema, ordered, client, concurrency, handlerMs, planted, freezeMs } =
+  settings
 plant(planted)
 const { eachMessage, kafkajsConsumer } = await import('../../../src/transports/kafkajs/index.ts')
+const { platformaticKafkaConsumer } = await import('../../../src/transports/platformatic-kafka/index.ts')
 
 const sessionMs = 3000
 const heartbeatMs = 300
@@ -66,8 +68,7 @@ const leaving = new AbortController()
 process.once('SIGTERM', () => leaving.abort(new Error('SIGTERM')))
 
 if (ordered) {
-  const consumer = kafkajsConsumer({
-    kafka,
+  const options = {
     groupId,
     topics: [topic],
     pipeline: orders,
@@ -76,7 +77,12 @@ if (ordered) {
     heartbeatMs,
     rebalanceMs: 10_000,
     drainMs: 8000,
-  })
+  }
+  const connection = { clientId: `chaos-${process.pid}`, bootstrapBrokers: [...brokers] }
+  const consumer =
+    client === 'kafkajs'
+      ? kafkajsConsumer({ kafka, ...options })
+      : platformaticKafkaConsumer({ connection, groupProtocol: client, ...options })
   console.log('ready')
   await consumer.run(leaving.signal)
 } else {

@@ -82,6 +82,8 @@ export async function faults({
     async restart() {
       counts.brokerRestarts++
       await restartBroker()
+      // A member that started without a broker has ended with one clear error.
+      await refill()
     },
   }
   let mix: Fault[] = []

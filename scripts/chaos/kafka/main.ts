@@ -10,17 +10,18 @@ import { breaks, isBreakName } from './breaks.ts'
 import { privateBroker, sharedBroker } from './broker.ts'
 import { faults, type Crew } from './faults.ts'
 import { effectsSoFar, ledgerOf, prepare } from './ledger.ts'
-import { startMember, type Member, type MemberSettings } from './member.ts'
+import { managedClients, startMember, type Member, type MemberSettings } from './member.ts'
 import { watchCommits } from './commits.ts'
 import { createTopic, numbered } from './topics.ts'
 
-const USAGE = `Usage: npm run chaos:kafka -- [--ordered] [--messages n] [--keys n] [--seed n] [--minutes n] [--break name]
+const USAGE = `Usage: npm run chaos:kafka -- [--ordered] [--client name] [--messages n] [--keys n] [--seed n] [--minutes n] [--break name]
 
   Three consumer processes on real Kafka, their effects in PostgreSQL, and kill -9 every few seconds.
   Exits with 1 where a message was lost, or had its effect twice, or out of its key's order.
 
   --ordered   the managed consumer: 12 partitions, and beyond kills also members that leave and join, processes that
               are stopped for longer than their session, and restarts of the broker
+  --client    with --ordered: kafkajs, or @platformatic/kafka with the classic or the consumer protocol
   --minutes   goes on producing for that long
   --break     plants a fault that the run must find:
 ${Object.entries(breaks)
@@ -30,6 +31,7 @@ ${Object.entries(breaks)
 const { values: flags } = parseArgs({
   options: {
     ordered: { type: 'boolean', default: false },
+    client: { type: 'string', default: 'kafkajs' },
     messages: { type: 'string' },
     keys: { type: 'string', default: '500' },
     seed: { type: 'string' },
@@ -46,6 +48,11 @@ if (flags.help) {
 const { ordered, break: planted } = flags
 if (planted !== undefined && !isBreakName(planted)) {
   console.error(`no fault is called ${planted}\n\n${USAGE}`)
+  process.exit(2)
+}
+const client = managedClients.find((each) => each === flags.client)
+if (client === undefined || (client !== 'kafkajs' && !ordered)) {
+  console.error(`--client takes ${managedClients.join(', ')}; all but kafkajs need --ordered\n\n${USAGE}`)
   process.exit(2)
 }
 const messages = positive('messages', flags.messages ?? (ordered ? '50000' : '20000'))
@@ -68,7 +75,7 @@ const kafka = new kafkajs.Kafka({
 })
 
 console.log(
-  `${name}: ${messages} messages over ${keys} keys, ${size} processes, seed ${seed}${planted === undefined ? '' : `, planted: ${breaks[planted]}`}`,
+  `${name}: ${messages} messages over ${keys} keys, ${size} processes on ${client}, seed ${seed}${planted === undefined ? '' : `, planted: ${breaks[planted]}`}`,
 )
 
 const settings: MemberSettings = {
@@ -78,6 +85,7 @@ const settings: MemberSettings = {
   postgresUrl,
   schema: name,
   ordered,
+  client,
   concurrency: ordered ? 16 : 2,
   handlerMs: ordered ? 5 : 1,
   planted,

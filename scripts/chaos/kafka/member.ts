@@ -2,6 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
+/** What runs the managed consumer: kafkajs, or @platformatic/kafka with one of its group protocols. */
+export const managedClients = ['kafkajs', 'classic', 'consumer'] as const
+export type ManagedClient = (typeof managedClients)[number]
+
 export interface MemberSettings {
   readonly brokers: readonly string[]
   readonly topic: string
@@ -9,6 +13,7 @@ export interface MemberSettings {
   readonly postgresUrl: string
   readonly schema: string
   readonly ordered: boolean
+  readonly client: ManagedClient
   readonly concurrency: number
   readonly handlerMs: number
   readonly planted: string | undefined

@@ -30,7 +30,8 @@ export class NatsClient implements QueueClient<NatsRecord> {
     return message.key
   }
 
-  deliveryOf({ raw, message }: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+  deliveryOf({ raw, message, idError }: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+    if (idError !== undefined) throw idError
     const { pipeline, group, attempt, signal, draining } = context
     const origin = {
       system: this.system,

@@ -19,6 +19,8 @@ export interface NatsPartition {
 export interface NatsRecord {
   readonly raw: JsMsg
   readonly message: Message<Bytes>
+  /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
+  readonly idError?: Error
 }
 
 export type NatsMessageId = (message: JsMsg) => string | undefined
@@ -246,15 +248,22 @@ class Tenure implements QueueSession<NatsRecord> {
       return this.#lose(`deliveries ${this.#nextDelivery} to ${deliverySequence - 1} were lost on the way`)
     this.#nextDelivery = deliverySequence + 1
     if (this.#known.has(raw.seq)) return
-    if (owned.deliver({ raw, message: this.#read(raw) })) this.#known.add(raw.seq)
+    if (owned.deliver(this.#read(raw))) this.#known.add(raw.seq)
   }
 
-  #read(raw: JsMsg): Message<Bytes> {
+  #read(raw: JsMsg): NatsRecord {
     const { id: given, stream, note } = this.#settings
     const read = messageFrom(raw)
-    const id = given === undefined ? read.id : idFrom(raw, given)
-    if (id === undefined) note(withoutId(stream))
-    return { ...read, id: id ?? `${stream}@${this.#stream.createdMs}/${raw.seq}` }
+    const place = `${stream}@${this.#stream.createdMs}/${raw.seq}`
+    try {
+      const id = given === undefined ? read.id : given(raw)
+      if (typeof id === 'string' && id !== '') return { raw, message: { ...read, id } }
+      note(withoutId(stream))
+      return { raw, message: { ...read, id: place } }
+    } catch (cause) {
+      const idError = new HoldfastError('bad-option', `the id function threw for ${place}`, { cause })
+      return { raw, message: { ...read, id: place }, idError }
+    }
   }
 
   async #watch(messages: ConsumerMessages): Promise<void> {
@@ -306,15 +315,6 @@ class Tenure implements QueueSession<NatsRecord> {
   #stop(): void {
     this.#cancelBeat()
     this.#messages?.stop()
-  }
-}
-
-function idFrom(raw: JsMsg, given: NatsMessageId): string | undefined {
-  try {
-    const id = given(raw)
-    return typeof id === 'string' && id !== '' ? id : undefined
-  } catch {
-    return undefined
   }
 }
 

@@ -1,5 +1,6 @@
+import { sleep, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import { apiIdOf, connectingReason, isUnknownTopic, reasonOf } from './errors.ts'
+import { apiIdOf, connectingReason, hasCode, isUnknownTopic, reasonOf } from './errors.ts'
 import { Wire, type KafkaConnectionOptions } from './wire.ts'
 
 export interface CheckBrokersOptions {
@@ -10,13 +11,26 @@ export interface CheckBrokersOptions {
 }
 
 const answerMs = 10_000
+const againMs = [500, 1_000, 2_000, 4_000]
 
 /**
  * Asks the brokers, before anything runs, for what a consumer of these topics needs.
  * @throws HoldfastError `unavailable`, one sentence that names the setting: `bootstrapBrokers`, `tls`, `sasl`, `topics`,
  * `groupId` or `groupProtocol`.
  */
-export async function checkBrokers({ connection, topics, groupId, groupProtocol }: CheckBrokersOptions): Promise<void> {
+export async function checkBrokers(options: CheckBrokersOptions, clock: Clock, signal: AbortSignal): Promise<void> {
+  for (const waitMs of [...againMs, undefined]) {
+    try {
+      return await checkOnce(options)
+    } catch (error) {
+      // A broker that restarts is back in a moment. What it refuses, or who it is not, no wait mends.
+      if (waitMs === undefined || !isUnreachable(error)) throw error
+      await sleep(clock, waitMs, signal)
+    }
+  }
+}
+
+async function checkOnce({ connection, topics, groupId, groupProtocol }: CheckBrokersOptions): Promise<void> {
   const wire = new Wire(connection, answerMs)
   try {
     const versions = await wire.versions().catch((error: unknown) => refuse(connectingReason(error), error))
@@ -33,6 +47,16 @@ export async function checkBrokers({ connection, topics, groupId, groupProtocol 
   } finally {
     await wire.close()
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return (
+    apiIdOf(error) === undefined &&
+    !isUnknownTopic(error) &&
+    hasCode(error, 'PLT_KFK_NETWORK') &&
+    !connectingReason(error).startsWith('tls') &&
+    !hasCode(error, 'PLT_KFK_AUTHENTICATION')
+  )
 }
 
 async function checkTopic(wire: Wire, topic: string): Promise<void> {

@@ -49,7 +49,7 @@ export function platformaticClient(options: PlatformaticClientOptions): LogClien
     keyOf: (record) => keyFromBytes(record.key),
     deliveryOf: (record, place, context) => deliveryFrom(record, place, context, options.id),
     verdictOn,
-    check: () => checkBrokers(options),
+    check: (signal) => checkBrokers(options, options.clock, signal),
     open(host) {
       const membership = new Membership(options, host)
       membership.begin()
@@ -116,9 +116,12 @@ class Membership implements LogMembership, GroupHost, FetchSink {
     const generation = this.#host.joined(member, assigned, session)
     session.generation = generation
     this.#generation = generation
-    for (const place of owned) {
+    for (const { offset, ...place } of starts) {
       const next = generation.next(place)
       if (next !== undefined) this.#fetcher.seek(place, next)
+      // Committed at once, so that it is the start for every later owner too.
+      else if (this.#startFrom === 'latest' && !committed.has(placeId(place.topic, place.partition)))
+        generation.accept({ ...place, records: [], from: offset, first: offset, last: offset - 1 })
     }
   }
 
