@@ -1,4 +1,5 @@
 export { claimText, explanationAsMermaid, explanationOf, type Explanation, type Happening } from './explain.ts'
+export { journal, type Journal, type JournalOptions } from './journal.ts'
 export { maskValues, shownBody, type Mask } from './mask.ts'
 export { operations, type Operations, type OperationsOptions, type Overview, type ShownLetter } from './operations.ts'
 export type * from './store.ts'
