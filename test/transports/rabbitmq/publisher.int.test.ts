@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { isPublishError, type PublishError } from '../../../src/core/errors.ts'
 import { headersFrom } from '../../../src/core/message.ts'
@@ -8,6 +9,7 @@ import {
   rabbitmqPublisher,
   type RabbitmqPublisherOptions,
 } from '../../../src/transports/rabbitmq/index.ts'
+import { faultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, rabbitmqUrl, uniqueName } from '../../support/services.ts'
 import { testRabbitmq, type TestRabbitmq } from './support.ts'
 
@@ -79,6 +81,24 @@ describeWith(['rabbitmq'], 'rabbitmqPublisher', () => {
     expect(failures.every(({ permanent }) => !permanent)).toBe(true)
     const named = new Set(failures.map(({ index }) => `m${index}`))
     for (const { id } of await test.arrived(queue)) expect(named).not.toContain(id)
+  })
+
+  it('takes a connection that is cut before the answer for an outage, of a single message too', async () => {
+    const queue = await test.queue()
+    const proxy = await faultProxy(rabbitmqUrl())
+    test.onDispose(() => proxy.dispose())
+    const publisher = rabbitmqPublisher(await test.connect(rabbitmqUrl().replace(/@.*/, `@${proxy.address}`)))
+    const [first, second] = [numbered(queue, 1), numbered(queue, 2).slice(1)]
+    await publisher.publish(first)
+    proxy.dropReplies()
+    const published = publisher.publish(second)
+    published.catch(() => {})
+    await sleep(100)
+    proxy.restore()
+    proxy.cut()
+    await expect(published).rejects.toMatchObject({ code: 'unavailable' })
+    await publisher.publish(second)
+    expect([...new Set((await test.arrived(queue)).map(({ id }) => id))]).toEqual(['m0', 'm1'])
   })
 
   it('keeps calls at once apart: a message with the same id and place is refused in each', async () => {
