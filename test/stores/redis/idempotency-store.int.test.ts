@@ -315,4 +315,32 @@ describeWith(['redis'], 'redisIdempotencyStore(), where something is in the way'
     const store = redisIdempotencyStore(Object.assign(Object.create(redis) as Redis, { info }))
     await expect(store.check()).rejects.toMatchObject({ code: 'unavailable' })
   })
+
+  it('completes in one command, and takes nothing from what it may not complete', async () => {
+    const prefix = uniqueName('test')
+    const nameOf = (key: string) => `${prefix}:${ask(key).scope.length}:${ask(key).scope}:${key}`
+    const store = redisIdempotencyStore(redis, { prefix, forgetMs })
+    const mine = await hold(store, ask('a'))
+    const taken = { ...(await hold(store, ask('b'))), token: 1n }
+    const printed = await hold(store, ask('c', { fingerprint: 'f' }))
+    const before = await redis.get(nameOf('b'))
+    const ttlBefore = await redis.pttl(nameOf('b'))
+    expect(await Promise.all([mine, taken, printed].map((held) => store.complete(held, forgetMs)))).toEqual([
+      'ok',
+      'lost',
+      'ok',
+    ])
+    expect(await redis.get(nameOf('b'))).toBe(before)
+    expect(await redis.pttl(nameOf('b'))).toBeLessThanOrEqual(ttlBefore)
+    expect(await redis.get(nameOf('a'))).toBe(`c${String(mine.token).padStart(16, '0')}`)
+    // The lease of the claim may come on top of the retention, and nothing else.
+    const ttl = await redis.pttl(nameOf('a'))
+    expect(ttl).toBeGreaterThan(forgetMs - 10_000)
+    expect(ttl).toBeLessThanOrEqual(forgetMs + ask('a').leaseMs)
+    expect((await store.claim(ask('c', { fingerprint: 'other' }))).state).toBe('conflict')
+    const long = await hold(store, ask('d'))
+    expect(await store.complete(long, 2 * day)).toBe('ok')
+    expect(await redis.pttl(nameOf('d'))).toBeGreaterThan(day)
+    await redis.pexpire(nameOf('d'), 60_000)
+  })
 })
