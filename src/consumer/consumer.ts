@@ -36,6 +36,8 @@ export interface DeliveryContext {
   readonly group: string
   readonly key: string | null
   readonly attempt: number
+  /** Whether nobody can have started it before. @defaultValue `false` */
+  readonly first?: boolean
   readonly signal: AbortSignal
   readonly draining: AbortSignal
 }

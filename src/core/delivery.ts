@@ -17,6 +17,8 @@ export interface Delivery<Body = unknown> {
    * finish. Missing where the transport tells one moment only.
    */
   readonly draining?: AbortSignal
+  /** Whether the transport knows that this message was never started before, by anybody. @defaultValue `false` */
+  readonly first?: boolean
   /** What the transport handed over, for the rare need. */
   readonly raw: unknown
 }
@@ -90,6 +92,8 @@ export interface Facts {
   readonly poolSize?: number
   /** Which kind of store keeps the claims: `postgresql`, `redis`, `memory`. */
   readonly store?: string
+  /** Where first deliveries are claimed, unless before the handler. */
+  readonly claim?: 'inside'
   /** Whether that store can complete a claim inside the handler's transaction. */
   readonly completesInTransaction?: boolean
   /** The dependency of a circuit, and who shares it. */
@@ -118,6 +122,12 @@ export interface Claim {
    * @throws RetryLater when the claim was lost: roll back.
    */
   readonly completeIn?: (tx: StatementRunner) => Promise<void>
+  /**
+   * Claims and completes the key as the first statement of the caller's transaction, and resolves to the fence. Only on
+   * first deliveries of an `idempotency({ claim: 'inside' })`, which have no `completeIn`.
+   * @throws RetryLater when the key is known or taken: roll back.
+   */
+  readonly claimIn?: (tx: StatementRunner) => Promise<bigint>
 }
 
 /** The least that a store needs of somebody else's transaction. */
@@ -139,6 +149,7 @@ export interface Incoming<Body = Bytes> {
   readonly message: Pick<Message<Body>, 'id' | 'body'> & Partial<Message<Body>>
   readonly origin?: Partial<Origin>
   readonly attempt?: number
+  readonly first?: boolean
   readonly signal?: AbortSignal
   readonly raw?: unknown
 }

@@ -72,11 +72,15 @@ function worstMsOf({ maxAttempts = 1, timeoutMs, abandonAfterMs = 0, maxDelayMs 
   return maxAttempts * (timeoutMs + abandonAfterMs) + (maxAttempts - 1) * maxDelayMs
 }
 
-function guaranteeOf({ store, completesInTransaction, database, retainMs }: Facts): string {
+function guaranteeOf({ store, claim, completesInTransaction, database, retainMs }: Facts): string {
   if (store === undefined) return 'at least once: duplicates reach the handler, there is no idempotency()'
   const window = retainMs === undefined ? '' : ` within ${days(retainMs)}`
+  const inside =
+    claim === 'inside'
+      ? '; first deliveries are claimed inside it, and what dies with its process counts no attempt'
+      : ''
   if (completesInTransaction === true && database !== undefined)
-    return `at least once; effects in the ${database} transaction happen once per key${window}; external effects may repeat unless they honour the fence`
+    return `at least once; effects in the ${database} transaction happen once per key${window}${inside}; external effects may repeat unless they honour the fence`
   const memory = store === 'memory' ? ', known to this process alone' : ''
   return `at least once; completed keys are not handled again${window}${memory}; an effect may repeat where the process dies before its completion in ${store}`
 }

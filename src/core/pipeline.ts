@@ -115,7 +115,7 @@ function finish<Entry>(
 /** Callers without types leave out or misspell what the types demand. */
 function deliveryOf<Entry>(name: string, incoming: Incoming<Entry>): Delivery<Entry> {
   checkArgument(`${name}.dispatch`, 'incoming', incoming, objects)
-  const { message, origin, attempt = 1, signal = neverAborts, raw = null } = incoming
+  const { message, origin, attempt = 1, first = false, signal = neverAborts, raw = null } = incoming
   checkArgument(`${name}.dispatch`, 'message', message, objects)
   const { id, body, type = name, key = null, headers = noHeaders, timeMs = Date.now() } = message
   checkArgument(`${name}.dispatch`, 'message.id', id, text)
@@ -127,6 +127,7 @@ function deliveryOf<Entry>(name: string, incoming: Incoming<Entry>): Delivery<En
     pipeline: name,
     origin: { system: 'direct', destination: name, partition: null, position: null, group: null, ...origin },
     attempt,
+    first,
     signal,
     raw,
   }

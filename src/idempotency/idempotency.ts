@@ -1,5 +1,14 @@
 import { systemClock, type Clock } from '../core/clock.ts'
-import { staged, type Claim, type Claimed, type Delivery, type Middleware } from '../core/delivery.ts'
+import {
+  staged,
+  type Claim,
+  type Claimed,
+  type Delivery,
+  type Middleware,
+  type Outcome,
+  type Place,
+  type Step,
+} from '../core/delivery.ts'
 import {
   attemptsBefore,
   FailedBeforeError,
@@ -31,9 +40,10 @@ import {
 } from '../core/options.ts'
 import { untilAborted } from '../core/signals.ts'
 import { digest, storedKey } from '../core/stored-key.ts'
+import { claimInside } from './inside.ts'
 import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
-import type { ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
+import type { ClaimRequest, ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
 export interface IdempotencyOptions<Body = unknown> {
   readonly store: IdempotencyStore
@@ -51,6 +61,11 @@ export interface IdempotencyOptions<Body = unknown> {
   readonly onStoreError?: 'pause' | 'fail-open'
   /** `'observe'` counts duplicates and suppresses nothing: for trying it out on live traffic. @defaultValue `'enforce'` */
   readonly mode?: 'enforce' | 'observe'
+  /**
+   * Where the claim of a delivery that its transport knows to be the first is written: before the handler, or inside the
+   * handler's transaction, which saves two flushes. Others are claimed before the handler. @defaultValue `'outside'`
+   */
+  readonly claim?: 'outside' | 'inside'
   readonly clock?: Clock
 }
 
@@ -78,6 +93,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     retainMs = 7 * 86_400_000,
     onStoreError = 'pause',
     mode = 'enforce',
+    claim: place = 'outside',
     clock = systemClock,
   } = checkOptions('idempotency', options, {
     store: required(having('claim', 'renew', 'complete', 'release', 'fail')),
@@ -88,6 +104,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     retainMs: ms(3),
     onStoreError: oneOf('pause', 'fail-open'),
     mode: oneOf('enforce', 'observe'),
+    claim: oneOf('outside', 'inside'),
     clock: clockKind,
   })
   if (retainMs > longestRetainMs)
@@ -98,6 +115,11 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
   const failsOpen = observing || onStoreError === 'fail-open'
   const running = leases(store, leaseMs, clock)
   const transactional = canCompleteInTransaction(store) ? store : undefined
+  const claimIn = place === 'inside' ? transactional?.claimIn?.bind(transactional) : undefined
+  if (place === 'inside' && claimIn === undefined)
+    throw badOption('idempotency', 'claim', "'outside' for a store that was not made with { inside: true }", place)
+  if (place === 'inside' && mode === 'observe')
+    throw badOption('idempotency', 'claim', "'outside' in mode 'observe'", place)
   const ownerPrefix = `${crypto.randomUUID()}-`
   let claims = 0
 
@@ -123,10 +145,13 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     }
   }
 
-  const middleware: Middleware<Claimed, Delivery<Body>> = (next, place) => {
-    const decoded = place?.outside.some((stage) => stage.name === 'decode') ?? false
+  const middleware: Middleware<Claimed, Delivery<Body>> = <D extends Delivery<Body>>(
+    next: Step<D & Claimed>,
+    standing?: Place,
+  ): Step<D> => {
+    const decoded = standing?.outside.some((stage) => stage.name === 'decode') ?? false
     const fingerprintOf = fingerprinter(fingerprint, decoded)
-    const final = place?.outside.some((stage) => stage.name === 'dead-letter') ?? false
+    const final = standing?.outside.some((stage) => stage.name === 'dead-letter') ?? false
 
     /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
     async function giveBack(lease: Lease, error: unknown): Promise<never> {
@@ -161,13 +186,32 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       const key = requireKey(delivery, keyOf(delivery))
       // Outside the try: an error of the user's own function is the message's, not an outage of the store.
       const print = fingerprintOf(delivery)
+      const generation = generationOf(delivery.message.headers)
+      const request = { scope: inScope, key, leaseMs, fingerprint: print, generation }
+      const { first = false, attempt, signal, message } = delivery
+      if (claimIn === undefined || !first || attempt > 1 || generation > 0) return ordinary(delivery, request)
+      return claimInside({
+        claimIn,
+        request: { ...request, retainMs },
+        messageId: message.id,
+        signal,
+        run: (claim) => next({ ...delivery, fence: 0n, claim }),
+        ordinary: (failed) => ordinary(delivery, request, failed),
+      })
+    }
+
+    async function ordinary(
+      delivery: D,
+      request: Omit<ClaimRequest, 'owner'>,
+      failed?: { readonly error: unknown },
+    ): Promise<Outcome> {
+      const { scope: inScope, key } = request
       const owner = ownerPrefix + (claims++).toString(36)
       const sentMs = clock.now()
       let answer: ClaimResult
       try {
-        const generation = generationOf(delivery.message.headers)
         const { signal } = delivery
-        const asked = store.claim({ scope: inScope, key, owner, leaseMs, fingerprint: print, generation }, { signal })
+        const asked = store.claim({ ...request, owner }, { signal })
         answer = await untilAborted(signal, asked).catch((error: unknown) => {
           if (signal.aborted) asked.then((late) => releaseLate(inScope, key, late), noLateAnswer)
           throw error
@@ -177,7 +221,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
         reportFailure('claim', cause)
         // Not an outage: the store cannot keep this one key.
         if (whoseFault(cause, 'infrastructure') === 'message') throw cause
-        if (failsOpen && !isBadSetup(cause)) return next({ ...delivery, ...unclaimed })
+        if (failsOpen && !isBadSetup(cause) && failed === undefined) return next({ ...delivery, ...unclaimed })
         throw storeDown(store, 'claim', cause)
       }
       if (answer.state === 'claimed') {
@@ -192,6 +236,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
         const signal = observing ? delivery.signal : lease.signal
         const { attempts: attempt, token: fence } = answer
         try {
+          if (failed !== undefined) throw failed.error
           const outcome = await next({ ...delivery, attempt, signal, fence, claim: claimOf(lease) })
           if (outcome === 'handled' && lease.completedInTransaction) return outcome
           let held: Held
@@ -250,6 +295,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     facts: {
       store: store.name,
       completesInTransaction: transactional !== undefined,
+      ...(claimIn !== undefined && { claim: 'inside' }),
       leaseMs,
       retainMs,
       keys: keyOf === keyFromId ? 'message id' : keyOf === keyFromDigest ? 'digest of the bytes' : 'a function',

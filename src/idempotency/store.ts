@@ -31,6 +31,21 @@ export interface CallOptions {
 /** A store that can complete a claim as one more statement of the caller's own transaction. */
 export interface TransactionalIdempotencyStore extends IdempotencyStore {
   completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number): Promise<Held>
+  /**
+   * Claims and completes a new key as the first statement of the caller's transaction: nobody else sees it before that
+   * commits, and nothing of it is left if it does not. Resolves to the token, or to `known` where there is a record of the
+   * key or somebody is writing one: then the caller rolls back. Missing where the store was not made for it.
+   */
+  claimIn?(tx: StatementRunner, request: InsideRequest): Promise<bigint | 'known'>
+}
+
+export interface InsideRequest {
+  readonly scope: string
+  readonly key: string
+  readonly fingerprint: string | null
+  readonly retainMs: number
+  /** How long the transaction may be silent before the server ends it: what a lease is to an ordinary claim. */
+  readonly leaseMs: number
 }
 
 export interface ClaimRequest {

@@ -7,6 +7,7 @@ export interface LogItem<Raw> {
   readonly owned: Owned<Raw>
   readonly record: Raw
   id: string
+  started: boolean
 }
 
 interface Backlog<Raw> {
@@ -28,6 +29,8 @@ export class Owned<Raw> implements Place {
   /** What the group confirmed, in any epoch. */
   committed: number | undefined
   paused = false
+  /** How many messages were handled since the last join. */
+  handled = 0
   /** Kept over a join by a client that fetches from the committed position again: the next batch begins there. */
   kept = false
   /** Where the position stood when last looked at, and since when. */
@@ -195,7 +198,7 @@ export class Assignment<Raw> {
       const record = backlog.records[backlog.at]
       if (record === undefined) return
       backlog.at++
-      lanes.add(track, client.keyOf(record), { owned, record, id: '' })
+      lanes.add(track, client.keyOf(record), { owned, record, id: '', started: false })
     }
   }
 

@@ -68,6 +68,7 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
   readonly #group: string
   readonly #hungAfterMs: number
   readonly #notes: readonly string[]
+  readonly #certainAfter: number
   #generation: LogGeneration<Raw> | undefined
   #crashed: Error | undefined
 
@@ -98,6 +99,7 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     this.#group = group
     this.#hungAfterMs = hungAfterMs
     this.#notes = notes
+    this.#certainAfter = 2 * ahead
     this.life = new Run(this.#name)
     this.report = reporter(client.system, group)
     this.lanes = lanes<LogItem<Raw>>({
@@ -139,19 +141,34 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
           })
   }
 
+  /**
+   * Whoever owned the partition before may have started as many as it may run ahead of what is done, and may have done
+   * more than it had committed: those come again as duplicates. Of what is handled here, no more than `ahead` can be past
+   * a gap; so after twice as many, everything is new.
+   */
+  #isFirst({ owned, started }: LogItem<Raw>): boolean {
+    return !started && owned.handled >= this.#certainAfter
+  }
+
   #step(item: LogItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
     const { owned, record } = item
+    const first = this.#isFirst(item)
+    item.started = true
     const pipeline = this.#pipeline
     const delivery = this.client.deliveryOf(record, owned, {
       pipeline: pipeline.name,
       group: this.#group,
       key,
       attempt,
+      first,
       signal: owned.controller.signal,
       draining: this.life.draining,
     })
     item.id = delivery.message.id
-    return pipeline.step(delivery)
+    if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
+    return pipeline.step(delivery).then((outcome) => {
+      if (outcome === 'handled') owned.handled++
+    })
   }
 
   #done(owned: Owned<Raw>): void {
@@ -176,6 +193,8 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     const generation = new LogGeneration<Raw>(this, session)
     this.#generation = generation
     this.#crashed = undefined
+    // What it owned before may have been somebody else's for a moment.
+    for (const each of this.assigned.all()) each.handled = 0
     this.liveness?.heard()
     if (!this.life.isStopping) {
       // A pause outlives losing and regaining a partition.

@@ -1,5 +1,5 @@
 import type { BatchFailure, BatchHandler } from '../../core/batch.ts'
-import type { Claim, Claimed, Delivery } from '../../core/delivery.ts'
+import type { Claim, Claimed, Delivery, StatementRunner } from '../../core/delivery.ts'
 import { isAbandoned, isRetryLater, RetryLater } from '../../core/errors.ts'
 import type { TransactionMiddleware } from './transaction.ts'
 
@@ -12,21 +12,25 @@ export function inOneTransaction<Tx, D extends Delivery & Partial<Claimed>>(
   transaction: TransactionMiddleware<Tx>,
   handler: (deliveries: readonly D[], tx: Tx) => Promise<unknown>,
 ): BatchHandler<D> {
-  async function run(deliveries: readonly D[]): Promise<void> {
+  /** Answers those whose key is known already: they left the batch, and go the ordinary way. */
+  async function run(deliveries: readonly D[]): Promise<BatchFailure<D>[]> {
     const [first] = deliveries
-    if (first === undefined) return
-    const step = transaction(async ({ tx }) => {
-      await handler(deliveries, tx)
+    if (first === undefined) return []
+    let known: BatchFailure<D>[] = []
+    const step = transaction(async ({ tx, runner }) => {
+      const claimed = await claimAllIn(runner, deliveries)
+      known = claimed.known
+      if (claimed.fresh.length > 0) await handler(claimed.fresh, tx)
       return 'handled'
     })
     const signal = AbortSignal.any(deliveries.map((each) => each.signal))
     await step({ ...first, signal, claim: claimOfAll(deliveries) })
+    return known
   }
 
   return async function inOneTransaction(deliveries) {
     try {
-      await run(deliveries)
-      return []
+      return await run(deliveries)
     } catch (error) {
       if (deliveries.length === 1 || isAbandoned(error)) throw error
       // An outage is everybody's, and so is a COMMIT of which nobody knows whether it happened: it counts for none of
@@ -36,9 +40,27 @@ export function inOneTransaction<Tx, D extends Delivery & Partial<Claimed>>(
     }
     const failures: BatchFailure<D>[] = []
     for (const delivery of deliveries)
-      await run([delivery]).catch((error: unknown) => void failures.push({ delivery, error }))
+      await run([delivery]).then(
+        (known) => void failures.push(...known),
+        (error: unknown) => void failures.push({ delivery, error }),
+      )
     return failures
   }
+}
+
+/** The claims that are made inside, in one statement. A key that is known takes its delivery out of the batch. */
+async function claimAllIn<D extends Partial<Claimed>>(runner: StatementRunner, deliveries: readonly D[]) {
+  const known: BatchFailure<D>[] = []
+  const fresh: D[] = []
+  const answers = await Promise.allSettled(deliveries.map(async ({ claim }) => claim?.claimIn?.(runner)))
+  for (const [at, delivery] of deliveries.entries()) {
+    const answer = answers[at]
+    if (answer?.status === 'rejected') {
+      if (!isRetryLater(answer.reason)) throw answer.reason
+      known.push({ delivery, error: answer.reason })
+    } else fresh.push(answer?.value === undefined ? delivery : { ...delivery, fence: answer.value })
+  }
+  return { known, fresh }
 }
 
 function uncounted({ afterMs, holds, message: because, cause }: RetryLater): RetryLater {

@@ -69,7 +69,8 @@ export function inTransaction<Tx>(
         const runner = runnerOf(tx)
         try {
           delivery.signal.throwIfAborted()
-          outcome = await next({ ...delivery, tx, runner })
+          const fence = await delivery.claim?.claimIn?.(runner)
+          outcome = await next({ ...delivery, ...(fence !== undefined && { fence }), tx, runner })
           if (session.over) throw new Error('the connection of the transaction was lost')
           // What outlived its signal may have lost its key: nothing of it is to be seen.
           delivery.signal.throwIfAborted()

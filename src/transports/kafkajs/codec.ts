@@ -36,6 +36,7 @@ export interface DeliveryContext {
   readonly pipeline: string
   readonly group: string | null
   readonly attempt: number
+  readonly first?: boolean
   readonly signal: AbortSignal
   readonly draining?: AbortSignal
   readonly id: MessageId | undefined
@@ -45,7 +46,15 @@ export interface DeliveryContext {
 /** A kafkajs message as a delivery. */
 export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Delivery<Bytes> {
   const { topic, partition, message } = record
-  const { pipeline, group, attempt, signal, draining = signal, key = keyFromBytes(message.key) } = context
+  const {
+    pipeline,
+    group,
+    attempt,
+    first = false,
+    signal,
+    draining = signal,
+    key = keyFromBytes(message.key),
+  } = context
   const body = message.value
   const headers = readHeaders(message.headers)
   const none = headers === noHeaders
@@ -62,6 +71,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
     pipeline,
     origin: { system: 'kafka', destination: topic, partition: String(partition), position: message.offset, group },
     attempt,
+    first,
     signal,
     draining,
     raw: record,

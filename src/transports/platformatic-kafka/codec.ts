@@ -29,7 +29,7 @@ export type MessageId = (record: PlatformaticKafkaRecord) => string
 export function deliveryFrom(
   record: KafkaRecord,
   { topic, partition }: Place,
-  { pipeline, group, key, attempt, signal, draining }: DeliveryContext,
+  { pipeline, group, key, attempt, first = false, signal, draining }: DeliveryContext,
   id: MessageId | undefined,
 ): Delivery<Bytes> {
   const { headers: pairs, value: body, timestamp, offset } = record
@@ -51,6 +51,7 @@ export function deliveryFrom(
     pipeline,
     origin: { system: 'kafka', destination: topic, partition: String(partition), position: String(offset), group },
     attempt,
+    first,
     signal,
     draining,
     raw,

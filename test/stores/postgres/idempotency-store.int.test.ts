@@ -27,6 +27,16 @@ describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL throug
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
 
+describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL beside claims inside transactions', () => {
+  const create = async () => {
+    const { pool, schema, dispose } = await createTestPool({ max: 4 })
+    await migrate(pool, { schema })
+    const store = postgresIdempotencyStore(pool, { schema, inside: true })
+    return { store, advance: (ms: number) => sleep(ms), dispose }
+  }
+  for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
+})
+
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through prepared statements', () => {
   const create = async () => {
     const { pool, schema, dispose } = await createTestPool({ max: 4 })

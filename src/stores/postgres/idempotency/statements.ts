@@ -3,9 +3,19 @@ export interface IdempotencyStatements {
   readonly settleSql: string
   readonly completeSql: string
   readonly completeAllSql: string
+  readonly claimInSql: string
+  readonly claimAllInSql: string
 }
 
-export function idempotencyStatements(schema: string): IdempotencyStatements {
+export function idempotencyStatements(
+  schema: string,
+  { inside = false }: { readonly inside?: boolean } = {},
+): IdempotencyStatements {
+  // Whoever claims a key inside a transaction holds this lock until that ends. Asked for and never waited for: neither a
+  // duplicate nor a whole batch of claims stands behind a handler.
+  const tryLock = (scope: string, key: string): string =>
+    `pg_try_advisory_xact_lock(hashtextextended(${scope}, hashtextextended(${key}, ${lockSeed})))`
+
   // A lock timeout for this statement alone; joined in, so that it is set before the first row waits.
   const bounded = (parameter: string): string =>
     `bounded as materialized (select set_config('lock_timeout', ${parameter}, true))`
@@ -26,12 +36,14 @@ export function idempotencyStatements(schema: string): IdempotencyStatements {
 with asked as materialized (
   select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[])
     as asked (n, scope, key, owner, lease_ms, fingerprint, generation)),
+${inside ? `free as materialized (select *, ${tryLock('scope', 'key')} as mine from asked order by scope, key),` : ''}
 ${bounded('$7')},
 won as (
   insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint, generation)
   select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
     clock_timestamp() + lease_ms * interval '1 ms', fingerprint, generation
-  from asked cross join bounded
+  from ${inside ? 'free' : 'asked'} cross join bounded
+  ${inside ? 'where mine' : ''}
   order by scope, key
   on conflict (scope, key) do update set
     state = 'in-progress',
@@ -49,8 +61,9 @@ won as (
       and coalesce(i.fingerprint = excluded.fingerprint, true))
   returning i.scope, i.key, i.token, i.attempts)
 select asked.n, won.token::text as token, coalesce(won.attempts, 0) as attempts,
-  coalesce(known.state, 'claimed') as state, coalesce(known.wait_ms, 0) as wait_ms, known.failure
-from asked
+  coalesce(known.state, ${inside ? "case when won.token is null then 'in-progress' else 'claimed' end" : "'claimed'"}) as state,
+  coalesce(known.wait_ms, ${inside ? 50 : 0}) as wait_ms, known.failure
+from ${inside ? 'free as asked' : 'asked'}
 left join won on won.scope = asked.scope and won.key = asked.key
 left join lateral (
   select
@@ -63,7 +76,7 @@ left join lateral (
       or (i.state = 'in-progress' and i.lease_until >= clock_timestamp())
       or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
 ) as known on true
-where won.token is not null or known.state is not null`
+where won.token is not null or known.state is not null ${inside ? 'or not asked.mine' : ''}`
 
   // Renewal, completion, release and failure are one statement, so that they share a batch.
   // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
@@ -114,5 +127,36 @@ from held
 where i.scope = held.scope and i.key = held.key
 returning held.n`
 
-  return { claimSql, settleSql, completeSql, completeAllSql }
+  // The whole life of a key in one row, for its first delivery: seen by nobody before the handler's transaction commits.
+  // The server ends a transaction that is silent for longer than a lease.
+  const columns = 'scope, key, state, token, attempts, retain_until, fingerprint'
+  const row = (retainMs: string): string =>
+    `'completed', nextval('${schema}.fence'), 1, clock_timestamp() + ${retainMs} * interval '1 ms'`
+  const claimInSql = `
+insert into ${schema}.idempotency (${columns})
+select $1::text, $2::text, ${row('$3::float8')}, $4::text
+where ${tryLock('$1::text', '$2::text')}
+on conflict do nothing
+returning 0 as n, token::text as token, set_config('idle_in_transaction_session_timeout', $5::text, true) as idle`
+
+  // The same for a batch, as one JSON text.
+  const claimAllInSql = `
+with asked as materialized (
+  select *, ${tryLock('scope', 'key')} as mine
+  from (
+    select * from jsonb_to_recordset($1::text::jsonb)
+      as each (n int, scope text, key text, retain_ms float8, fingerprint text)
+    order by scope, key) as ordered),
+won as (
+  insert into ${schema}.idempotency (${columns})
+  select scope, key, ${row('retain_ms')}, fingerprint from asked where mine
+  on conflict do nothing
+  returning scope, key, token)
+select asked.n, won.token::text as token, set_config('idle_in_transaction_session_timeout', $2::text, true) as idle
+from won join asked on won.scope = asked.scope and won.key = asked.key`
+
+  return { claimSql, settleSql, completeSql, completeAllSql, claimInSql, claimAllInSql }
 }
+
+// Apart from the advisory locks that a service takes itself, most of which are hashes with the seed 0.
+const lockSeed = 5_061_995

@@ -6,9 +6,10 @@ import type {
   ClaimResult,
   Held,
   HeldClaim,
+  InsideRequest,
   TransactionalIdempotencyStore,
 } from '../../../idempotency/store.ts'
-import { anything, checkOptions, count, ms } from '../../../core/options.ts'
+import { anything, checkOptions, count, flag, ms } from '../../../core/options.ts'
 import { apart, batcher, onceEach } from '../../batcher.ts'
 import { failureFromJson, failureToJson } from '../../failure-json.ts'
 import { explained, isContention, isLockTimeout, mayBeOneRow, sqlFault } from '../failures.ts'
@@ -27,6 +28,8 @@ export interface PostgresIdempotencyStoreOptions {
   readonly maxInFlight?: number
   /** How long a statement waits for a row that another transaction has locked. @defaultValue 500 */
   readonly lockTimeoutMs?: number
+  /** Whether `idempotency({ claim: 'inside' })` is used on this table, by any process. @defaultValue `false` */
+  readonly inside?: boolean
 }
 
 const where = 'postgresIdempotencyStore'
@@ -44,9 +47,19 @@ export function postgresIdempotencyStore(
     maxBatch = 200,
     maxInFlight = 2,
     lockTimeoutMs = 500,
-  } = checkOptions(where, options, { schema: anything, maxBatch: count(), maxInFlight: count(), lockTimeoutMs: ms() })
+    inside = false,
+  } = checkOptions(where, options, {
+    schema: anything,
+    maxBatch: count(),
+    maxInFlight: count(),
+    lockTimeoutMs: ms(),
+    inside: flag,
+  })
   checkPool(where, pool)
-  const { claimSql, settleSql, completeSql, completeAllSql } = idempotencyStatements(quotedSchema(where, schema))
+  const { claimSql, settleSql, completeSql, completeAllSql, claimInSql, claimAllInSql } = idempotencyStatements(
+    quotedSchema(where, schema),
+    { inside },
+  )
   const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
 
   /** One statement, sent again while all that stands in its way is another transaction. */
@@ -148,7 +161,43 @@ export function postgresIdempotencyStore(
     if (!(await isOpenIn(tx))) throw transactionOver(completions)
     return completed(tx, completions, 'open')
   }
-  const together = perTransaction(sendCompletions)
+  const together = perTransaction(sendCompletions, 'lost')
+
+  /** The same key twice in one batch: the second finds it known. So does what would need too many locks. */
+  async function sendInside(tx: StatementRunner, all: readonly InsideRequest[]): Promise<readonly InsideAnswer[]> {
+    const firsts = new Map<string, InsideRequest>()
+    for (const request of all)
+      if (firsts.size < mostInside && !firsts.has(sameKey(request))) firsts.set(sameKey(request), request)
+    const requests = [...firsts.values()]
+    const answers = await claimedInside(tx, requests)
+    return all.map((request) => answers[requests.indexOf(request)] ?? 'known')
+  }
+
+  async function claimedInside(tx: StatementRunner, requests: readonly InsideRequest[]): Promise<InsideAnswer[]> {
+    const [first] = requests
+    if (first === undefined) return []
+    const idle = `${Math.ceil(first.leaseMs)}ms`
+    try {
+      const { rows } =
+        requests.length === 1
+          ? await tx.query(claimInSql, [first.scope, first.key, first.retainMs, first.fingerprint, idle])
+          : await tx.query(claimAllInSql, [
+              JSON.stringify(
+                requests.map(({ scope, key, fingerprint, retainMs }, n) => {
+                  return { n, scope, key, fingerprint, retain_ms: retainMs }
+                }),
+              ),
+              idle,
+            ])
+      const tokens = new Map(rows.map((row) => [numberField(row, 'n'), BigInt(textField(row, 'token') ?? 0)]))
+      return requests.map((_, n) => tokens.get(n) ?? 'known')
+    } catch (error) {
+      // Above read committed the snapshot may be older than the record.
+      if (isContention(error)) return requests.map(() => 'known')
+      throw explained(where, schema, error)
+    }
+  }
+  const insideTogether = perTransaction(sendInside, 'known')
 
   return {
     name: 'postgresql',
@@ -164,6 +213,13 @@ export function postgresIdempotencyStore(
     fail: (held, failure, retainMs) =>
       settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
     completeIn: (tx, held, retainMs) => together(tx, { held, retainMs }),
+    ...(inside && {
+      async claimIn(tx: StatementRunner, request: InsideRequest) {
+        requireStorable('scope', request.scope)
+        requireStorable('key', request.key)
+        return insideTogether(tx, request).catch(refusedKey)
+      },
+    }),
   }
 }
 
@@ -179,18 +235,21 @@ function transactionOver([first]: readonly Completion[]): HoldfastError {
   )
 }
 
+type InsideAnswer = bigint | 'known'
+
+// Each takes one lock of the server's shared table.
+const mostInside = 1000
+
 /** What is asked of one transaction without a pause travels as one statement. */
-function perTransaction(
-  send: (tx: StatementRunner, completions: readonly Completion[]) => Promise<readonly Held[]>,
-): (tx: StatementRunner, completion: Completion) => Promise<Held> {
-  const open = new WeakMap<
-    StatementRunner,
-    { readonly asked: Completion[]; readonly answers: Promise<readonly Held[]> }
-  >()
-  return async function ask(tx, completion) {
+function perTransaction<Asked, Answer>(
+  send: (tx: StatementRunner, asked: readonly Asked[]) => Promise<readonly Answer[]>,
+  otherwise: Answer,
+): (tx: StatementRunner, asked: Asked) => Promise<Answer> {
+  const open = new WeakMap<StatementRunner, { readonly asked: Asked[]; readonly answers: Promise<readonly Answer[]> }>()
+  return async function ask(tx, request) {
     let batch = open.get(tx)
     if (batch === undefined) {
-      const asked: Completion[] = []
+      const asked: Asked[] = []
       const answers = Promise.resolve().then(() => {
         open.delete(tx)
         return send(tx, asked)
@@ -198,8 +257,8 @@ function perTransaction(
       batch = { asked, answers }
       open.set(tx, batch)
     }
-    const at = batch.asked.push(completion) - 1
-    return (await batch.answers)[at] ?? 'lost'
+    const at = batch.asked.push(request) - 1
+    return (await batch.answers)[at] ?? otherwise
   }
 }
 
