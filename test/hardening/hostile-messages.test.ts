@@ -180,8 +180,8 @@ describe('X: hostile records on their way in and out', () => {
     ).message
 
   it('an id that is no text or is empty falls back to where the message stands', () => {
-    expect(read({ 'message-id': Buffer.from([0xff]) }).id).toBe('t/0/7')
-    expect(read({ 'message-id': Buffer.alloc(0) }).id).toBe('t/0/7')
+    expect(read({ 'message-id': Buffer.from([0xff]) }).id).toBe('t/0/7@5')
+    expect(read({ 'message-id': Buffer.alloc(0) }).id).toBe('t/0/7@5')
   })
 
   it.each(['9999999999999999', '-1', '1e400', 'yesterday', '\0'])(

@@ -3,6 +3,7 @@ import { headersFrom, outgoing, PublishError, type Bytes, type Outgoing, type Pu
 import { publisherContract, type PublisherHarness } from 'holdfast/testing'
 
 const tooLarge = 100_000
+const maxHeaderBytes = 20_000
 const givesUpMs = 60
 
 /** The least broker and the right publisher for it, where a bug can be put in. */
@@ -30,7 +31,9 @@ function world(bug: Bug = {}): PublisherHarness {
         })
       const failures = messages.flatMap((message, index) => {
         const error = new Error('too large')
-        if ((message.body?.byteLength ?? 0) >= tooLarge) return [{ index, error, permanent: true }]
+        const headerBytes = JSON.stringify(message.headers).length
+        if ((message.body?.byteLength ?? 0) >= tooLarge || headerBytes > maxHeaderBytes)
+          return [{ index, error, permanent: true }]
         append(message)
         return []
       })
@@ -42,6 +45,7 @@ function world(bug: Bug = {}): PublisherHarness {
     createDestination: () => `topic-${count++}`,
     arrived: async (topic) => topics.get(topic) ?? [],
     refused: (destination) => ({ destination, body: new Uint8Array(tooLarge) }),
+    maxHeaderBytes: 16_384,
     outages: Object.fromEntries(
       (['refuses', 'answers nobody'] as const).map((how) => [
         how,
@@ -205,6 +209,13 @@ const bugs: Readonly<Record<string, readonly [clause: string, bug: Bug]>> = {
         error.message,
         error.failures.map((failure, index) => ({ ...failure, index })),
       )
+    }),
+  ],
+  'takes headers that are too large for an outage': [
+    'names a message whose header is larger than the broker carries, and sends the others',
+    failing((error, messages) => {
+      const isLarge = messages.some(({ headers }) => JSON.stringify(headers).length > maxHeaderBytes)
+      throw isLarge ? new Error('the connection was closed') : error
     }),
   ],
   'swallows refusals': [
