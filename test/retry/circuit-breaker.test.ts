@@ -108,6 +108,13 @@ describe('circuitBreaker()', () => {
       expect(self.circuit.state).toBe('closed')
     })
 
+    it('never by a permanent error, whatever looksDown says: it surfaces', async () => {
+      const self = dependency({ looksDown: () => true })
+      const never = new PermanentError('bad input')
+      for (let n = 0; n < 5; n++) expect(await rejection(self.call(`b${n}`, () => Promise.reject(never)))).toBe(never)
+      expect(self.circuit.state).toBe('closed')
+    })
+
     it('not by waits and not by what was stopped from outside, which say nothing', async () => {
       const self = dependency()
       await self.fail('m1', 'm2')

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
-import { isAbandoned, isHoldfastError, isRetryLater, RetryLater, type Holds } from '../../core/errors.ts'
+import { isAbandoned, isHoldfastError, isPermanent, isRetryLater, RetryLater, type Holds } from '../../core/errors.ts'
 import { emitter, type CircuitChange, type CircuitState } from '../../core/events.ts'
 import { asks } from '../../core/guarded.ts'
 import { Failures, type Failed } from './failures.ts'
@@ -145,7 +145,10 @@ export class LocalCircuit {
       }
       // Whatever the work throws when our own time-out ends it: the dependency did not answer in time.
       const looksDown =
-        signal.aborted || asks('circuitBreaker: looksDown', () => this.#terms.looksDown(error), dependencyErrors(error))
+        signal.aborted ||
+        // A permanent error is the handler's own verdict on its message, and must reach the dead letter.
+        (!isPermanent(error) &&
+          asks('circuitBreaker: looksDown', () => this.#terms.looksDown(error), dependencyErrors(error)))
       if (looksDown || isAbandoned(error)) return this.#failed(call, error)
       this.#answered(call)
       return statusOf(error) === 429 ? this.#slowDown(error) : error
