@@ -30,7 +30,8 @@ export class NatsClient implements QueueClient<NatsRecord> {
     return message.key
   }
 
-  deliveryOf({ raw, message, idError }: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+  deliveryOf(record: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
+    const { raw, message, idError } = record.idError === undefined ? record : record.again()
     if (idError !== undefined) throw idError
     const { pipeline, group, attempt, signal, draining } = context
     const origin = {

@@ -21,6 +21,8 @@ export interface NatsRecord {
   readonly message: Message<Bytes>
   /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
   readonly idError?: Error
+  /** Reads it again: what the id function needs may be there by now. */
+  again(): NatsRecord
 }
 
 export type NatsMessageId = (message: JsMsg) => string | undefined
@@ -255,14 +257,15 @@ class Tenure implements QueueSession<NatsRecord> {
     const { id: given, stream, note } = this.#settings
     const read = messageFrom(raw)
     const place = `${stream}@${this.#stream.createdMs}/${raw.seq}`
+    const again = (): NatsRecord => this.#read(raw)
     try {
       const id = given === undefined ? read.id : given(raw)
-      if (typeof id === 'string' && id !== '') return { raw, message: { ...read, id } }
+      if (typeof id === 'string' && id !== '') return { raw, message: { ...read, id }, again }
       note(withoutId(stream))
-      return { raw, message: { ...read, id: place } }
+      return { raw, message: { ...read, id: place }, again }
     } catch (cause) {
       const idError = new HoldfastError('bad-option', `the id function threw for ${place}`, { cause })
-      return { raw, message: { ...read, id: place }, idError }
+      return { raw, message: { ...read, id: place }, idError, again }
     }
   }
 

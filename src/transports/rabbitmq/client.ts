@@ -11,18 +11,12 @@ import { within } from '../../consumer/run.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import type { Bytes, Message } from '../../core/message.ts'
+import type { Bytes } from '../../core/message.ts'
 import { checkQueues, type CheckedQueues, type RabbitmqOrder } from './check-queues.ts'
-import { messageFrom, type RabbitmqMessage, type RabbitmqMessageId } from './codec.ts'
+import { recordFrom, type RabbitmqMessage, type RabbitmqMessageId, type RabbitmqRecord } from './codec.ts'
 import { ChannelSource, ignore, type RabbitmqConnection } from './connection.ts'
 import { reasonOf } from './errors.ts'
 import { FairShare, isAborted } from './fair-share.ts'
-
-/** One delivery of a message. Read once: a message without an id keeps the one that it was given here. */
-export interface RabbitmqRecord {
-  readonly raw: RabbitmqMessage
-  readonly message: Message<Bytes>
-}
 
 export interface RabbitmqClientOptions {
   readonly connection: RabbitmqConnection
@@ -62,7 +56,7 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
   }
 
   deliveryOf(record: RabbitmqRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
-    return deliveryOf(record, source, context)
+    return deliveryOf(record, source, context, this.#options.id)
   }
 
   async check(signal: AbortSignal): Promise<void> {
@@ -82,7 +76,15 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
 }
 
 /** A message as a delivery. */
-export function deliveryOf({ raw, message }: RabbitmqRecord, queue: string, context: DeliveryContext): Delivery<Bytes> {
+export function deliveryOf(
+  record: RabbitmqRecord,
+  queue: string,
+  context: DeliveryContext,
+  id: RabbitmqMessageId | undefined,
+): Delivery<Bytes> {
+  // Asked again at every attempt: what it needs may be there by now.
+  const { raw, message, idError } = record.idError === undefined ? record : recordFrom(record.raw, queue, id)
+  if (idError !== undefined) throw idError
   const { pipeline, group, attempt, signal, draining } = context
   const { exchange, deliveryTag } = raw.fields
   const origin = {
@@ -209,9 +211,9 @@ class QueueHolder {
     return (raw) => {
       // The broker cancelled the consumer: the queue was deleted, or a message was not acked in time.
       if (raw === null) return void channel.close().catch(ignore)
-      const read = messageFrom(raw, queue, id)
-      if (read.id === undefined) note(withoutId(queue))
-      owned.deliver({ raw, message: { ...read, id: read.id ?? `anonymous/${crypto.randomUUID()}` } })
+      const record = recordFrom(raw, queue, id)
+      if (record.isAnonymous) note(withoutId(queue))
+      owned.deliver(record)
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Message as AmqpMessage, Options } from 'amqplib'
+import { HoldfastError } from '../../core/errors.ts'
 import {
   asHeaderValue,
   emptyHeaders,
@@ -54,35 +55,47 @@ export function contentFrom({ id, type, timeMs, key, headers, body }: Message<By
   }
 }
 
-/** A message as it is read. `id` is `undefined` where its producer gave none. Never throws. */
-export function messageFrom(
-  raw: RabbitmqMessage,
-  source: string,
-  given: RabbitmqMessageId | undefined,
-): Omit<Message<Bytes>, 'id'> & { readonly id: string | undefined } {
+/** One delivery of a message. Read once: a message without an id keeps the one that it was given here. */
+export interface RabbitmqRecord {
+  readonly raw: RabbitmqMessage
+  readonly message: Message<Bytes>
+  /** Its producer gave it no id: nobody knows it again when it is redelivered. */
+  readonly isAnonymous: boolean
+  /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
+  readonly idError?: Error
+}
+
+/** Never throws. */
+export function recordFrom(raw: RabbitmqMessage, source: string, given: RabbitmqMessageId | undefined): RabbitmqRecord {
   const { properties, content } = raw
   const headers = readHeaders(properties.headers)
-  const key = headerText(headers, keyHeader) ?? null
-  const isTombstone = Object.hasOwn(headers, tombstoneHeader)
   const carried = emptyHeaders()
   for (const name of Object.keys(headers))
     if (name !== keyHeader && name !== tombstoneHeader) carried[name] = headers[name] ?? ''
-  return {
-    id: given === undefined ? (firstHeader(carried, wireNames.id) ?? text(properties.messageId)) : givenId(raw, given),
+  const { id, idError } = idOf(raw, carried, given)
+  const message = {
+    id: id ?? `anonymous/${crypto.randomUUID()}`,
     type: firstHeader(carried, wireNames.type) ?? text(properties.type) ?? source,
-    key,
+    key: headerText(headers, keyHeader) ?? null,
     headers: carried,
-    body: isTombstone ? null : content,
+    body: Object.hasOwn(headers, tombstoneHeader) ? null : content,
     timeMs: timeOf(firstHeader(carried, wireNames.time), properties.timestamp),
   }
+  const isAnonymous = id === undefined && idError === undefined
+  return idError === undefined ? { raw, message, isAnonymous } : { raw, message, isAnonymous, idError }
 }
 
-/** Bytes that nobody can read have no id in them: what decodes them says so, and they go to the dead letter. */
-function givenId(raw: RabbitmqMessage, given: RabbitmqMessageId): string | undefined {
+function idOf(
+  raw: RabbitmqMessage,
+  headers: Headers,
+  given: RabbitmqMessageId | undefined,
+): { readonly id?: string | undefined; readonly idError?: Error } {
+  if (given === undefined) return { id: firstHeader(headers, wireNames.id) ?? text(raw.properties.messageId) }
   try {
-    return text(given(raw))
-  } catch {
-    return undefined
+    return { id: text(given(raw)) }
+  } catch (cause) {
+    const { deliveryTag } = raw.fields
+    return { idError: new HoldfastError('bad-option', `the id function threw for delivery ${deliveryTag}`, { cause }) }
   }
 }
 

@@ -4,7 +4,6 @@ import { attemptAfter } from '../../consumer/redelivery.ts'
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { HasHealth } from '../../core/health.ts'
-import type { Message } from '../../core/message.ts'
 import {
   callback,
   checkArgument,
@@ -19,7 +18,7 @@ import {
 } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { deliveryOf } from './client.ts'
-import { messageFrom, type RabbitmqMessageId } from './codec.ts'
+import { recordFrom, type RabbitmqMessageId, type RabbitmqRecord } from './codec.ts'
 
 export interface EachMessageOptions {
   /** The channel that consumes: messages are acked there. Set its prefetch, which bounds what is in memory. */
@@ -75,9 +74,9 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions): Ea
     ahead: Number.MAX_SAFE_INTEGER,
     redeliverMs,
     clock,
-    run: ({ raw, message }, key, attempt) => {
+    run: (record, key, attempt) => {
       const context = { pipeline: pipeline.name, group: queue, key, attempt, signal: ended.signal, draining }
-      return pipeline.step(deliveryOf({ raw, message }, queue, context))
+      return pipeline.step(deliveryOf(record, queue, context, id))
     },
     onNack: ({ message }, error, attempt) => attemptAfter(error, message.id, attempt),
   })
@@ -101,9 +100,8 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions): Ea
 
   function eachMessage(raw: ConsumeMessage | null): void {
     if (raw === null) return end(`RabbitMQ cancelled the consumer of queue ${queue}`)
-    const read = messageFrom(raw, queue, id)
-    const message = { ...read, id: read.id ?? `anonymous/${crypto.randomUUID()}` }
-    executor.add(track, message.key, { raw, message })
+    const record = { ...recordFrom(raw, queue, id), raw }
+    executor.add(track, record.message.key, record)
   }
 
   return Object.assign(eachMessage, {
@@ -117,7 +115,6 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions): Ea
   })
 }
 
-interface Item {
+interface Item extends RabbitmqRecord {
   readonly raw: ConsumeMessage
-  readonly message: Message<Uint8Array | null>
 }

@@ -331,6 +331,27 @@ describeWith(['rabbitmq'], 'rabbitmqConsumer', () => {
     expect(new Set(ids).size).toBe(1)
   })
 
+  it('nacks a message whose id function throws, and handles it under its own id later', async () => {
+    const queue = await ordered()
+    const channel = await test.direct.createConfirmChannel()
+    channel.sendToQueue(queue, Buffer.from('x'), { messageId: 'm' })
+    await channel.waitForConfirms()
+    const ids: string[] = []
+    let tries = 0
+    await start({
+      queues: [queue],
+      redeliverMs: 20,
+      pipeline: pipeline('named').handle(({ message }) => void ids.push(message.id)),
+      id: ({ properties }) => {
+        if (tries++ === 0) throw new Error('the registry is away')
+        return String(properties.messageId)
+      },
+    })
+    await until('the message', () => ids.length > 0)
+    expect(ids).toEqual(['m'])
+    expect(tries).toBe(2)
+  })
+
   it('puts bodies that cannot be decoded into the dead-letter queue, bytes and hostile headers untouched', async () => {
     const [queue, dead] = [await ordered(), await test.queue()]
     const publisher = rabbitmqPublisher(await test.connect())

@@ -1,6 +1,6 @@
 import amqp, { type Channel, type ChannelModel, type RecoveringChannelModel } from 'amqplib'
 import type { Bytes, Message } from '../../../src/core/message.ts'
-import { messageFrom } from '../../../src/transports/rabbitmq/codec.ts'
+import { recordFrom } from '../../../src/transports/rabbitmq/codec.ts'
 import { uniqueName } from '../../support/unique-name.ts'
 
 /** Connections and queues of one test, all gone after `dispose`. */
@@ -43,8 +43,7 @@ export async function testRabbitmq(url: string): Promise<TestRabbitmq> {
       const reading = await direct.createChannel()
       const all: Message<Bytes>[] = []
       for (let raw = await reading.get(queue); raw !== false; raw = await reading.get(queue)) {
-        const { id = '', ...rest } = messageFrom(raw, queue, undefined)
-        all.push({ id, ...rest })
+        all.push(recordFrom(raw, queue, undefined).message)
       }
       // Not acked: it goes back when the channel closes.
       await reading.close()
