@@ -28,56 +28,56 @@ import { timeout } from './retry/timeout.ts'
 
 export interface ResilientOptions<Body> {
   readonly codec: Decoder<Body>
-  /** Where messages go that cannot be handled; `false`: they are handed back to the transport again and again. */
+  /** Takes messages that failed for good. `false`: they are nacked and redelivered without end. */
   readonly deadLetters: Publisher | false
-  /** The topic, queue or subject of the dead letters. @defaultValue the message's own, with `.dead-letters` behind it */
+  /** The topic, queue or subject of the dead letters. @defaultValue the message's own name followed by `.dead-letters` */
   readonly deadLetterDestination?: DeadLetterOptions['destination']
   readonly store: IdempotencyStore
-  /** Stages around all others, outermost first, such as `tracing()` and `metrics({ registry })`. @defaultValue none */
+  /** Stages outside all others, outermost first, such as `tracing()` and `metrics({ registry })`. @defaultValue none */
   readonly outside?: readonly Middleware[]
   /** The scope of the idempotency keys. @defaultValue the pipeline's name */
   readonly scope?: IdempotencyOptions<Body>['scope']
-  /** What makes two deliveries the same work. @defaultValue the message id */
+  /** The idempotency key: deliveries with the same key are the same work. @defaultValue the message id */
   readonly key?: IdempotencyOptions<Body>['key']
-  /** Refuses a known key with other content. @defaultValue `false` */
+  /** Refuses a known key that arrives with other content. @defaultValue `false` */
   readonly fingerprint?: IdempotencyOptions<Body>['fingerprint']
-  /** How long a claim lasts unless it is renewed. @defaultValue 30_000 */
+  /** Length of a claim's lease in ms. It is renewed while the handler runs. @defaultValue 30_000 */
   readonly leaseMs?: number
-  /** How long a settled key is remembered. @defaultValue 7 days */
+  /** How long a settled key is kept, in ms. @defaultValue 7 days */
   readonly retainMs?: number
-  /** What to do when a claim cannot be asked for. @defaultValue `'pause'` */
+  /** What to do when the claim's store call fails: wait, or handle without protection. @defaultValue `'pause'` */
   readonly onStoreError?: IdempotencyOptions<Body>['onStoreError']
-  /** How often the handler is started for one message, over all its deliveries. @defaultValue 5 */
+  /** Most handler starts for one message, over all its deliveries, the first included. @defaultValue 5 */
   readonly maxAttempts?: number
   /** The waits between attempts. @defaultValue doubling from 100 ms to 30 s, with full jitter */
   readonly backoff?: RetryOptions['backoff']
-  /** Tells what may succeed from what cannot. @defaultValue permanent errors are final, all others are retried */
+  /** Decides for each error whether to retry. @defaultValue permanent errors are final, all others are retried */
   readonly recovery?: RetryOptions['recovery']
-  /** What retries draw on. @defaultValue without bound */
+  /** Limits retries, as made by `retryBudget()`. @defaultValue no limit */
   readonly budget?: RetryOptions['budget']
-  /** A longer wait is not slept but handed back. @defaultValue 5_000 */
+  /** Longest wait within a delivery, in ms. For a longer wait the message is nacked with that delay. @defaultValue 5_000 */
   readonly sleepUpToMs?: number
   /**
-   * A circuit round every attempt, made by `circuitBreaker({ name })` of `holdfast/policies`. Rather put it round the call
-   * of the dependency: `payments.run(…)`. @defaultValue none
+   * A circuit around every attempt, made by `circuitBreaker({ name })` of `holdfast/policies`. Prefer a circuit around the
+   * call of the dependency: `payments.run(…)`. @defaultValue none
    */
   readonly circuitBreaker?: Middleware
-  /** A limit on how many handlers run at once, made by `bulkhead({ maxConcurrent })`. @defaultValue none */
+  /** Limits how many handlers run at once, made by `bulkhead({ maxConcurrent })`. @defaultValue none */
   readonly bulkhead?: Middleware
-  /** How long one attempt may take; `false`: without bound. @defaultValue 10_000 */
+  /** Longest time for one attempt, in ms, before its signal aborts. `false`: no limit. @defaultValue 10_000 */
   readonly timeoutMs?: number | false
-  /** How much longer an attempt may take to notice that, before it is given up. @defaultValue `timeoutMs` */
+  /** Ms after `timeoutMs` until a handler that still runs is given up. @defaultValue `timeoutMs` */
   readonly abandonAfterMs?: number
-  /** Takes a line for each nack and each dead letter, without payloads; `false` for none. @defaultValue the console */
+  /** Logs a line for each nack and each dead letter, without payloads. `false`: no log. @defaultValue the console */
   readonly log?: Logger | false
   readonly clock?: Clock
-  /** The dice of the jitter. @defaultValue `Math.random` */
+  /** Random numbers between 0 and 1 for the jitter. @defaultValue `Math.random` */
   readonly random?: () => number
 }
 
 /**
- * The recommended stack: dead letter, decoding, one claim per delivery, retries, and a deadline for each attempt. There is
- * no circuit breaker unless one is given. Goes on as a builder: `.use(transaction(pool)).handle(…)`.
+ * Builds the recommended stack: dead letter, decoding, one claim per delivery, retries, and a deadline for each attempt.
+ * It has a circuit breaker only if you pass one. It returns a builder: `.use(transaction(pool)).handle(…)`.
  */
 export function resilient<Body>(name: string, options: ResilientOptions<Body>): PipelineBuilder<Bytes, Body, Claimed> {
   const {

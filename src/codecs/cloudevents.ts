@@ -5,7 +5,7 @@ import type { PublishMiddleware } from '../core/publisher.ts'
 import type { Codec, Decoder } from '../core/codec.ts'
 import { json, type JsonOptions, type Schema } from './json.ts'
 
-/** An event with its context, as CloudEvents 1.0 names it: https://cloudevents.io */
+/** An event and its context attributes, named as in CloudEvents 1.0: https://cloudevents.io */
 export interface CloudEvent<Data> {
   readonly id: string
   readonly source: string
@@ -15,14 +15,14 @@ export interface CloudEvent<Data> {
   readonly time: string | null
   readonly dataContentType: string | null
   readonly dataSchema: string | null
-  /** Attributes beyond the standard ones. */
+  /** Extension attributes. */
   readonly extensions: Readonly<Record<string, string | number | boolean>>
   readonly data: Data
 }
 
 /**
- * Reads CloudEvents of either mode, by their headers: structured (the whole event is JSON) and binary (the context is in
- * `ce_…` headers, the body is the data). The data goes through a codec of its own. A body without the context of a
+ * Decodes CloudEvents of both modes. Structured: the whole event is JSON. Binary: the context is in `ce_…` headers and the
+ * body is the data. The headers say which. The `data` codec decodes the data. A message without the context of a
  * CloudEvent is undecodable for good.
  */
 export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {}): Decoder<CloudEvent<Data>> {
@@ -35,14 +35,14 @@ export function cloudEvents<Data>(data: Decoder<Data>, limits: JsonOptions = {})
       if (contentType?.toLowerCase().startsWith('application/cloudevents') !== true)
         return decodeBinary(data, bytes, headers, contentType, signal)
       if (!/^application\/cloudevents\+json\b/i.test(contentType))
-        throw new PermanentError(`no CloudEvent that can be read: ${contentType.slice(0, 80)}`)
+        throw new PermanentError(`not a readable CloudEvent: ${contentType.slice(0, 80)}`)
       return decodeStructured(data, await structured.decode(bytes, headers), headers, signal)
     },
   }
 }
 
 export interface EncodeCloudEventsOptions {
-  /** Who produces the events: a URI reference such as `/billing/orders`. */
+  /** The producer of the events, as a URI reference such as `/billing/orders`. */
   readonly source: string
   /** @defaultValue `'binary'` */
   readonly mode?: 'binary' | 'structured'
@@ -52,7 +52,7 @@ export interface EncodeCloudEventsOptions {
 
 /**
  * Publishes bodies as CloudEvents: `publisher(wire).use(encodeCloudEvents(json(Order), { source: '/billing' }))`.
- * The message's own id, type and time become those of the event.
+ * The event gets the message's id, type and time.
  */
 export function encodeCloudEvents<Data>(
   data: Pick<Codec<Data>, 'encode'>,

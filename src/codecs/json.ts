@@ -3,7 +3,7 @@ import type { Bytes } from '../core/message.ts'
 import { badOption, checkOptions, count, oneOf } from '../core/options.ts'
 import type { Codec } from '../core/codec.ts'
 
-/** What any Standard Schema library offers (zod, valibot, arktype, …): https://standardschema.dev */
+/** A schema of any Standard Schema library (zod, valibot, arktype, …): https://standardschema.dev */
 export interface Schema<Output = unknown> {
   readonly '~standard': {
     readonly version: 1
@@ -19,22 +19,22 @@ export interface SchemaIssue {
 }
 
 export interface JsonOptions {
-  /** Larger bodies are undecodable; looked at before anything is parsed. @defaultValue 1_048_576 */
+  /** Largest body in bytes, checked before parsing. A larger one is undecodable. @defaultValue 1_048_576 */
   readonly maxBytes?: number
-  /** Deeper nesting is undecodable. @defaultValue 100 */
+  /** Deepest nesting. A deeper body is undecodable. @defaultValue 100 */
   readonly maxDepth?: number
   /**
-   * What to do with a number that JavaScript cannot hold: an integer that would come out as another one, such as
-   * 9007199254740993, or one beyond all doubles, such as 1e400. `'refuse'`: the body is undecodable. `'bigint'`: the
-   * schema gets such an integer as a BigInt. `'round'`: the schema gets the nearest number. @defaultValue `'refuse'`
+   * How to treat a number that JavaScript cannot hold: an integer that would change, such as 9007199254740993, or a number
+   * above all doubles, such as 1e400. `'refuse'`: the body is undecodable. `'bigint'`: the schema gets such an integer as a
+   * BigInt. `'round'`: the schema gets the nearest number. @defaultValue `'refuse'`
    */
   readonly largeNumbers?: 'refuse' | 'bigint' | 'round'
 }
 
 /**
- * JSON checked by any Standard Schema. A tombstone reaches the schema as `null`.
- * Bytes that are too long, too deep, not UTF-8, not JSON, not of the schema, or that hold a number that JavaScript cannot
- * hold, are undecodable for good.
+ * A JSON codec that checks bodies with a Standard Schema. The schema gets a tombstone as `null`.
+ * A body is undecodable for good if it is too long, too deep, not UTF-8 or not JSON, if it does not fit the schema, or if
+ * it has a number that JavaScript cannot hold.
  */
 export function json<Output>(schema: Schema<Output>, options: JsonOptions = {}): Codec<Output> {
   const limits = checkOptions('json', options, {

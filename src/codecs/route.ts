@@ -7,11 +7,11 @@ import { callback, checkArgument, checkOptions, having, objects } from '../core/
 export type Handler<D> = (delivery: D) => Promise<unknown> | void
 
 export interface RouteOptions<D> {
-  /** Handles the types that the table does not name. @defaultValue they are undecodable, for good */
+  /** Handles types that are not in the table. @defaultValue messages of other types are undecodable for good */
   readonly otherwise?: Handler<D>
 }
 
-/** One topic, several message types, each with its own codec: `.handle(route({ 'order.placed': on(json(Placed), …) }))`. */
+/** Handles several message types of one topic, each with its own codec: `.handle(route({ 'order.placed': on(json(Placed), …) }))`. */
 export function route<D extends Delivery<Bytes>>(
   table: Readonly<Record<string, Handler<D>>>,
   options: RouteOptions<D> = {},
@@ -25,7 +25,7 @@ export function route<D extends Delivery<Bytes>>(
   }
 }
 
-/** One row of the table: decodes, then handles. */
+/** One row of a {@link route} table: decodes the body, then calls the handler. */
 export function on<Body, D extends Delivery<Bytes>>(
   codec: Pick<Decoder<Body>, 'decode'>,
   handler: (delivery: Omit<D, 'message'> & Delivery<Body>) => Promise<unknown> | void,

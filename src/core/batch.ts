@@ -5,13 +5,14 @@ import { badOption, callback, checkArgument, checkOptions, clockKind, count, ms,
 
 export interface BatchOptions {
   readonly maxSize: number
-  /** How long the first message of a batch waits for others. @defaultValue 5 */
+  /** Longest wait in ms of the first message for a full batch. @defaultValue 5 */
   readonly maxWaitMs?: number
   readonly clock?: Clock
 }
 
 /**
- * Return nothing: all handled. Return failures: those throw their error, the rest are handled. Throw: all throw it.
+ * Handles one batch. If it returns nothing, all messages are handled. If it returns failures, those messages are nacked
+ * with their error and the rest are handled. If it throws, all messages are nacked with that error.
  * A failure names its delivery, or a widened copy of it (`{ ...delivery, order }`).
  */
 export type BatchHandler<D> = (deliveries: readonly D[]) => Promise<readonly BatchFailure<D>[] | void>
@@ -27,7 +28,7 @@ interface Waiting<D> {
   readonly reject: (error: unknown) => void
 }
 
-/** Collects deliveries that passed every middleware, and settles each by itself. A batch has at most one of a key. */
+/** Collects deliveries that passed every middleware, and settles each by itself. A batch has at most one message of each key. */
 export function batched<D extends Delivery>(options: BatchOptions, handler: BatchHandler<D>): Step<D> {
   const {
     maxSize,
@@ -67,7 +68,7 @@ export function batched<D extends Delivery>(options: BatchOptions, handler: Batc
       const failed = new Map(failures?.map(({ delivery, error }) => [delivery.message, error]))
       const known = new Set(batch.map(({ delivery }) => delivery.message))
       for (const message of failed.keys())
-        if (!known.has(message)) throw badOption('handleBatch', 'failures', 'of deliveries of the batch', message.id)
+        if (!known.has(message)) throw badOption('handleBatch', 'failures', 'for deliveries of this batch', message.id)
       for (const { delivery, resolve, reject } of batch)
         if (failed.has(delivery.message)) reject(failed.get(delivery.message))
         else resolve('handled')

@@ -1,10 +1,10 @@
-/** Every wait and every deadline goes through one of these, so that a test or a simulation can own the time. */
+/** The time source of every wait and every deadline. A test or a simulation passes a fake one. */
 export interface Clock {
-  /** Monotonic ms, for deadlines. */
+  /** Monotonic time in ms, for deadlines. */
   now(): number
-  /** Ms since 1970, for what people read. */
+  /** Wall-clock time in ms since 1970, for timestamps that people read. */
   wall(): number
-  /** Calls back once, about `ms` from now; the returned function cancels. `idle` timers do not keep the process alive. */
+  /** Calls back once, in about `ms`. The returned function cancels the timer. An `idle` timer does not keep the process alive. */
   after(ms: number, callback: () => void, idle?: boolean): () => void
 }
 
@@ -21,7 +21,7 @@ export const systemClock: Clock = {
   },
 }
 
-/** Waits, or rejects with the signal's reason as soon as it aborts. */
+/** Resolves after `ms`. Rejects with the signal's reason as soon as the signal aborts. */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) return reject(reasonOf(signal))

@@ -6,7 +6,7 @@ import { saysOutage } from './outage.ts'
 import type { PublishMiddleware } from './publisher.ts'
 import { whenAborted } from './signals.ts'
 
-/** Bytes to a body and back. */
+/** Decodes bytes to a body, and encodes a body to bytes. */
 export interface Codec<Body> extends Decoder<Body> {
   encode(body: Body): Bytes
 }
@@ -14,12 +14,12 @@ export interface Codec<Body> extends Decoder<Body> {
 export interface Decoder<Body> {
   readonly name: string
   /**
-   * The signal aborts when the delivery is over; a decoder that asks a server passes it on.
+   * Decodes one body. The signal aborts when the delivery is over. A decoder that calls a server passes the signal on.
    * @throws PermanentError when these bytes can never be decoded: the message is dead-lettered at once.
-   * @throws RetryLater to wait; `holds: 'pipeline'` where no other message can be decoded either.
-   * An error that tells of an outage (a refused or lost connection, a time-out, HTTP 401, 403, 408, 429 or 5xx) holds the
-   * pipeline. Any other error is about this message alone: it is decoded again after a while, and is undecodable after
-   * `maxAttempts` of `retry()`, or 5.
+   * @throws RetryLater to be called again later. With `holds: 'pipeline'` when no other message can be decoded either.
+   * An outage error (connection refused or lost, time-out, HTTP 401, 403, 408, 429 or 5xx) holds the
+   * pipeline. Any other error concerns this message alone: it is decoded again after a wait. It is undecodable after
+   * as many failures as `maxAttempts` of `retry()`, or 5 without `retry()`.
    */
   decode(bytes: Bytes, headers: Headers, signal?: AbortSignal): Promise<Body> | Body
 }
@@ -69,7 +69,7 @@ export function bodyDecoder<Body>(
     const { message, signal } = delivery
     try {
       const bytes = bytesFrom(message.body)
-      if (bytes === undefined) throw new PermanentError('the body to decode is an object and no bytes')
+      if (bytes === undefined) throw new PermanentError('the body to decode is an object, not bytes')
       const decoding = decoder.decode(bytes, message.headers, signal)
       const body = decoding instanceof Promise ? await unlessAborted(decoding, signal) : await decoding
       if (failures.size > 0) failures.delete(message.id)
@@ -80,7 +80,7 @@ export function bodyDecoder<Body>(
   }
 }
 
-/** Nothing waits longer than its signal: a decoder that is deaf to it is left behind. */
+/** Stops waiting when the signal aborts, even if the decoder ignores it. */
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(stopped(signal))

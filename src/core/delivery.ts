@@ -1,25 +1,25 @@
 import type { Bytes, Message } from './message.ts'
 
-/** One attempt at one message. A plain object: `{ ...delivery, tx }` is the way to widen it. */
+/** One attempt at one message. It is a plain object: widen it with `{ ...delivery, tx }`. */
 export interface Delivery<Body = unknown> {
   readonly message: Message<Body>
-  /** The body as it arrived, whatever was decoded since; `null` where the entry body never was bytes. */
+  /** The body as it arrived, before decoding. `null` if the pipeline's entry body was not bytes. */
   readonly bytes: Bytes
   /** The name of the pipeline that handles it. */
   readonly pipeline: string
   readonly origin: Origin
-  /** How often the handler was started for this message, this time included. */
+  /** The number of this attempt: handler starts for this message so far, this one included. */
   readonly attempt: number
-  /** Aborts when the work should stop: shutdown, partition or lease lost, time-out. */
+  /** Aborts when the handler should stop: shutdown, partition lost, lease lost or time-out. */
   readonly signal: AbortSignal
   /**
-   * Aborts when the process begins to stop, before `signal` does: what only waits gives up at once, and what runs may
-   * finish. Missing where the transport tells one moment only.
+   * Aborts when shutdown begins, before `signal` does. Waiting work gives up at once; running work may finish. Missing when
+   * the transport does not tell the two moments apart.
    */
   readonly draining?: AbortSignal
-  /** Whether the transport knows that this message was never started before, by anybody. @defaultValue `false` */
+  /** True if the transport knows that no process ever started this message before. @defaultValue `false` */
   readonly first?: boolean
-  /** What the transport handed over, for the rare need. */
+  /** The transport's own message object. */
   readonly raw: unknown
 }
 
@@ -33,7 +33,7 @@ export interface Origin {
   readonly group: string | null
 }
 
-/** Every return is an ack and says how. */
+/** How a message was acked. Every return is an ack. */
 export type Outcome = 'handled' | 'duplicate' | 'stale' | 'parked' | 'dead-lettered' | 'discarded'
 
 /** The rest of the pipeline. A return is an ack, a throw is a nack. */
@@ -44,19 +44,19 @@ export interface Middleware<Adds = unknown, Needs = Delivery> extends Typed<Need
   <D extends Needs>(next: Step<D & Adds>, place?: Place): Step<D>
 }
 
-/** What `use()` reads off a middleware; a plain function has none of it and is welcome. */
+/** The types that `use()` reads off a middleware. A plain function without them is accepted too. */
 export interface Typed<Needs, Adds> {
   /** Never set: it only carries the two types. */
   readonly types?: ((delivery: Needs) => Adds) | undefined
   readonly stage?: Stage | undefined
 }
 
-/** Where a middleware stands, told to it once, when the pipeline is built. */
+/** The position of a middleware. The pipeline passes it once, when it is built. */
 export interface Place {
   readonly pipeline: string
-  /** The stages around it, outermost first. */
+  /** The stages outside this one, outermost first. */
   readonly outside: readonly Stage[]
-  /** The stages within it, outermost first. */
+  /** The stages inside this one, outermost first. */
   readonly inside: readonly Stage[]
 }
 
@@ -64,35 +64,35 @@ export interface Place {
 export interface Stage {
   readonly name: string
   readonly facts?: Facts
-  /** Stage name to the reason why this stage may not stand inside it. */
+  /** Stages that this one must not be inside, each with the reason. */
   readonly notInside?: Readonly<Record<string, string>>
-  /** Stage name to the reason why, if that stage is present, it must be outside this one. */
+  /** Stages that must be outside this one if they are present, each with the reason. */
   readonly wantsOutside?: Readonly<Record<string, string>>
-  /** Stage name to the reason why this stage does not work without it. */
+  /** Stages that this one needs outside it, each with the reason. */
   readonly needs?: Readonly<Record<string, string>>
-  /** Stage name to the reason why the two may not be in one pipeline; its own name forbids a second one. */
+  /** Stages that may not be in the same pipeline, each with the reason. A stage's own name forbids a second one. */
   readonly excludes?: Readonly<Record<string, string>>
 }
 
-/** The numbers from which `describe()` works out the worst cases. All optional; a stage states what it knows. */
+/** The numbers from which `describe()` computes the worst cases. A stage states those that it knows. */
 export interface Facts {
   readonly maxAttempts?: number
-  /** The longest wait between two attempts. */
+  /** The longest wait between two attempts, in ms. */
   readonly maxDelayMs?: number
   readonly timeoutMs?: number
-  /** How much longer than `timeoutMs` an attempt may take before it is given up. */
+  /** Ms after `timeoutMs` until a handler that still runs is given up. */
   readonly abandonAfterMs?: number
   readonly leaseMs?: number
-  /** How long a completed key is remembered. */
+  /** How long a completed key is kept, in ms. */
   readonly retainMs?: number
   readonly maxConcurrent?: number
   /** What the idempotency keys are made of. */
   readonly keys?: 'message id' | 'digest of the bytes' | 'a function'
-  /** How many connections the stage's pool has. */
+  /** The number of connections in the stage's pool. */
   readonly poolSize?: number
   /** Which kind of store keeps the claims: `postgresql`, `redis`, `memory`. */
   readonly store?: string
-  /** Where first deliveries are claimed, unless before the handler. */
+  /** `'inside'`: first deliveries are claimed in the handler's transaction. Missing: before the handler. */
   readonly claim?: 'inside'
   /** Whether that store can complete a claim inside the handler's transaction. */
   readonly completesInTransaction?: boolean
@@ -109,28 +109,28 @@ export function staged<M extends object>(middleware: M, stage: Stage): M {
   return Object.assign(middleware, { stage })
 }
 
-/** What `idempotency()` adds: the fence for external effects, and the claim for the stages inside. */
+/** What `idempotency()` adds to the delivery: the fence for external effects, and the claim for the stages inside. */
 export interface Claimed {
-  /** Grows with every claim of a key. A target that refuses a lower one than it has seen keeps zombies out. */
+  /** Grows with every claim of a key. A target that refuses lower fences than it has seen refuses writes of lost claims. */
   readonly fence: bigint
   readonly claim: Claim
 }
 
 export interface Claim {
   /**
-   * Completes the claim in the caller's transaction, as its last statement. Missing where the store cannot.
+   * Completes the claim as the last statement of the caller's transaction. Missing if the store cannot do that.
    * @throws RetryLater when the claim was lost: roll back.
    */
   readonly completeIn?: (tx: StatementRunner) => Promise<void>
   /**
-   * Claims and completes the key as the first statement of the caller's transaction, and resolves to the fence. Only on
-   * first deliveries of an `idempotency({ claim: 'inside' })`, which have no `completeIn`.
-   * @throws RetryLater when the key is known or taken: roll back.
+   * Claims and completes the key as the first statement of the caller's transaction. Resolves to the fence. Present only on
+   * first deliveries of `idempotency({ claim: 'inside' })`; those have no `completeIn`.
+   * @throws RetryLater when the key is completed or claimed already: roll back.
    */
   readonly claimIn?: (tx: StatementRunner) => Promise<bigint>
 }
 
-/** The least that a store needs of somebody else's transaction. */
+/** What a store needs of the caller's transaction. */
 export interface StatementRunner {
   query(
     text: string,
@@ -138,13 +138,13 @@ export interface StatementRunner {
   ): Promise<{ readonly rows: readonly unknown[]; readonly rowCount: number | null }>
 }
 
-/** What a transaction stage adds: `tx` as its client calls it, and the same for the stages inside, whatever client it is. */
+/** What a transaction stage adds: `tx` is the client's own object. The stages inside use the same transaction through `runner`. */
 export interface Transactional<Tx> {
   readonly tx: Tx
   readonly runner: StatementRunner
 }
 
-/** What a caller outside any transport must know about a message. */
+/** What a caller of `dispatch()` says about a message. The rest has defaults. */
 export interface Incoming<Body = Bytes> {
   readonly message: Pick<Message<Body>, 'id' | 'body'> & Partial<Message<Body>>
   readonly origin?: Partial<Origin>

@@ -1,21 +1,21 @@
 import type { Facts, Stage } from './delivery.ts'
 import { HoldfastError } from './errors.ts'
 
-/** What a pipeline promises and what it may cost at worst, worked out from its stages. */
+/** The guarantee of a pipeline and its worst cases, computed from its stages. */
 export interface Description {
   readonly name: string
   readonly stages: readonly Stage[]
   readonly guarantee: string
-  /** How often one delivery may start the handler. */
+  /** The most handler starts in one delivery. */
   readonly worstAttempts: number
-  /** How long one delivery may take with every attempt timing out; `null` where nothing bounds it. */
+  /** The longest that one delivery may take, in ms, when every attempt times out. `null` if nothing bounds it. */
   readonly worstMs: number | null
   readonly warnings: readonly string[]
-  /** All of it, as text to print. */
+  /** The whole description as text. */
   toString(): string
 }
 
-/** Refuses stages in an order that would lose, repeat or unbound something, with the reason. */
+/** Throws for an order of stages that loses messages, repeats work or removes a bound. The error gives the reason. */
 export function refuseBadOrder(name: string, stages: readonly Stage[]): void {
   const refuse = (problem: string): never => {
     throw new HoldfastError('bad-order', `${name}: ${problem}`)

@@ -21,8 +21,8 @@ export type ErrorCode =
 const brand = Symbol.for('holdfast.error')
 
 /**
- * Every error of this library. Tell them apart by `code`; `cause` is kept. A subclass may set a `name` of its own and
- * stays what it is: the guards below look at a mark that all copies of this package share, never at the name.
+ * The base of every error of this library. Tell errors apart by `code`; `cause` is kept. A subclass may set its own `name`:
+ * the guards below read a mark that all copies of this package share, not the name.
  */
 export class HoldfastError extends Error {
   readonly code: ErrorCode
@@ -38,7 +38,7 @@ export class HoldfastError extends Error {
   }
 }
 
-/** "Do not retry": the message goes to the dead letter at once. */
+/** Says "do not retry": the message is dead-lettered at once. */
 export class PermanentError extends HoldfastError {
   constructor(message: string, options?: ErrorOptions) {
     super('permanent', message, options)
@@ -47,19 +47,19 @@ export class PermanentError extends HoldfastError {
 }
 
 /**
- * What has to wait. `message`: this one alone, it may be parked. `lane`: its key, since its claim is held elsewhere.
- * `pipeline`: everything, since a circuit is open or a store or the dead letter is down.
+ * What waits. `message`: this message alone; it may be parked. `lane`: all messages of its key, for example while another
+ * process holds the claim. `pipeline`: all messages, while a circuit is open or a store or the dead letter is down.
  */
 export type Holds = 'message' | 'lane' | 'pipeline'
 
 export interface RetryLaterOptions extends ErrorOptions {
   /** @defaultValue `'message'` */
   readonly holds?: Holds
-  /** For the log: what it waits for. Never a body, never a secret. */
+  /** For the log: what the message waits for. Never put a body or a secret here. */
   readonly because?: string
   /**
-   * Whether the attempt that ended with it counts. For what a message may have done to itself, such as the loss of its
-   * database session: after `maxAttempts` of these it is given up. @defaultValue `false`
+   * Whether the attempt counts. Set it for a failure that the message may have caused itself, such as a lost database
+   * session: after `maxAttempts` of them the message is dead-lettered. @defaultValue `false`
    */
   readonly counts?: boolean
 }
@@ -67,8 +67,8 @@ export interface RetryLaterOptions extends ErrorOptions {
 const unknownWaitMs = 1000
 
 /**
- * "Not now": a nack with a delay. It is no attempt, unless it says that it `counts`, and never reaches the dead letter.
- * A delay below zero is none; one that is no finite number becomes a second.
+ * Nacks the message with a delay in ms. The attempt does not count unless `counts` is true, and this error itself is never
+ * dead-lettered. A negative delay becomes 0; a delay that is not a finite number becomes 1,000.
  */
 export class RetryLater extends HoldfastError {
   readonly afterMs: number
@@ -87,7 +87,7 @@ export class RetryLater extends HoldfastError {
   }
 }
 
-/** The handler went on after its signal was aborted, and was given up. `settled` resolves when it really ends. */
+/** The handler kept running after its signal aborted, and was given up. `settled` resolves when the handler ends. */
 export class AbandonedError extends HoldfastError {
   readonly settled: Promise<unknown>
   constructor(message: string, settled: Promise<unknown>, options?: ErrorOptions) {
@@ -98,14 +98,14 @@ export class AbandonedError extends HoldfastError {
 }
 
 export interface PublishFailure {
-  /** The place of the message in the list that was to be published. */
+  /** The index of the message in the list passed to `publish`. */
   readonly index: number
   readonly error: unknown
-  /** Whether publishing it again would fail again: too large, unknown destination, refused by the broker. */
+  /** True if publishing it again would fail again: too large, unknown destination or refused by the broker. */
   readonly permanent: boolean
 }
 
-/** Some messages were not published. An index that is not named was confirmed. */
+/** Some messages were not published. `failures` names them; the broker confirmed all others. */
 export class PublishError extends HoldfastError {
   readonly failures: readonly PublishFailure[]
   constructor(message: string, failures: readonly PublishFailure[], options?: ErrorOptions) {
@@ -119,23 +119,23 @@ export class PublishError extends HoldfastError {
 export type FailureReason = (typeof failureReasons)[number]
 export const failureReasons = ['permanent', 'attempts', 'undecodable', 'conflict', 'crashed', 'unhandled'] as const
 
-/** What was written down may have been written by anybody. */
+/** Checks a reason read from a stored record or a header. */
 export function isFailureReason(value: unknown): value is FailureReason {
   return failureReasons.some((reason) => reason === value)
 }
 
-/** What is kept of an error: in the claim's record and in the dead letter. Text is cut to 1 KB; there is no stack. */
+/** What the claim's record and the dead letter keep of an error. Text is cut to 1 KB. There is no stack. */
 export interface Failure {
   readonly reason: FailureReason
   readonly errorName: string
   readonly errorMessage: string
-  /** The error's own `code`, where it has one: `23505`, `ECONNREFUSED`. */
+  /** The error's own `code` if it has one: `23505`, `ECONNREFUSED`. */
   readonly errorCode?: string
-  /** How often the handler was started. */
+  /** How many times the handler was started. */
   readonly attempts: number
 }
 
-/** An earlier delivery failed for good; the handler does not run again. Carries what was recorded then. */
+/** An earlier delivery of this key failed for good, so the handler does not run again. Carries the failure recorded then. */
 export class FailedBeforeError extends HoldfastError {
   readonly failure: Failure
   constructor(message: string, failure: Failure) {
@@ -145,7 +145,7 @@ export class FailedBeforeError extends HoldfastError {
   }
 }
 
-/** Whether it is an error of this library: of this copy, of another copy of the package, or of another realm. */
+/** Whether it is an error of this library. Works across copies of the package and across realms. */
 export function isHoldfastError(error: unknown): error is HoldfastError {
   try {
     return isObject(error) && Reflect.get(error, brand) === true && typeof Reflect.get(error, 'code') === 'string'
@@ -192,7 +192,7 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null
 }
 
-/** Whether trying again can only fail again. */
+/** Whether a retry can only fail again. */
 export function isPermanent(error: unknown): boolean {
   return isHoldfastError(error) && permanent.has(error.code)
 }

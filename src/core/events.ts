@@ -3,53 +3,53 @@ import type { Delivery, Outcome } from './delivery.ts'
 import type { FailureReason } from './errors.ts'
 import { calledSafely } from './report.ts'
 
-/** What happens, by name. Subscribe to `holdfast:<name>` on `node:diagnostics_channel`, or with {@link subscribe}. */
+/** All events by name. Subscribe with {@link subscribe}, or to `holdfast:<name>` on `node:diagnostics_channel`. */
 export interface Events {
   /** A delivery was acked. */
   settled: { readonly delivery: Delivery; readonly outcome: Outcome }
-  /** A delivery was handed back. */
+  /** A delivery was nacked. */
   nacked: { readonly delivery: Delivery; readonly error: unknown }
-  /** One run of the handler failed; `nextInMs` is `null` where it is not tried again in this delivery. */
+  /** One attempt failed. `nextInMs` is the wait before the next one; `null` if this delivery does not retry. */
   'attempt-failed': {
     readonly delivery: Delivery
     readonly error: unknown
     readonly attempt: number
     readonly nextInMs: number | null
   }
-  /** The retry budget had no token left, so a retry became a wait. */
+  /** The retry budget had no token left: the message is nacked and waits for its token. */
   'retry-refused': { readonly delivery: Delivery; readonly error: unknown }
-  /** The handler was given up after it ignored its signal. */
+  /** A handler ignored its aborted signal and was given up. */
   abandoned: { readonly delivery: Delivery; readonly afterMs: number }
-  /** A key was completed before. In observe mode the handler runs all the same. */
+  /** The message's key was completed before. In observe mode the handler still runs. */
   'duplicate-seen': { readonly delivery: Delivery; readonly suppressed: boolean }
-  /** A key came again with another payload. */
+  /** A known key arrived with another payload. */
   'conflict-seen': { readonly delivery: Delivery }
-  /** A repeat of the outbox that came after a later message of its key. */
+  /** The outbox sent a message again, and a later message of its key had been handled before. */
   'stale-seen': { readonly delivery: Delivery }
   'lease-renewed': { readonly delivery: Delivery }
   'lease-lost': { readonly delivery: Delivery }
-  /** A store did not answer, or answered with an error. */
+  /** A store call failed or timed out. */
   'store-failed': { readonly store: string; readonly operation: string; readonly error: unknown }
   /**
-   * A function that was given as an option threw, or answered what cannot be used. The default was taken instead.
-   * `option` says which one: `retry: backoff`.
+   * A function given as an option threw or returned an unusable value. The default was used instead.
+   * `option` names it: `retry: backoff`.
    */
   'option-failed': { readonly option: string; readonly error: unknown }
   'circuit-changed': CircuitChange
-  /** A probe of a circuit came to its end. `nothing`: it proved nothing either way, and the next call is the probe. */
+  /** A probe of a circuit ended. `nothing`: it proved nothing, and the next call is the probe. */
   'probe-settled': { readonly name: string; readonly result: 'answered' | 'failed' | 'nothing' | 'too-late' }
-  /** An attempt failed while the dependency answered nobody, so it does not count. `failures` are those of its message. */
+  /** An attempt failed while the dependency answered no message, so it does not count. `failures` counts its message's own. */
   'attempt-unproven': { readonly name: string; readonly error: unknown; readonly failures: number }
-  /** The store that processes share a circuit or a limit in answers again, or does not: each decides for itself then. */
+  /** The store of a shared circuit or limit went offline or came back. While it is offline each process decides alone. */
   'share-changed': { readonly name: string; readonly share: string; readonly online: boolean; readonly error?: unknown }
-  /** A message came above a limit, and was handed back until its own time. */
+  /** A message was above a rate limit and was nacked for `waitMs`. */
   'limit-reached': { readonly delivery: Delivery; readonly name: string; readonly waitMs: number }
-  /** Published to the dead letter, and confirmed. */
+  /** A message was published to the dead letter and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }
-  /** The dead letter did not take a message, so the delivery is handed back. */
+  /** The dead-letter publish failed, so the delivery is nacked. */
   'dead-letter-failed': { readonly delivery: Delivery; readonly error: unknown; readonly destination: string }
-  /** A consumer told the broker how far it has come, or failed to. */
+  /** A consumer committed its offsets, or the commit failed. */
   committed: {
     readonly system: string
     readonly destinations: readonly string[]
@@ -57,9 +57,9 @@ export interface Events {
     readonly tookMs: number
     readonly error?: unknown
   }
-  /** A consumer joined, lost, crashed or stopped. */
+  /** A consumer joined its group, lost partitions, crashed or stopped. */
   'consumer-changed': ConsumerChange
-  /** A relay took a shard of the outbox, gave it back, lost it to another relay, or could go no further with it. */
+  /** A relay took a shard of the outbox, released it, lost it to another relay, or failed on it. */
   'outbox-shard-changed': {
     readonly relay: string
     readonly shard: number
@@ -71,24 +71,24 @@ export interface Events {
   'outbox-published': {
     readonly relay: string
     readonly shard: number
-    /** Published and confirmed: without the dead. */
+    /** Messages published and confirmed. Does not include `dead`. */
     readonly messages: number
-    /** Refused for good, and set aside. */
+    /** Messages that the broker refused for good. They are set aside. */
     readonly dead: number
-    /** From when the oldest of them was added to when all of them were confirmed. */
+    /** Ms from adding the oldest message to confirming all of them. */
     readonly lagMs: number
     readonly publishMs: number
   }
-  /** There is more to publish than fits in a page: so many messages, of one shard, page after page; 0 once that is over. */
+  /** One shard has more messages than fit in a page, and publishes page after page. `messages` is how many; 0 at the end. */
   'outbox-window': { readonly shard: number; readonly messages: number }
-  /** The broker did not take a page of the outbox; it is tried again. */
+  /** Publishing a page of the outbox failed. The relay publishes it again. */
   'outbox-outage': {
     readonly relay: string
     readonly shard: number
     readonly error: unknown
     readonly nextInMs: number
   }
-  /** The broker refused a message for good; it is kept aside and the others go on. */
+  /** The broker refused a message for good. The message is set aside; the others go on. */
   'outbox-dead': {
     readonly relay: string
     readonly shard: number
@@ -96,7 +96,7 @@ export interface Events {
     readonly destination: string
     readonly error: unknown
   }
-  /** A message of the outbox expired before it was published, and is discarded. `expiredMs` is ms since 1970. */
+  /** A message of the outbox expired before it was published, and was discarded. `expiredMs` is in ms since 1970. */
   'outbox-expired': {
     readonly relay: string
     readonly shard: number
@@ -104,17 +104,17 @@ export interface Events {
     readonly destination: string
     readonly expiredMs: number
   }
-  /** From here on nothing is published or cleaned up until an operator has looked. Told once by each relay. */
+  /** The relay stopped publishing and cleaning up until an operator acts. Each relay sends this once. */
   'outbox-refused': { readonly relay: string; readonly reason: string }
-  /** One partition of the outbox was looked at: what is `busy` or `locked` for long deserves a look. */
+  /** The relay checked one partition of the outbox. If it stays `busy` or `locked`, look for a long transaction. */
   'outbox-rotated': {
     readonly relay: string
     readonly slot: number
     readonly result: 'cleaned' | 'empty' | 'busy' | 'locked'
   }
-  /** A relay has stopped, and given back what it held: what it told last holds no longer. */
+  /** A relay stopped and released its shards. Its last `outbox-status` is void. */
   'outbox-relay-ended': { readonly relay: string }
-  /** How the outbox is doing, every now and then; `owned` are the shards of this relay. */
+  /** The state of the outbox, sent regularly. `owned` are this relay's shards. */
   'outbox-status': {
     readonly relay: string
     readonly owned: readonly number[]
@@ -133,13 +133,13 @@ export interface CircuitChange {
   readonly name: string
   readonly from: CircuitState
   readonly to: CircuitState
-  /** The tenant or whatever else `by` tells apart. @defaultValue there is one circuit for all */
+  /** The tenant, or the group that `by` returned. @defaultValue there is one circuit for all */
   readonly group?: string
-  /** Who decided: this process by what it saw, or the fleet. */
+  /** Who decided: this process alone, or the fleet. */
   readonly scope?: 'process' | 'fleet'
-  /** The state's number in the fleet. */
+  /** The number of this state in the fleet. It only grows. */
   readonly epoch?: number
-  /** The circuit only observes: it refused nothing. */
+  /** True if the circuit only observes and refuses nothing. */
   readonly observed?: boolean
 }
 
@@ -153,7 +153,7 @@ export interface ConsumerChange {
 
 export type EventName = keyof Events
 
-/** A typed handle on one channel. Ask `active()` first: without a subscriber nothing is built and nothing is called. */
+/** A typed handle on one channel. Check `active()` before building the event, to skip that work without subscribers. */
 export interface Emitter<Name extends EventName> {
   active(): boolean
   publish(event: Events[Name]): void
@@ -168,8 +168,8 @@ export function emitter<Name extends EventName>(name: Name): Emitter<Name> {
 }
 
 /**
- * Calls back on every event of a name; the returned function ends that. What a listener throws never reaches a message
- * and never ends the process: it becomes a process warning.
+ * Calls the listener on every event of that name. The returned function unsubscribes. If the listener throws, a process
+ * warning reports it; no message fails and the process goes on.
  */
 export function subscribe<Name extends EventName>(name: Name, listener: (event: Events[Name]) => void): () => void {
   // The channel is process-wide and untyped; only `emitter` above writes to it.

@@ -2,9 +2,9 @@ import { isHoldfastError, isPublishError, isRetryLater, type ErrorCode } from '.
 
 /**
  * Whose fault a failure is, and so what happens next.
- * `message`: this message failed, the others go on. The attempt counts, and the last one is dead-lettered.
- * `dependency`: something that the handler calls failed. The attempt counts; a circuit breaker may count it too.
- * `infrastructure`: the database, the store or the broker of the pipeline failed. No attempt, and the pipeline waits.
+ * `message`: this message failed, the others go on. The attempt counts; after the last one the message is dead-lettered.
+ * `dependency`: a service that the handler calls failed. The attempt counts; a circuit breaker may count it too.
+ * `infrastructure`: the pipeline's database, store or broker failed. The attempt does not count, and the pipeline waits.
  */
 export type Fault = 'message' | 'dependency' | 'infrastructure'
 

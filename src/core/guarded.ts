@@ -28,7 +28,7 @@ export function guarded<T>(
 
 /** Asks a predicate. Where it throws, or answers with a promise, that is told and the answer is `otherwise`. */
 export function asks(option: string, predicate: () => unknown, otherwise: boolean): boolean {
-  return Boolean(guarded<unknown>(option, predicate, isNoPromise, () => otherwise, 'true or false, and no promise'))
+  return Boolean(guarded<unknown>(option, predicate, isNoPromise, () => otherwise, 'true or false, not a promise'))
 }
 
 /** Asks for a time in ms. Where there is none to be had, that is told and `otherwise` answers. */

@@ -3,17 +3,17 @@ import { textOf } from './errors.ts'
 import { subscribe } from './events.ts'
 import { checkArgument, checkOptions, clockKind, having, ms, text, type Kinds } from './options.ts'
 
-/** How one part is doing, as data. */
+/** The health of one part. */
 export interface Health {
   readonly name: string
-  /** False: nothing but a restart helps. */
+  /** False: only a restart helps. */
   readonly live: boolean
-  /** False: it cannot do its work now. */
+  /** False: the part cannot work now. */
   readonly ready: boolean
   readonly details: Readonly<Record<string, unknown>>
 }
 
-/** What has health to tell: a consumer, a breaker, a relay, a store. */
+/** A part with health: a consumer, a breaker, a relay or a store. */
 export interface HasHealth {
   health(): Health
 }
@@ -24,14 +24,14 @@ export interface OverallHealth {
   readonly parts: readonly Health[]
 }
 
-/** Sums up for a liveness and a readiness probe: live while every part is, ready while every part is. */
+/** Combines parts for liveness and readiness probes. It is live if every part is live, and ready if every part is ready. */
 export function health(...parts: readonly HasHealth[]): OverallHealth {
   parts.forEach((part, at) => checkArgument('health', `parts[${at}]`, part, having('health')))
   const each = parts.map(ask)
   return { live: each.every(({ live }) => live), ready: each.every(({ ready }) => ready), parts: each }
 }
 
-/** A probe wants an answer: a part that cannot give one is not ready. */
+/** A part whose `health()` throws is not ready. */
 function ask(part: HasHealth): Health {
   try {
     return part.health()
@@ -41,17 +41,17 @@ function ask(part: HasHealth): Health {
 }
 
 export interface StoreHealthOptions {
-  /** How long a failed call counts. While a store is down it is asked again every second or so. @defaultValue 10_000 */
+  /** How long after a failed call the part stays not ready, in ms. While a store is down it is called about once a second. @defaultValue 10_000 */
   readonly forMs?: number
   readonly clock?: Clock
 }
 
 export interface StoreHealth extends HasHealth {
-  /** Listens no more. */
+  /** Stops listening to failures. */
   stop(): void
 }
 
-/** A store as pipelines and relays see it: not ready once it did not answer a call, until no call fails for `forMs`. */
+/** The health of a store as pipelines and relays see it. Not ready after a failed call, until no call fails for `forMs`. */
 export function storeHealth(store: string, options: StoreHealthOptions = {}): StoreHealth {
   checkArgument('storeHealth', 'store', store, text)
   return failureHealth(`store ${store}`, checkOptions('storeHealth', options, healthKinds), (failed) =>
@@ -61,7 +61,7 @@ export function storeHealth(store: string, options: StoreHealthOptions = {}): St
   )
 }
 
-/** Not ready once a dead letter was not taken, until none fails for `forMs`. Tells the destination and the error. */
+/** The health of dead-letter publishes. Not ready after a failed one, until none fails for `forMs`. The reason names the destination and the error. */
 export function deadLetterHealth(options: StoreHealthOptions = {}): StoreHealth {
   return failureHealth('dead letters', checkOptions('deadLetterHealth', options, healthKinds), (failed) =>
     subscribe('dead-letter-failed', ({ error, destination }) => failed(error, { destination })),

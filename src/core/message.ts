@@ -1,20 +1,20 @@
-/** What travels. Immutable. `id` is the producer's and stays the same over every redelivery. */
+/** An immutable message. The producer sets `id`; every redelivery has the same one. */
 export interface Message<Body = unknown> {
   readonly id: string
   readonly type: string
-  /** Messages of one key are handled in order, one at a time; `null` promises no order. */
+  /** Messages of one key are handled in order, one at a time. `null`: no order. */
   readonly key: string | null
   readonly headers: Headers
   readonly body: Body
-  /** When it was produced, in ms since 1970. */
+  /** When the message was produced, in ms since 1970. */
   readonly timeMs: number
 }
 
-/** Header names to values, without a prototype. Text where the bytes are UTF-8, else the bytes; arrays keep repeats. */
+/** Headers by name, without a prototype. A value is text if its bytes are UTF-8, else the bytes. An array holds repeats. */
 export type Headers = Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
 export type HeaderValue = string | Uint8Array
 
-/** A body as the broker carries it; `null` is a tombstone. */
+/** A body as the broker carries it. `null` is a tombstone. */
 export type Bytes = Uint8Array | null
 
 /**
@@ -41,7 +41,7 @@ export const outboxIdHeader = 'outbox-id'
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Headers from whatever pairs a broker carries. A hostile name (`__proto__`) is an ordinary name here. */
+/** Builds headers from a broker's name-value pairs. A hostile name such as `__proto__` is an ordinary name. */
 export function headersFrom(
   pairs: Iterable<readonly [name: string, value: HeaderValue | readonly HeaderValue[]]>,
 ): Headers {
@@ -50,7 +50,7 @@ export function headersFrom(
   return headers
 }
 
-/** The first value of a header as text, or `undefined` where there is none or it is not text. */
+/** The first value of a header as text. `undefined` if the header is missing or not text. */
 export function headerText(headers: Headers, name: string): string | undefined {
   if (!Object.hasOwn(headers, name)) return undefined
   const value = headers[name]

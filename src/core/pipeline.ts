@@ -7,19 +7,19 @@ import { headersFrom, type Bytes } from './message.ts'
 import { badOption, callback, checkArgument, having, objects, text } from './options.ts'
 import { neverAborts } from './signals.ts'
 
-/** A finished pipeline: any transport, framework or test calls it. */
+/** A finished pipeline, to be called by a transport, a framework or a test. */
 export interface Pipeline<Body = Bytes> {
   readonly name: string
-  /** For callers without a transport: fills in what is missing. Rejects where the message should come again. */
+  /** For callers without a transport: handles one message and fills in defaults. A rejection is a nack: send the message again. */
   dispatch(incoming: Incoming<Body>): Promise<Outcome>
-  /** For transports, which know everything about a delivery. */
+  /** For transports: handles one complete delivery. */
   readonly step: Step<Delivery<Body>>
   readonly stages: readonly Stage[]
-  /** The stack, the guarantee of this very combination, its worst cases, and what is doubtful about it. */
+  /** Describes the stack: its guarantee, its worst cases and its warnings. */
   describe(): Description
 }
 
-/** A `Middleware`, or any plain function of its shape. */
+/** A `Middleware`, or a plain function of that shape. */
 export type Fits<D, Adds> = Typed<D, Adds> & ((next: Step<D & Adds>, place?: Place) => Step<D>)
 
 type Compose<Entry, Body, Added> = (
@@ -27,21 +27,21 @@ type Compose<Entry, Body, Added> = (
   stages: readonly Stage[],
 ) => Step<Delivery<Entry>>
 
-/** `Entry` is the body that arrives, `Body` the body here, `Added` what the middlewares so far put on the delivery. */
+/** Builds a pipeline. `Entry` is the arriving body, `Body` the body at this point, `Added` what middlewares added so far. */
 export interface PipelineBuilder<Entry, Body, Added> {
-  /** Adds a middleware inside those already added: the first added is outermost. */
+  /** Adds a middleware inside those added before: the first added is outermost. */
   use<Adds = unknown>(middleware: Fits<Delivery<Body> & Added, Adds>): PipelineBuilder<Entry, Body, Added & Adds>
-  /** From here on inwards the body is typed; what stands outside sees the bytes. */
+  /** Decodes the body. Stages added later see the typed body; stages added before see the bytes. */
   decode<Out>(this: PipelineBuilder<Entry, Bytes, Added>, codec: Decoder<Out>): PipelineBuilder<Entry, Out, Added>
-  /** What the handler returns is ignored; what it throws is a nack. */
+  /** Sets the handler and finishes the pipeline. A return value is ignored; a throw is a nack. */
   handle(handler: (delivery: Delivery<Body> & Added) => Promise<unknown> | void): Pipeline<Entry>
-  /** Each message keeps its own claim, retry and outcome; only the call of the handler is shared. */
+  /** Sets a handler of batches and finishes the pipeline. Each message keeps its own claim, retries and outcome. */
   handleBatch(options: BatchOptions, handler: BatchHandler<Delivery<Body> & Added>): Pipeline<Entry>
   /** @internal */
   readonly compose: Compose<Entry, Body, Added>
 }
 
-/** Starts a pipeline. The name is the scope of its idempotency keys, and stands in every event, span and metric. */
+/** Starts a pipeline. Its name is the scope of its idempotency keys, and appears in every event, span and metric. */
 export function pipeline<Body = Bytes>(name: string): PipelineBuilder<Body, Body, unknown> {
   checkArgument('pipeline', 'name', name, text)
   return builder<Body, Body, unknown>(name, [], (inner) => inner)

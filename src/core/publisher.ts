@@ -4,10 +4,10 @@ import { headersFrom, type Bytes, type Message } from './message.ts'
 
 /**
  * Sends messages. Resolves only when every one of them is confirmed.
- * Rejects with a `PublishError` that names at least one message that was not confirmed; the others were. A permanent
- * error that is no `PublishError` refuses all of them. Anything else is an outage: nothing is known, and all are to be
- * sent again with the same ids.
- * Messages of one key arrive in the order of the list, those that were refused for good left out.
+ * Rejects with a `PublishError` that names at least one unconfirmed message; all others were confirmed. A permanent error
+ * that is not a `PublishError` refuses all of them. Any other error is an outage: the caller does not know which arrived,
+ * and sends all of them again with the same ids.
+ * Messages of one key arrive in the order of the list, without those refused for good.
  */
 export interface Publisher<Body = Bytes> {
   publish(messages: readonly Outgoing<Body>[], options?: PublishOptions): Promise<void>
@@ -22,10 +22,10 @@ export interface Outgoing<Body = Bytes> extends Message<Body> {
   readonly destination: string
 }
 
-/** What must be said of a message to send; the rest has defaults. */
+/** The parts of a message to send. Only `destination` and `body` are required. */
 export type OutgoingParts<Body> = Pick<Outgoing<Body>, 'destination' | 'body'> & Partial<Outgoing<Body>>
 
-/** A message with its defaults: a fresh id, the destination as type, no key, no headers, now. */
+/** Fills in a message's defaults: a fresh id, the destination as type, no key, no headers, the current time. */
 export function outgoing<Body>(parts: OutgoingParts<Body>): Outgoing<Body> {
   if (typeof parts.destination !== 'string' || parts.destination === '')
     throw badOption('outgoing', 'destination', 'a text that is not empty', parts.destination)
@@ -56,18 +56,18 @@ export function failuresIn(error: unknown, count: number): readonly PublishFailu
 
 export type Publish<Body> = Publisher<Body>['publish']
 
-/** Wraps the call. Turning `Outer` into `Inner` is how encoding works. */
+/** Wraps `publish`. A middleware that encodes turns `Outer` bodies into `Inner` ones. */
 export type PublishMiddleware<Outer, Inner = Outer> = (next: Publish<Inner>) => Publish<Outer>
 
 export interface PublisherBuilder<Outer> extends Publisher<Outer> {
   /**
-   * Wraps what there is, so the last added is outermost: the other way round than in a pipeline. A pipeline begins with
-   * what the broker hands over; a publisher ends there, and each `use` may change the type of body that it takes.
+   * Adds a middleware outside those added before: the last added is outermost, the opposite of a pipeline. A pipeline starts
+   * at the broker, a publisher ends there, and each `use` may change the type of body that the publisher takes.
    */
   use<Next = Outer>(middleware: PublishMiddleware<Next, Outer>): PublisherBuilder<Next>
 }
 
-/** A publisher that middleware is put around, from the wire outwards: the last `use` sees a message first. */
+/** Wraps a publisher in middleware, from the wire outwards. The middleware added last sees a message first. */
 export function publisher<Body>(wire: Publisher<Body>): PublisherBuilder<Body> {
   checkArgument('publisher', 'wire', wire, having('publish'))
   return {
