@@ -1,37 +1,48 @@
 import { describe, it } from 'vitest'
+import { boring } from '../../src/testing/explorer/choosers.ts'
 import { idempotencyStoreContract } from '../../src/testing/contracts/idempotency-store-contract.ts'
-import { claimTable, releasedMs } from '../../src/testing/world/claim-table.ts'
+import { simulatedProcess } from '../../src/testing/world/process.ts'
+import { simulatedDatabase } from '../../src/testing/world/simulated-database.ts'
+import { simulation } from '../../src/testing/world/simulation.ts'
 import type { IdempotencyStore } from '../../src/idempotency/store.ts'
 
 /** The simulation would prove a fiction if its store promised something else than the real ones. */
-describe('the claim table of the simulated database', () => {
+describe('the store of the simulated database', () => {
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
 
 function create() {
-  let nowMs = 0
-  const table = claimTable(() => nowMs)
-  const heldWhere = (row: unknown) => (row === undefined ? ('lost' as const) : ('ok' as const))
+  const world = simulation({ chooser: boring, maxSteps: Infinity })
+  const database = simulatedDatabase({ simulation: world, onCommit: () => {} })
+  const { claim, renew, complete, release, fail } = database.storeFor(simulatedProcess('A'))
+  let running: Promise<void> | undefined
+
+  /** The world goes on until nothing is left to do; calls made at once are part of one run. */
+  async function settle(): Promise<void> {
+    running ??= world.run().finally(() => (running = undefined))
+    await running
+  }
+
+  function carriedOut<Args extends unknown[], T>(call: (...args: Args) => Promise<T>): (...args: Args) => Promise<T> {
+    return async (...args) => {
+      const [answer] = await Promise.all([call(...args), settle()])
+      return answer
+    }
+  }
+
   const store: IdempotencyStore = {
     name: 'simulated',
-    claim: async (request) => table.claim(request),
-    renew: async (held, leaseMs) => table.renew(held, leaseMs),
-    complete: async (held, retainMs) => heldWhere(table.settle(held, 'completed', retainMs)),
-    async release(held, attempts) {
-      const row = table.settle(held, 'released', releasedMs)
-      if (row !== undefined) row.attempts = attempts
-      return heldWhere(row)
-    },
-    async fail(held, failure, retainMs) {
-      const row = table.settle(held, 'failed', retainMs)
-      if (row !== undefined) Object.assign(row, { failure, attempts: failure.attempts })
-      return heldWhere(row)
-    },
+    claim: carriedOut(claim),
+    renew: carriedOut(renew),
+    complete: carriedOut(complete),
+    release: carriedOut(release),
+    fail: carriedOut(fail),
   }
   return {
     store,
-    advance: async (ms: number) => {
-      nowMs += ms
+    async advance(ms: number) {
+      world.later(ms, 'time passes', () => {})
+      await settle()
     },
   }
 }

@@ -1,5 +1,12 @@
 import type { StatementRunner } from '../../core/delivery.ts'
-import type { ClaimResult, Held, HeldClaim, TransactionalIdempotencyStore } from '../../idempotency/store.ts'
+import { abortedBy } from '../../core/signals.ts'
+import type {
+  CallOptions,
+  ClaimResult,
+  Held,
+  HeldClaim,
+  TransactionalIdempotencyStore,
+} from '../../idempotency/store.ts'
 import { claimTable, releasedMs, type ClaimRow, type ClaimTable } from './claim-table.ts'
 import type { Fault } from './faults.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -135,7 +142,8 @@ export function simulatedDatabase({
   function storeFor(process: SimulatedProcess): TransactionalIdempotencyStore {
     return {
       name: 'simulated',
-      async claim(request) {
+      async claim(request, options) {
+        refuseAborted(options)
         let result: ClaimResult = { state: 'in-progress', retryAfterMs: lockTimeoutMs }
         await call(process, `claim ${request.key}`, () => {
           if (lockedRow(request) !== undefined) return 'in-progress'
@@ -144,7 +152,10 @@ export function simulatedDatabase({
         })
         return result
       },
-      renew: (held, leaseMs) => write(process, 'renew', held, () => claims.renew(held, leaseMs)),
+      async renew(held, leaseMs, options) {
+        refuseAborted(options)
+        return write(process, 'renew', held, () => claims.renew(held, leaseMs))
+      },
       complete: (held, retainMs) =>
         write(process, 'complete', held, () => heldWhere(claims.settle(held, 'completed', retainMs))),
       release: (held, attempts) =>
@@ -259,4 +270,9 @@ function nameOfStatement(command: string, text: string, messageId: string): stri
 
 function heldWhere(row: ClaimRow | undefined): Held {
   return row === undefined ? 'lost' : 'ok'
+}
+
+/** What was not sent when its signal aborted is never sent. */
+function refuseAborted({ signal }: CallOptions = {}): void {
+  if (signal?.aborted === true) throw abortedBy(signal)
 }
