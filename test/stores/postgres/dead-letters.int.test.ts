@@ -37,7 +37,7 @@ describeWith(['postgres'], 'postgresDeadLetters()', () => {
     expect(letter).toMatchObject({
       pipeline: 'billing',
       reason: 'permanent',
-      errorName: 'HoldfastError',
+      errorName: 'PermanentError',
       errorMessage: 'a bug',
       traceId: '0af7651916cd43dd8448eb211c80319c',
       origin: { system: 'kafka', destination: 'orders', partition: '0', position: '1', group: 'g' },
