@@ -47,23 +47,23 @@ import type { ClaimRequest, ClaimResult, Held, IdempotencyStore, TransactionalId
 
 export interface IdempotencyOptions<Body = unknown> {
   readonly store: IdempotencyStore
-  /** What makes two deliveries the same work. @defaultValue the message id */
+  /** The idempotency key: deliveries with the same key are the same work. @defaultValue the message id */
   readonly key?: KeyOf<Body>
-  /** Keys of different scopes never meet. Take a tenant from a trusted source, never from a header. @defaultValue the pipeline's name */
+  /** The namespace of the keys. Equal keys of different scopes are different. Take a tenant from a trusted source, never from a header. @defaultValue the pipeline's name */
   readonly scope?: string | ((delivery: Delivery<Body>) => string)
-  /** Refuses a known key with other content. `true` digests the undecoded bytes; bodies that never were bytes need a function. @defaultValue `false` */
+  /** Refuses a known key that arrives with other content. `true` digests the undecoded bytes. A body that was never bytes needs a function. @defaultValue `false` */
   readonly fingerprint?: boolean | ((delivery: Delivery<Body>) => string | Uint8Array)
-  /** How long a claim lasts unless it is renewed; it is renewed at every third. @defaultValue 30_000 */
+  /** Length of a claim's lease in ms. It is renewed every `leaseMs / 3`. @defaultValue 30_000 */
   readonly leaseMs?: number
-  /** How long a settled key is remembered. @defaultValue 7 days */
+  /** How long a settled key is kept, in ms. @defaultValue 7 days */
   readonly retainMs?: number
-  /** What to do when a claim cannot be asked for: hold everything, or handle without protection. @defaultValue `'pause'` */
+  /** What to do when the claim's store call fails: hold the pipeline, or handle without protection. @defaultValue `'pause'` */
   readonly onStoreError?: 'pause' | 'fail-open'
-  /** `'observe'` counts duplicates and suppresses nothing: for trying it out on live traffic. @defaultValue `'enforce'` */
+  /** `'observe'` counts duplicates and suppresses none: to try it on live traffic. @defaultValue `'enforce'` */
   readonly mode?: 'enforce' | 'observe'
   /**
-   * Where the claim of a delivery that its transport knows to be the first is written: before the handler, or inside the
-   * handler's transaction, which saves two flushes. Others are claimed before the handler. @defaultValue `'outside'`
+   * Where a first delivery is claimed. `'outside'`: before the handler. `'inside'`: in the handler's transaction, which saves
+   * two flushes. Deliveries that the transport does not mark as first are claimed before the handler. @defaultValue `'outside'`
    */
   readonly claim?: 'outside' | 'inside'
   readonly clock?: Clock
@@ -80,8 +80,8 @@ const longestLaneWaitMs = 500
 const unclaimed: Claimed = { fence: 0n, claim: {} }
 
 /**
- * Runs the handler at most once per key at a time, and not again once it succeeded, for as long as keys are retained.
- * One claim per delivery, over all attempts inside it.
+ * Runs one handler per key at a time. After a success the key's handler does not run again for `retainMs`.
+ * One claim lasts for the whole delivery, all its attempts included.
  */
 export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): Middleware<Claimed, Delivery<Body>> {
   const {

@@ -4,13 +4,13 @@ import { headerText } from '../core/message.ts'
 import { digest } from '../core/stored-key.ts'
 import { checkArgument, text } from '../core/options.ts'
 
-/** What makes two deliveries the same work. */
+/** Returns the idempotency key. Deliveries with the same key are the same work. */
 export type KeyOf<Body = unknown> = (delivery: Delivery<Body>) => string
 
 /** The producer's message id: the default. */
 export const keyFromId: KeyOf = (delivery) => delivery.message.id
 
-/** A header such as `idempotency-key`. A message without it is dead-lettered: guessing a key would double its effects. */
+/** The key is a header such as `idempotency-key`. A message without it is dead-lettered, since a guessed key could double effects. */
 export function keyFromHeader(name: string): KeyOf {
   checkArgument('keyFromHeader', 'name', name, text)
   return (delivery) => {
@@ -22,12 +22,12 @@ export function keyFromHeader(name: string): KeyOf {
 }
 
 /**
- * The bytes themselves: for producers that set no id and repeat a message byte for byte. A tombstone, or a body that never
- * was bytes, has none to tell repeats by: there the key is the message id.
+ * The key is a digest of the bytes, for producers that set no id and repeat a message byte for byte. A tombstone or a body
+ * that was never bytes has nothing to digest: its key is the message id.
  */
 export const keyFromDigest: KeyOf = ({ bytes, message }) => (bytes === null ? `id:${message.id}` : digest(bytes))
 
-/** Several parts as one key; each carries its length, so that `a:b` with `c` and `a` with `b:c` stay apart. */
+/** Joins several parts into one key. Each part carries its length: `a:b` and `c` give another key than `a` and `b:c`. */
 export function keyOfParts(...parts: readonly string[]): string {
   return parts.map((part) => `${part.length}:${part}`).join('')
 }

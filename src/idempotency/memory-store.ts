@@ -7,11 +7,11 @@ import type { CallOptions, ClaimRequest, ClaimResult, Held, HeldClaim, Idempoten
 
 export interface MemoryIdempotencyStoreOptions {
   readonly clock?: Clock
-  /** How many settled keys are remembered at most; beyond that the one settled longest ago is forgotten. @defaultValue 1_000_000 */
+  /** Most settled keys to keep. Above that the store forgets the key settled longest ago. @defaultValue 1_000_000 */
   readonly maxKeys?: number
 }
 
-/** Keeps the claims in this process: for tests, demos and single processes that may forget on restart. */
+/** Keeps claims in this process. For tests, demos and single processes that may lose all keys on restart. */
 export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
   const { clock = systemClock, maxKeys = 1_000_000 } = checkOptions('memoryIdempotencyStore', options, {
     clock: clockKind,

@@ -2,39 +2,39 @@ import type { StatementRunner } from '../core/delivery.ts'
 import type { Failure } from '../core/errors.ts'
 
 /**
- * Keeps one record for each key: absent → in progress → completed | failed | released.
+ * Keeps one record per key: absent → in progress → completed | failed | released.
  *
- * The guarantee: at any instant at most one claim of a key is in progress with an unexpired lease; every other write
- * names the claim's token and changes nothing once another claim has taken over. Leases and retention are judged by
- * the store's own clock. Every call may be sent again when its answer was lost. A call that rejects says nothing about
- * the message: the store is down, and the pipeline waits. Only a `PermanentError` says that this one key cannot be kept.
+ * The guarantee: at any instant at most one claim of a key is in progress with an unexpired lease. Every later write names
+ * the claim's token, and changes nothing once another claim has taken over. The store's own clock decides when leases and
+ * retention end. A caller may send any call again if the answer was lost. A rejected call means that the store is down,
+ * and the pipeline waits. Only a `PermanentError` concerns the message: the store cannot keep this key.
  */
 export interface IdempotencyStore {
-  /** Which kind of store it is: `postgresql`, `redis`, `memory`. */
+  /** The kind of store: `postgresql`, `redis` or `memory`. */
   readonly name: string
   claim(request: ClaimRequest, options?: CallOptions): Promise<ClaimResult>
-  /** Moves the end of the lease to `leaseMs` from now. */
+  /** Extends the lease to `leaseMs` from now. */
   renew(held: HeldClaim, leaseMs: number, options?: CallOptions): Promise<Held>
-  /** Success: remembered for `retainMs`. */
+  /** Records success. The store keeps the key for `retainMs`. */
   complete(held: HeldClaim, retainMs: number): Promise<Held>
-  /** Back to claimable, with the number of attempts so far. */
+  /** Makes the key claimable again, and keeps the number of attempts so far. */
   release(held: HeldClaim, attempts: number): Promise<Held>
-  /** Final failure: remembered for `retainMs`, and given to whoever claims the key again. */
+  /** Records a final failure. The store keeps it for `retainMs` and returns it to later claims of the key. */
   fail(held: HeldClaim, failure: Failure, retainMs: number): Promise<Held>
 }
 
 export interface CallOptions {
-  /** A call that was not sent when it aborts rejects and changes nothing. Nobody waits for the answer any more. */
+  /** After an abort the caller no longer waits for the answer. A call not yet sent rejects and changes nothing. */
   readonly signal?: AbortSignal
 }
 
-/** A store that can complete a claim as one more statement of the caller's own transaction. */
+/** A store that can complete a claim with a statement in the caller's transaction. */
 export interface TransactionalIdempotencyStore extends IdempotencyStore {
   completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number): Promise<Held>
   /**
-   * Claims and completes a new key as the first statement of the caller's transaction: nobody else sees it before that
-   * commits, and nothing of it is left if it does not. Resolves to the token, or to `known` where there is a record of the
-   * key or somebody is writing one: then the caller rolls back. Missing where the store was not made for it.
+   * Claims and completes a new key as the first statement of the caller's transaction. Others see the key only after the
+   * commit; a rollback leaves nothing. Resolves to the token. Resolves to `known` if the key has a record or another
+   * transaction is writing one: then the caller rolls back. Missing if the store was made without `inside: true`.
    */
   claimIn?(tx: StatementRunner, request: InsideRequest): Promise<bigint | 'known'>
 }
@@ -44,27 +44,27 @@ export interface InsideRequest {
   readonly key: string
   readonly fingerprint: string | null
   readonly retainMs: number
-  /** How long the transaction may be silent before the server ends it: what a lease is to an ordinary claim. */
+  /** Longest idle time of the transaction in ms. The server then ends it, as an ordinary claim's lease would end. */
   readonly leaseMs: number
 }
 
 export interface ClaimRequest {
   readonly scope: string
   readonly key: string
-  /** Fresh for every claim, kept when the same claim is sent again: so a lost answer is not taken for a rival. */
+  /** New for every claim. Unchanged when the same claim is sent again, so the store recognises its own claim. */
   readonly owner: string
   readonly leaseMs: number
-  /** A digest of the payload, or `null` to accept any. Kept with the record; a completed key keeps its own. */
+  /** A digest of the payload, kept with the record. `null` accepts any payload. A completed key keeps its first one. */
   readonly fingerprint: string | null
   /**
-   * Which redrive brings the message. A `failed` key is claimed again by a newer generation than it failed with; the count
-   * of attempts and the fingerprint start anew then. @defaultValue 0, no redrive
+   * The generation of the redrive that brings the message. A generation newer than the one that failed may claim a `failed`
+   * key again. The attempts and the fingerprint then start anew. @defaultValue 0, no redrive
    */
   readonly generation?: number
 }
 
 export type ClaimResult =
-  /** `attempts` counts this claim: a claim that never ended counts as one. */
+  /** `attempts` includes this claim. An earlier claim that never ended counts as one attempt. */
   | { readonly state: 'claimed'; readonly token: bigint; readonly attempts: number }
   | { readonly state: 'in-progress'; readonly retryAfterMs: number }
   | { readonly state: 'completed' }
@@ -79,7 +79,7 @@ export interface HeldClaim {
 }
 
 /**
- * `lost`: another claim has taken over, or this one is settled in another way; nothing was changed.
- * A call that is sent again is answered as it was the first time.
+ * `lost`: another claim took over, or this claim was settled in another way. Nothing was changed.
+ * A call that is sent again gets the same answer as the first time.
  */
 export type Held = 'ok' | 'lost'

@@ -1,24 +1,24 @@
 import { noJitterGenerator } from 'cockatiel'
 import { callback, checkOptions, ms, oneOf } from '../core/options.ts'
 
-/** How long to wait after the attempt of that number (1 is the first) failed, in ms. */
+/** Returns the wait in ms after a failed attempt. The first attempt is 1. */
 export type Backoff = (attempt: number) => number
 
 export interface BackoffOptions {
-  /** The wait after the first attempt, before jitter; it doubles with every attempt. @defaultValue 100 */
+  /** The wait in ms after the first attempt, before jitter. It doubles with every attempt. @defaultValue 100 */
   readonly initialMs?: number
-  /** No wait is longer. @defaultValue 30_000 */
+  /** Longest wait in ms. @defaultValue 30_000 */
   readonly maxMs?: number
-  /** `'full'` draws each wait between zero and its length, so that what failed together does not come back together. @defaultValue `'full'` */
+  /** `'full'` draws each wait at random between 0 and its length. Messages that failed together then retry at different times. @defaultValue `'full'` */
   readonly jitter?: 'full' | 'none'
-  /** Between 0 and 1. @defaultValue `Math.random` */
+  /** Returns random numbers between 0 and 1. @defaultValue `Math.random` */
   readonly random?: () => number
 }
 
 /** A longer delay makes Node's timers fire at once. */
 export const longestDelayMs: number = 2 ** 31 - 1
 
-/** Doubles from `initialMs` up to `maxMs`, with full jitter. */
+/** A backoff that doubles from `initialMs` up to `maxMs`, with full jitter. */
 export function exponential(options: BackoffOptions = {}): Backoff {
   const {
     initialMs = 100,

@@ -4,37 +4,37 @@ import { Rate, SharedRate } from './rate.ts'
 import type { Limits } from './store.ts'
 
 export interface RetryBudgetOptions {
-  /** The dependency that it protects. @defaultValue `'retries'` */
+  /** The name of the protected dependency, for metrics and messages. @defaultValue `'retries'` */
   readonly name?: string
-  /** Retries for each first attempt, in the long run. @defaultValue 0.1 */
+  /** Retries allowed per first attempt, on average. @defaultValue 0.1 */
   readonly ratio?: number
-  /** Retries that are always there, however little is handled. @defaultValue 10 */
+  /** Retries per second that are always allowed. @defaultValue 10 */
   readonly tokensPerSecond?: number
-  /** How many retries may be saved up for a bad moment. @defaultValue 100 */
+  /** Most unused retries to save up. @defaultValue 100 */
   readonly maxTokens?: number
   /** Shares the budget between processes: `redisLimits(redis)`. @defaultValue this process alone */
   readonly share?: Limits
   readonly clock?: Clock
 }
 
-/** A token bucket that retries draw on. Share one object between all pipelines that call one dependency. */
+/** A token bucket for retries. Share one object between all pipelines that call the same dependency. */
 export interface RetryBudget {
   readonly name: string
-  /** How many retries it would allow now. */
+  /** The number of retries that it would allow now. */
   readonly tokens: number
-  /** A first attempt earns a share of a token. */
+  /** Adds the share of a token that a first attempt earns. */
   earn(): void
   /**
-   * Takes a token for the retry of that message. The answer is how many ms the retry has to wait: 0 where a token was
-   * there. Else a token is taken ahead and kept for the message: asked again after that time, the answer is 0.
+   * Takes a token for a retry of that message. Returns how many ms the retry must wait: 0 if a token was free. Otherwise it
+   * reserves a future token for the message; a call after that time returns 0.
    */
   spend(messageId: string): number | Promise<number>
 }
 
 /**
- * Keeps retries from multiplying the load on a dependency that fails: at most `ratio` of the first attempts plus
- * `tokensPerSecond`. The idea is Finagle's retry budget; a token is taken ahead as in the generic cell rate algorithm
- * (GCRA), so that a thousand waiting messages come back once each and not all at the same time.
+ * Limits the load of retries on a failing dependency: at most `ratio` of the first attempts plus `tokensPerSecond`.
+ * The idea is Finagle's retry budget. Tokens are reserved ahead as in the generic cell rate algorithm (GCRA): of a
+ * thousand waiting messages, each comes back once, at its own time.
  */
 export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
   const {

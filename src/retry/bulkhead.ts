@@ -4,17 +4,17 @@ import { checkOptions, count, required } from '../core/options.ts'
 import { whenAborted } from '../core/signals.ts'
 
 export interface BulkheadOptions {
-  /** How many handlers run at once. */
+  /** Most handlers that run at once. */
   readonly maxConcurrent: number
-  /** How many may wait for a place; what is more is handed back. @defaultValue without bound: the transport bounds it */
+  /** Most messages that wait for a place. Messages above that are nacked. @defaultValue no limit; the transport bounds it */
   readonly maxQueued?: number
 }
 
 const fullWaitMs = 100
 
 /**
- * Lets at most so many handlers run at once; the others wait in the order in which they came.
- * A handler that was given up keeps its place until it really ends.
+ * Runs at most `maxConcurrent` handlers at once. Other messages wait in order of arrival.
+ * A handler that was given up keeps its place until it ends.
  */
 export function bulkhead(options: BulkheadOptions): Middleware {
   const { maxConcurrent, maxQueued } = checkOptions('bulkhead', options, {

@@ -25,58 +25,58 @@ import { guarded, tellFailed } from '../core/guarded.ts'
 import type { Circuits } from './store.ts'
 
 export interface CircuitBreakerOptions {
-  /** The dependency that it stands before: in events, health and messages. */
+  /** The name of the dependency, for events, health and messages. */
   readonly name: string
   /**
-   * Tells tenants or the like apart, each with a circuit of its own. An open one then holds the keys of its messages and
-   * not the whole pipeline. It is asked for a stage; `run()` is told the group. @defaultValue one circuit for all
+   * Returns the group of a message, such as its tenant. Each group has its own circuit, and an open one holds the keys of
+   * its messages, not the whole pipeline. Only the stage calls it; `run()` gets the group as an option. @defaultValue one circuit for all
    */
   readonly by?: (message: Message) => string
-  /** It opens after so many different messages failed for the first time with no answer in between. @defaultValue 10 */
+  /** Opens after this many different messages failed for the first time, with no answer in between. @defaultValue 10 */
   readonly openAfter?: number
-  /** Which errors say that the dependency is down; every other error is an answer. @defaultValue `dependencyErrors` */
+  /** Returns true for errors that mean that the dependency is down. Every other error counts as an answer. @defaultValue `dependencyErrors` */
   readonly looksDown?: (error: unknown) => boolean
-  /** How long it stays open at first; half as much longer after each failed probe, ±25 %. @defaultValue 1_000 */
+  /** Open time in ms at first. Each failed probe makes it 1.5 times as long, ±25 %. @defaultValue 1_000 */
   readonly openMs?: number
-  /** It is never open for longer. @defaultValue 5_000 */
+  /** Longest open time in ms. @defaultValue 5_000 */
   readonly maxOpenMs?: number
-  /** A probe without an answer after this time counts as failed. @defaultValue 10_000 */
+  /** Longest probe in ms. A probe without an answer by then counts as failed. @defaultValue 10_000 */
   readonly probeTimeoutMs?: number
-  /** After it closed, calls are let through slowly until so many run at once. @defaultValue 64 */
+  /** Highest limit on concurrent calls while load ramps up after closing. Above it there is no limit. @defaultValue 64 */
   readonly maxRamp?: number
-  /** Counts and tells everything, and refuses nothing. @defaultValue `false` */
+  /** Counts and reports everything, but refuses no call. @defaultValue `false` */
   readonly observe?: boolean
   /** Shares the state between processes: `redisCircuits(redis)` or `postgresCircuits(pool)`. @defaultValue this process alone */
   readonly share?: Circuits
-  /** Told of every change of state. */
+  /** Called on every change of state. */
   readonly onChange?: (change: CircuitChange) => void
   readonly clock?: Clock
-  /** The dice of the waits, and of attempts that count in part. @defaultValue `Math.random` */
+  /** Random numbers between 0 and 1, for waits and for attempts that count in part. @defaultValue `Math.random` */
   readonly random?: () => number
 }
 
 export interface CircuitRunOptions {
-  /** Stops the wait for a place, and is handed to the work. */
+  /** Ends the wait for a place, and reaches the work. */
   readonly signal?: AbortSignal
-  /** The id of the message that the call is made for. Without one every failure is a first one. */
+  /** The id of the message that needs the call. Without an id every failure counts as a first one. */
   readonly id?: string
-  /** The tenant or the like, where the circuit was made with `by`. */
+  /** The group of the call, such as its tenant. Required if the circuit has `by`. */
   readonly group?: string
 }
 
-/** A guard to put round one call, and a middleware. */
+/** A circuit breaker. Use it around one call with `run()`, or as a middleware. */
 export interface CircuitBreaker extends Middleware, HasHealth {
   readonly state: CircuitState
   /**
    * Makes one call through the circuit.
-   * @throws RetryLater while the circuit is open, and for a failure that is no attempt: let it pass, the message waits.
+   * @throws RetryLater while the circuit is open, and for a failure that does not count. Do not catch it: the message waits.
    */
   run<T>(work: (signal: AbortSignal) => Promise<T>, options?: CircuitRunOptions): Promise<T>
 }
 
 /**
- * While the dependency is down, hands work back instead of trying it: that is never an attempt, and nothing is lost.
- * One call probes whether it is back; the others wait.
+ * Nacks messages while the dependency is down, instead of calling it. Such a nack is no attempt, and no message is lost.
+ * One call probes whether the dependency is back; the others wait.
  */
 export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   const {

@@ -10,12 +10,12 @@ import { Rate, SharedRate } from './rate.ts'
 import type { Limits } from './store.ts'
 
 export interface RateLimitOptions {
-  /** What is limited: in events and messages, and between processes. @defaultValue `'rate'` */
+  /** The name of the limit, for events and messages. Processes that share it use the same name. @defaultValue `'rate'` */
   readonly name?: string
   readonly perSecond: number
-  /** How many may start at once after a quiet time. @defaultValue `perSecond`, at least 1 */
+  /** Most handlers that may start at once after a quiet time. @defaultValue `perSecond`, at least 1 */
   readonly burst?: number
-  /** Tells tenants or the like apart: each has a rate of its own. @defaultValue one rate for all */
+  /** Returns the group of a message, such as its tenant. Each group has its own rate. @defaultValue one rate for all */
   readonly by?: (message: Message) => string
   /** Shares the rate between processes: `redisLimits(redis)`. @defaultValue this process alone */
   readonly share?: Limits
@@ -25,8 +25,8 @@ export interface RateLimitOptions {
 const limitReached = emitter('limit-reached')
 
 /**
- * Starts at most `perSecond` handlers, plus a burst. What is above that is handed back with a time of its own: it holds
- * its key, is no attempt, and starts when it comes back then.
+ * Starts at most `perSecond` handlers a second, plus a burst. A message above the limit is nacked with its own delay.
+ * That nack holds the message's key and is no attempt. The message starts when it is redelivered after the delay.
  */
 export function rateLimit(options: RateLimitOptions): Middleware {
   const {

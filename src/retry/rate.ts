@@ -22,7 +22,7 @@ const keptForMs = 60_000
 const aheadMs = 60_000
 const answerWithinMs = 500
 
-/** Tokens at a rate, by the generic cell rate algorithm (GCRA): one that is not there is taken ahead, and used later. */
+/** Tokens at a fixed rate, by the generic cell rate algorithm (GCRA). If no token is free, a future one is reserved. */
 export class Rate {
   readonly #terms: RateTerms
   readonly #gapMs: number

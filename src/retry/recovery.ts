@@ -4,21 +4,21 @@ import { badOption, checkArgument, count, text } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 import { asks, guarded } from '../core/guarded.ts'
 
-/** What to do about an error. */
+/** What to do after an error. */
 export type Decision =
-  /** Try again, as long as attempts are left. Without `afterMs` after the wait that `retry()` was given. */
+  /** Retry while attempts are left, after `afterMs` or else after the backoff of `retry()`. */
   | { readonly do: 'retry'; readonly afterMs?: number }
-  /** Hand the message back until later; that was no attempt. */
+  /** Nack the message with a delay. The attempt does not count. */
   | { readonly do: 'defer'; readonly afterMs: number }
   /** The error is final. */
   | { readonly do: 'dead-letter'; readonly reason: FailureReason }
-  /** Ack it and forget it. */
+  /** Ack the message without handling it. */
   | { readonly do: 'discard'; readonly reason: string }
 
-/** Decides by the error, the number of the attempt that threw it (1 is the first) and the message. Has no effects. */
+/** Decides what to do after an error. `attempt` is the number of the failed attempt; the first is 1. It must have no effects. */
 export type Recovery = (error: unknown, attempt: number, message: Message) => Decision
 
-/** What is permanent is final; everything else, a time-out too, may succeed the next time. */
+/** Permanent errors are final. Every other error is retried, time-outs too. */
 export const defaultRecovery: Recovery = (error) =>
   isPermanent(error) ? { do: 'dead-letter', reason: 'permanent' } : { do: 'retry' }
 
@@ -28,30 +28,30 @@ export interface RecoveryRule {
   readonly decide: Recovery
 }
 
-/** What a row tells errors by: an error class, a type guard, or any predicate. */
+/** Selects the errors of a row: an error class, a type guard or a predicate. */
 export type ErrorTest<E> =
   (abstract new (...args: never[]) => E) | ((error: unknown) => error is E) | ((error: unknown) => boolean)
 
 export interface When<E> {
-  /** Tries again, after a backoff of its own where one is given, and up to an own number of attempts. */
+  /** Retries. The row may have its own backoff and its own number of attempts. */
   retry(options?: RetryRuleOptions): RecoveryRule
-  /** Hands the message back until later: never an attempt, never a dead letter. */
+  /** Nacks the message for `afterMs`. The attempt does not count, and the message is not dead-lettered. */
   after(afterMs: number | ((error: E, message: Message) => number)): RecoveryRule
-  /** Gives it up at once. */
+  /** Dead-letters the message at once. */
   deadLetter(reason?: FailureReason): RecoveryRule
-  /** Acks it without having handled it; the reason stands in the event. */
+  /** Acks the message without handling it. The event carries the reason. */
   discard(reason: string): RecoveryRule
 }
 
 export interface RetryRuleOptions {
   /** @defaultValue that of `retry()` */
   readonly backoff?: Backoff | BackoffOptions
-  /** A lower number than that of `retry()`; a higher one has no effect. @defaultValue that of `retry()` */
+  /** Most attempts for these errors. A number above that of `retry()` has no effect. @defaultValue that of `retry()` */
   readonly maxAttempts?: number
 }
 
 /**
- * A table of rules as one function: the first row that matches decides; what no row matches goes by the default.
+ * Turns a table of rules into one function. The first row that matches decides. If none matches, `defaultRecovery` decides.
  * `recovery(when(ValidationError).deadLetter(), when(RateLimited).after((e) => e.retryAfterMs), otherwise.retry())`
  */
 export function recovery(...rules: readonly RecoveryRule[]): Recovery {
@@ -66,16 +66,16 @@ export function recovery(...rules: readonly RecoveryRule[]): Recovery {
 }
 
 /**
- * Begins a row for the errors of a class, or for those that a guard or a predicate says yes to. A class need not extend
- * `Error`: what is told by `class`, by a prototype or `Symbol.hasInstance` of its own or by a name that begins with a
- * capital letter is asked with `instanceof` and never called.
+ * Begins a row for the errors of a class, or for those that a type guard or a predicate accepts. A class need not extend
+ * `Error`. A function counts as a class, and is used with `instanceof` rather than called, if it is declared with `class`,
+ * has its own prototype or `Symbol.hasInstance`, or has a name that starts with a capital letter.
  */
 export function when<E>(test: ErrorTest<E>): When<E> {
   if (typeof test !== 'function') throw badOption('when', 'test', 'an error class or a function', test)
   return rowFor(isClass(test) ? (error): error is E => error instanceof test : test)
 }
 
-/** The row for everything that no row before it matched. */
+/** Begins the row for every error that no earlier row matched. */
 export const otherwise: When<unknown> = rowFor(() => true)
 
 function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) => boolean)): When<E> {

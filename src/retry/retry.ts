@@ -18,18 +18,18 @@ import { asksMs, tellFailed } from '../core/guarded.ts'
 import { decisionBy, defaultRecovery, type Recovery } from './recovery.ts'
 
 export interface RetryOptions {
-  /** How often the handler is started for one message, over all its deliveries. @defaultValue 5 */
+  /** Most handler starts for one message, over all its deliveries, the first included. @defaultValue 5 */
   readonly maxAttempts?: number
   /** The waits between attempts. @defaultValue doubling from 100 ms to 30 s, with full jitter */
   readonly backoff?: Backoff | BackoffOptions
-  /** Tells what may succeed from what cannot. @defaultValue permanent errors are final, all others are retried */
+  /** Decides for each error whether to retry. @defaultValue permanent errors are final, all others are retried */
   readonly recovery?: Recovery
-  /** What retries draw on, shared by all who call one dependency. @defaultValue without bound */
+  /** Limits retries, as made by `retryBudget()`. Share it between all callers of one dependency. @defaultValue no limit */
   readonly budget?: RetryBudget
-  /** A longer wait is not slept but handed back, so that other messages get their turn. @defaultValue 5_000 */
+  /** Longest wait within a delivery, in ms. For a longer wait the message is nacked with that delay, and others go on. @defaultValue 5_000 */
   readonly sleepUpToMs?: number
   readonly clock?: Clock
-  /** The dice of the jitter. @defaultValue `Math.random` */
+  /** Random numbers between 0 and 1 for the jitter. @defaultValue `Math.random` */
   readonly random?: () => number
 }
 
@@ -38,8 +38,8 @@ const retryRefused = emitter('retry-refused')
 const discarded = emitter('discarded')
 
 /**
- * Tries again what may succeed, at most `maxAttempts` times over all deliveries of the message.
- * When attempts run out, the handler's last error is what surfaces.
+ * Runs the handler again after errors that may pass, at most `maxAttempts` times over all deliveries of the message.
+ * When attempts run out, it throws the handler's last error.
  */
 export function retry(options: RetryOptions = {}): Middleware {
   const {

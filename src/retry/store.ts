@@ -1,32 +1,32 @@
 import type { CircuitState } from '../core/events.ts'
 
-/** What one process has seen of a dependency: absolute, so that telling it twice changes nothing. Ages, never instants. */
+/** What one process has seen of a dependency. Reporting it twice changes nothing. Times are ages in ms, not instants. */
 export interface CircuitSight {
-  /** `none`: it did not call in the last 10 s. `open`: it opened by what it saw itself. */
+  /** `none`: the process made no call in the last 10 s. `works`: calls succeed. `open`: its own failures opened the circuit. */
   readonly vote: 'none' | 'works' | 'open'
-  /** Different messages that failed for the first time since its last answer. */
+  /** The number of different messages that failed for the first time since the last answer. */
   readonly bad: number
-  /** How long ago the first of those failed. */
+  /** Ms since the first of those failures. */
   readonly badAgeMs: number | null
   readonly answerAgeMs: number | null
 }
 
-/** The state of a circuit in the fleet. It is a register: the highest epoch wins. */
+/** The state of a circuit in the fleet. The highest epoch wins. */
 export interface CircuitRegister {
   readonly state: CircuitState
-  /** Unique over a loss of the data too: drawn from the store's clock in µs, and always above the one before. */
+  /** The number of this state: the store's clock in µs, and always above the one before. It stays unique if the store loses its data. */
   readonly epoch: number
-  /** How long until the window is due, or until the probe's lease ends. */
+  /** Ms until the next probe window, or until the probe's lease ends. */
   readonly leftMs: number
 }
 
 export interface CircuitExchange {
   readonly do: 'report' | 'ask' | 'settle'
-  /** Of the probe, where `do` is `settle`. `nothing`: the next one may probe at once. */
+  /** The result of the probe if `do` is `settle`. `nothing`: the next call may probe at once. */
   readonly result?: 'answered' | 'failed' | 'nothing'
   /** The process. */
   readonly owner: string
-  /** What it knows. A store that lost its data takes it over where its epoch is higher. */
+  /** The state that this process knows. A store that lost its data adopts it if its epoch is higher. */
   readonly known: CircuitRegister
   readonly sight: CircuitSight
   readonly rules: {
@@ -38,22 +38,23 @@ export interface CircuitExchange {
 }
 
 export interface CircuitAnswer extends CircuitRegister {
-  /** The asking process is the probe of this epoch, until its lease ends. */
+  /** True if the asking process may probe in this epoch, until the lease ends. */
   readonly granted: boolean
 }
 
 /**
- * Where processes share the state of their circuits. One call tells what a process saw, and answers the state:
- * - A grant has an epoch of its own, at most one is live, and a window has one grant. Only its epoch may settle it.
- * - The lease of a probe that lapses ends its window; the next probe waits for the next one.
- * - It opens when half of the processes that called lately are open by themselves (at least two, or nobody says that it
- *   works), or when their failures since the fleet's last answer add up to `openAfter`.
+ * Lets processes share the state of their circuits. One call reports what a process saw and returns the state:
+ * - Each grant to probe has its own epoch. At most one grant is live, a window has one grant, and only its epoch settles it.
+ * - If a probe's lease lapses, its window ends. The next probe waits for the next window.
+ * - The circuit opens when half of the processes that called lately are open by themselves; these must be at least two, or
+ *   no process may say that the dependency works. It also opens when the failures since the fleet's last answer add up to
+ *   `openAfter`.
  * - Epochs never go back.
  */
 export interface Circuits {
   /** For events and health. */
   readonly name: string
-  /** How often a process reports while it calls. */
+  /** Interval of reports in ms while a process makes calls. */
   readonly beatMs: number
   exchange(circuit: string, exchange: CircuitExchange): Promise<CircuitAnswer>
 }
@@ -62,19 +63,19 @@ export interface TokenRequest {
   readonly count: number
   readonly perSecond: number
   readonly burst: number
-  /** How far ahead a token may be taken. */
+  /** How far ahead a token may be reserved, in ms. */
   readonly aheadMs: number
-  /** Tokens that were earned since the last request. */
+  /** Tokens earned since the last request. */
   readonly earned: number
 }
 
-/** Where processes share rates and retry budgets: over any second at most `perSecond` plus the burst are used. */
+/** Lets processes share rates and retry budgets. In any second they use at most `perSecond` tokens plus the burst. */
 export interface Limits {
   /** For events and `describe()`. */
   readonly name: string
   /**
-   * Takes up to `count` tokens. The first is good in `inMs`, each further one a gap later. Where none may be taken any
-   * more, `taken` is 0 and `inMs` says when to ask again.
+   * Takes up to `count` tokens. The first is valid in `inMs`, each further one a gap later. If no more may be reserved,
+   * `taken` is 0 and `inMs` says when to ask again.
    */
   take(limit: string, request: TokenRequest): Promise<{ readonly taken: number; readonly inMs: number }>
 }

@@ -6,9 +6,9 @@ import { checkOptions, clockKind, ms, required } from '../core/options.ts'
 import { timeline, TimedSignal } from '../core/timeline.ts'
 
 export interface TimeoutOptions {
-  /** How long an attempt may take before its signal aborts. */
+  /** Ms until the signal of an attempt aborts. */
   readonly afterMs: number
-  /** How much longer it may take to notice that, before it is given up. @defaultValue `afterMs` */
+  /** Ms after that until a handler that still runs is given up. @defaultValue `afterMs` */
   readonly abandonAfterMs?: number
   readonly clock?: Clock
 }
@@ -16,8 +16,8 @@ export interface TimeoutOptions {
 const abandoned = emitter('abandoned')
 
 /**
- * Aborts the signal of an attempt that takes too long, and waits for it to end: attempts of one message never overlap.
- * Only a handler that is deaf to its signal is given up while it still runs.
+ * Aborts the signal of an attempt that takes too long, then waits for the handler to end. So attempts of one message do not
+ * overlap. Only a handler that ignores its signal is given up while it still runs.
  */
 export function timeout(options: TimeoutOptions): Middleware {
   const {

@@ -17,9 +17,9 @@ const downSqlState = /^(08|53|57P|58)/
 const deepestCause = 5
 
 /**
- * Whether an error looks as if the dependency were down: a time-out, a connection that failed, DNS or TLS, the statuses
- * 500, 502, 503 and 504, SQLSTATEs of the classes 08, 53, 57P and 58, or the gRPC codes 4, 8 and 14. Anything else (a
- * `TypeError`, 4xx, a broken constraint) is an answer, and looks through `cause`, since `fetch` hides the code there.
+ * Whether an error suggests that the dependency is down: a time-out, a failed connection, DNS or TLS, the HTTP statuses
+ * 500, 502, 503 and 504, SQLSTATEs of the classes 08, 53, 57P and 58, or the gRPC codes 4, 8 and 14. Any other error (a
+ * `TypeError`, 4xx, a broken constraint) is an answer. It also reads `cause`, since `fetch` puts the code there.
  */
 export function dependencyErrors(error: unknown): boolean {
   let each = error
@@ -31,7 +31,7 @@ export function dependencyErrors(error: unknown): boolean {
   return false
 }
 
-/** The HTTP status of an error, as axios, got, ky, undici and many SDKs keep it. */
+/** The HTTP status of an error of axios, got, ky, undici and many SDKs. */
 export function statusOf(error: unknown): unknown {
   if (!isObject(error)) return undefined
   const response: unknown = Reflect.get(error, 'response')
