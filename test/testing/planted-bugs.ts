@@ -1,4 +1,5 @@
 import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
+import { charge, lookalike } from '../../scripts/chaos/simulated/scenarios.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import type { Delivery, Middleware } from '../../src/core/delivery.ts'
 import { isRetryLater, RetryLater } from '../../src/core/errors.ts'
@@ -288,6 +289,14 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     effects: { call: () => {} },
     faults: ['fail', 'lose-reply', 'slow', 'rebalance'],
     invariants: [givenUpForAReason],
+  }),
+  // Not a bug but a limit, which `unproven` shows: while nobody else is answered, nothing tells poison from an outage.
+  'poison that looks like an outage, all alone': planted('drained', {
+    pipeline: lookalike({ others: false }),
+    effects: { charge },
+    ...{ messages: 1, keys: 1, consumers: 1, partitions: 1 },
+    faults: ['poison'],
+    invariants: ['drained'],
   }),
   'outbox cursor by id': hunted('no-loss', async () => outboxScenario({ reading: 'cursor by id' })),
   'outbox order by xid': hunted('key-order', async () => outboxScenario({ reading: 'order by xid' })),

@@ -1,5 +1,7 @@
 import { json } from '../../../src/codecs/json.ts'
 import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
+import type { Middleware } from '../../../src/core/delivery.ts'
+import { isPermanent } from '../../../src/core/errors.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { pipeline, type Pipeline } from '../../../src/core/pipeline.ts'
 import { resilient } from '../../../src/resilient.ts'
@@ -30,7 +32,7 @@ export function ourStack<E extends Effects>({ store, clock, deadLetters, pool, h
 }
 
 const anything = json(z.object({ id: z.string(), number: z.number() }))
-const charge = keyed(
+export const charge = keyed(
   (_id: string) => {},
   (id) => id,
 )
@@ -52,6 +54,34 @@ export function guarded({ store, clock, deadLetters, handler, group, effects }: 
     .handle(handler(({ message }) => effects.charge(message.id)))
 }
 
+const beatMs = 2_000
+
+/**
+ * Poison whose failures look like an outage, behind a breaker that takes every error for one. The dependency answers
+ * `others` too: only by that can the breaker tell such a message from an outage, and let it die.
+ */
+export function lookalike({ others = true }: { readonly others?: boolean } = {}) {
+  return ({ store, clock, deadLetters, handler, group, effects }: Kit<{ charge: typeof charge }>): Pipeline => {
+    const payments = circuitBreaker({ name: 'payments', openAfter: 2, looksDown: () => true, clock })
+    const ask = (): void => {
+      payments.run(async () => {}).catch(() => undefined)
+      clock.after(beatMs, ask, true)
+    }
+    if (others) clock.after(beatMs, ask, true)
+    const inDisguise: Middleware = (next) => (delivery) =>
+      next(delivery).catch((error: unknown) => {
+        throw isPermanent(error) ? new Error('503', { cause: error }) : error
+      })
+    return pipeline(group)
+      .use(deadLetter({ to: deadLetters, clock }))
+      .use(idempotency({ store, clock }))
+      .use(retry({ clock, maxAttempts: 3 }))
+      .use(payments)
+      .use(inDisguise)
+      .handle(handler(({ message }) => effects.charge(message.id)))
+  }
+}
+
 type World = Pick<Scenario, 'consumer'>
 
 function scenario<E extends Effects>(options: ExploreOptions<E>, world: World = {}) {
@@ -70,6 +100,7 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
   breaker: scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }),
   'breaker-queue': scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }, { consumer: singleAcks }),
+  'breaker-lookalike': scenario({ messages: 3, keys: 2, pipeline: lookalike(), effects: { charge } }),
   outbox: async () => outboxScenario(),
   'recommended-queue': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
