@@ -19,21 +19,21 @@ import { metadataOf, withMetadata, withRedactedHistory, type DeadLetterMetadata 
 import { isDeadLetterStore } from './store.ts'
 
 export interface DeadLetterOptions {
-  /** Where dead letters are published. It must resolve only when they are confirmed. */
+  /** Publishes the dead letters. Its `publish` must resolve only when the broker has confirmed them. */
   readonly to: Publisher
-  /** The topic, queue or subject. @defaultValue the one that the message came from, with `.dead-letters` behind it */
+  /** The topic, queue or subject. @defaultValue the message's own name followed by `.dead-letters` */
   readonly destination?: string | ((delivery: Delivery<Bytes>) => string)
-  /** Takes out of the metadata what must not be kept, such as secrets in error messages. @defaultValue nothing */
+  /** Removes what must not be kept from the metadata, such as secrets in error messages. @defaultValue nothing is removed */
   readonly redact?: (metadata: DeadLetterMetadata) => DeadLetterMetadata
   /** Adds the error's stack to the metadata. @defaultValue `false` */
   readonly includeStack?: boolean
-  /** No more metadata than this: what does not fit is cut. @defaultValue 16_384 */
+  /** Most metadata in bytes. The rest is cut. @defaultValue 16_384 */
   readonly maxMetadataBytes?: number
-  /** Says no to errors that are to be handed back to the transport instead. @defaultValue all are dead-lettered */
+  /** Returns false to nack the message instead of dead-lettering it. @defaultValue all are dead-lettered */
   readonly shouldDeadLetter?: (given: GivenUp) => boolean
-  /** The machine, for the history of a dead letter. @defaultValue `os.hostname()` */
+  /** The host name in the history of a dead letter. @defaultValue `os.hostname()` */
   readonly host?: string
-  /** The version of the service, for the history of a dead letter. @defaultValue none */
+  /** The service's version in the history of a dead letter. @defaultValue none */
   readonly version?: string
   readonly clock?: Clock
 }
@@ -55,8 +55,8 @@ const tellMs = 2000
 const leastMetadataBytes = 256
 
 /**
- * What cannot be handled is published with its untouched bytes and headers, confirmed, and only then acked.
- * While the dead letter takes nothing, everything waits: no message is ever dropped.
+ * Publishes a message that failed for good with its original bytes and headers, and acks it after the confirmation.
+ * While dead-letter publishes fail, the pipeline waits: no message is dropped.
  */
 export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Delivery<Bytes>> {
   const {

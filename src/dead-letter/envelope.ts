@@ -3,25 +3,25 @@ import { isFailureReason, type ClaimName, type Failure, type FailureReason } fro
 import { firstHeader, headersFrom, withHeaders, type Bytes, type Headers, type Message } from '../core/message.ts'
 import { historyFrom, historyText, longestHistory, type Death } from './history.ts'
 
-/** What a dead letter says about itself, beside the untouched message. */
+/** The metadata that a dead letter adds to the untouched message. */
 export interface DeadLetterMetadata {
   readonly reason: FailureReason
   readonly attempts: number
-  /** When it was given up, in ms since 1970. */
+  /** When the message was given up, in ms since 1970. */
   readonly timeMs: number
-  /** How often it was dead-lettered, this time included: more than once means that a redrive did not help. */
+  /** How many times the message was dead-lettered, this time included. More than 1 means that a redrive failed. */
   readonly count: number
   readonly pipeline: string
   readonly origin: Origin
   readonly errorName: string
   readonly errorMessage: string
-  /** The error's own `code`, where it has one: `23505`, `ECONNREFUSED`. */
+  /** The error's own `code` if it has one: `23505`, `ECONNREFUSED`. */
   readonly errorCode: string | null
   readonly errorStack: string | null
-  /** The claim in the idempotency store that says `failed`. */
+  /** The scope of the `failed` claim in the idempotency store. */
   readonly claimScope: string | null
   readonly claimKey: string | null
-  /** The last five times that it was given up, this time included, oldest first. */
+  /** The last five times that the message was given up, this time included, oldest first. */
   readonly history: readonly Death[]
 }
 
@@ -52,7 +52,7 @@ const fields = Object.keys(names) as (keyof typeof names)[]
 
 const longestTextBytes = 1024
 
-/** Who gave a message up, and what else is known of it. */
+/** When, where and under which claim a message was given up. */
 export interface Circumstances {
   readonly timeMs: number
   readonly stack: string | null
@@ -121,15 +121,15 @@ export function withMetadata(message: Message<Bytes>, metadata: DeadLetterMetada
 }
 
 /**
- * A dead letter taken apart again: the message as it was before, and what was noted about it. The message keeps the count
- * and the history of its deaths, so that one that is redriven and dies again goes on counting.
+ * A dead letter split into the original message and its metadata. The message keeps the count and the history of its
+ * deaths: if it is redriven and fails again, the count goes on.
  */
 export interface DeadLetter {
   readonly message: Message<Bytes>
   readonly metadata: DeadLetterMetadata
 }
 
-/** Reads a message from a dead-letter destination; `undefined` where it is none of ours. */
+/** Reads a message from a dead-letter destination. `undefined` if holdfast did not write it. */
 export function readDeadLetter(message: Message<Bytes>): DeadLetter | undefined {
   const text = (name: string): string | null => {
     const value = Object.hasOwn(message.headers, name) ? message.headers[name] : undefined

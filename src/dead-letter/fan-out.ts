@@ -3,8 +3,8 @@ import type { Publisher } from '../core/publisher.ts'
 import { isDeadLetterStore, type DeadLetterStore } from './store.ts'
 
 /**
- * Publishes to both, the first one first, and resolves when both have confirmed: `both(topic, table)`. Where one is down
- * everything waits, and both are sent the message again; a table folds the repeat, a topic keeps it.
+ * Publishes to the first, then to the second, and resolves when both have confirmed: `both(topic, table)`. While one is
+ * down the pipeline waits, and both get the message again. A table merges the repeat; a topic keeps it.
  */
 export function both(first: Publisher, second: Publisher): DeadLetterStore {
   checkArgument('both', 'first', first, having('publish'))

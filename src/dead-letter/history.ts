@@ -3,10 +3,10 @@ export interface Death {
   /** In ms since 1970. */
   readonly timeMs: number
   readonly errorName: string
-  /** Cut to 200 bytes. */
+  /** The error's message, cut to 200 bytes. */
   readonly errorMessage: string
   readonly host: string
-  /** Of the service, where it says so. */
+  /** The version of the service, if it was set. */
   readonly version: string | null
 }
 

@@ -5,11 +5,11 @@ import type { Publisher } from '../core/publisher.ts'
 import { readDeadLetter } from './envelope.ts'
 
 export interface ImportDeadLettersOptions {
-  /** The store that is to keep them: `postgresDeadLetters(pool)`. */
+  /** The store that takes the letters: `postgresDeadLetters(pool)`. */
   readonly to: Publisher
   /**
-   * Letters that died longer ago are passed over. No longer than the store keeps what is final: only so can it know that a
-   * letter was resolved or dropped. @defaultValue 30 days
+   * Skips letters that died longer ago, in ms. Must not exceed how long the store keeps final letters: otherwise a resolved
+   * or dropped letter could come back. @defaultValue 30 days
    */
   readonly maxAgeMs?: number
   /** @defaultValue `'holdfast.import-dead-letters'` */
@@ -18,8 +18,8 @@ export interface ImportDeadLettersOptions {
 }
 
 /**
- * A pipeline that takes dead letters from a topic or queue into a store; run it on any transport. A letter that comes twice
- * is kept once. What is no dead letter, or too old, is passed over.
+ * A pipeline that imports dead letters from a topic or queue into a store. Run it on any transport. A letter that arrives
+ * twice is kept once. Messages that are no dead letters, or too old, are skipped.
  */
 export function importDeadLetters(options: ImportDeadLettersOptions): Pipeline {
   const {

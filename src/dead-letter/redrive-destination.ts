@@ -11,7 +11,7 @@ const mostPerLane = 20
 const retryMs = 1000
 const deadLetterFailed = emitter('store-failed')
 
-/** Publishes letters to where they came from. Other groups there handle them twice, and readers of newest values go back. */
+/** Publishes letters to their original destination. Other groups there handle them again, and may go back to an older value. */
 export function redriveThroughDestination(
   context: RedriveContext,
   publisher: Publisher,

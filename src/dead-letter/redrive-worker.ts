@@ -21,34 +21,34 @@ import type { RedriveStore } from './store.ts'
 
 export interface RedriveWorkerOptions {
   readonly store: RedriveStore
-  /** The pipelines of this process: it redrives their letters, and no others. */
+  /** The pipelines of this process. The worker redrives only their letters. */
   readonly pipelines: readonly Pipeline[]
-  /** For redrives with the route `destination`. Without one this worker leaves them alone. */
+  /** Publishes redrives with the route `destination`. Without a publisher this worker skips them. */
   readonly publisher?: Publisher
-  /** Says with a header which pipeline a redrive through a destination is for, so that other groups of ours skip it. @defaultValue `false` */
+  /** Adds a header that names the pipeline of a redrive through a destination. Other holdfast groups then skip the message. @defaultValue `false` */
   readonly targetPipeline?: boolean
-  /** How many keys are redriven at once. @defaultValue 8 */
+  /** Number of keys redriven at once. @defaultValue 8 */
   readonly concurrency?: number
-  /** How long a key is held without being renewed. @defaultValue 30_000 */
+  /** Length of a key's lease in ms, unless it is renewed. @defaultValue 30_000 */
   readonly leaseMs?: number
-  /** How long to wait where there is nothing to do. @defaultValue 1000 */
+  /** Poll interval in ms when there is nothing to redrive. @defaultValue 1000 */
   readonly pollMs?: number
-  /** Skips the later letters of a key in this redrive once one of it dies again. @defaultValue `true` */
+  /** Skips a key's later letters in this redrive after one of its letters fails again. @defaultValue `true` */
   readonly stopKeyOnDeath?: boolean
-  /** How often the store is cleaned up, and asked for letters that were handled and of which nothing was heard. @defaultValue 60_000 */
+  /** Interval of housekeeping in ms: cleans the store, and resolves letters that were handled without a report. @defaultValue 60_000 */
   readonly houseworkMs?: number
   readonly clock?: Clock
 }
 
 export interface RedriveWorker {
-  /** Works until the signal aborts. A store that is down is waited for. Any number may run; there is no leader. */
+  /** Redrives until the signal aborts. Waits while the store is down. Any number of workers may run; there is no leader. */
   run(signal: AbortSignal): Promise<void>
 }
 
 const where = 'redriveWorker'
 const storeFailed = emitter('store-failed')
 
-/** Redrives the letters of the redrives that operators made, in the process that has the pipelines. */
+/** Runs the redrives that operators created, in the process that has the pipelines. */
 export function redriveWorker(options: RedriveWorkerOptions): RedriveWorker {
   const {
     store,

@@ -4,7 +4,7 @@ import type { Bytes, Headers } from '../core/message.ts'
 import type { Publisher, PublishOptions } from '../core/publisher.ts'
 import type { Death } from './history.ts'
 
-/** A message that was a dead letter, was redriven, and has now been handled. */
+/** A dead letter that was redriven and has now been handled. */
 export interface ResolvedLetter {
   readonly pipeline: string
   /** Where the message came from when it was handled first. */
@@ -12,13 +12,13 @@ export interface ResolvedLetter {
   readonly id: string
   readonly key: string | null
   readonly body: Bytes
-  /** Which redrive brought it. */
+  /** The generation of the redrive that brought the message. */
   readonly generation: number
 }
 
 /**
- * A place for dead letters that also wants to know when a redriven message was handled. `deadLetter()` tells it before the
- * ack, once and with its best effort: what is not told shows at the next redrive, where the key is found completed.
+ * A dead-letter store that is told when a redriven message was handled. `deadLetter()` tells it once before the ack, on a
+ * best-effort basis. If the report is lost, the next redrive finds the key completed.
  */
 export interface DeadLetterStore extends Publisher {
   resolved(letters: readonly ResolvedLetter[], options?: PublishOptions): Promise<void>
@@ -29,14 +29,14 @@ export function isDeadLetterStore(publisher: Publisher): publisher is DeadLetter
 }
 
 /**
- * `dead`: waits for a person. `redriving`: sent, and its end is not known yet. The others are final: `resolved` (handled),
- * `replaced` (edited: another letter goes on) and `dropped` (given up by a person).
+ * `dead`: waits for an operator. `redriving`: sent, and the result is not known yet. The others are final: `resolved`
+ * (handled), `replaced` (edited: a new letter took its place) and `dropped` (discarded by an operator).
  */
 export type LetterState = 'dead' | 'redriving' | 'resolved' | 'replaced' | 'dropped'
 
-/** What a list shows of a letter. Texts are cut. */
+/** A letter in a list. Texts are cut. */
 export interface LetterSummary {
-  /** The operator's handle: grows with first deaths. */
+  /** The operator's id of the letter. Ids grow in the order of first deaths. */
   readonly id: string
   readonly state: LetterState
   readonly pipeline: string
@@ -52,7 +52,7 @@ export interface LetterSummary {
   readonly deadMs: number
 }
 
-/** One letter, whole. */
+/** One letter with all its details. */
 export interface Letter extends LetterSummary {
   readonly origin: Origin
   readonly type: string
@@ -71,16 +71,16 @@ export interface Letter extends LetterSummary {
   readonly replacedBy: string | null
   readonly firstMs: number
   readonly changedMs: number
-  /** What the last redrive of it was given, and the newest whose end is known. */
+  /** The generation of the letter's last redrive. `settled` is the newest generation with a known result. */
   readonly generation: number
   readonly settled: number
-  /** What the store says of its key: `failed`, `completed`, …; `null` where it is forgotten or kept elsewhere. */
+  /** The state of its key in the idempotency store: `failed`, `completed`, …. `null` if the key expired or is in another store. */
   readonly claimState: string | null
-  /** Which key its body is encrypted with; `null` where it is not. */
+  /** The name of the key that encrypts the body. `null` if the body is not encrypted. */
   readonly bodyKey: string | null
 }
 
-/** Which letters. All that is given must match; nothing given matches every letter. */
+/** Selects letters. All given conditions must match. An empty filter matches every letter. */
 export interface LetterFilter {
   readonly ids?: readonly string[]
   readonly pipeline?: string
@@ -90,7 +90,7 @@ export interface LetterFilter {
   readonly reason?: FailureReason
   readonly traceId?: string
   readonly subject?: string
-  /** Anywhere in the error's name or message. Slow over all letters: give a time too. */
+  /** Text to find in the error's name or message. Slow over all letters: give a time range too. */
   readonly text?: string
   readonly sinceMs?: number
   readonly untilMs?: number
@@ -98,7 +98,7 @@ export interface LetterFilter {
 
 export interface LetterPage {
   readonly letters: readonly LetterSummary[]
-  /** Give it as `before` for the next page; `null` at the end. */
+  /** Pass it as `before` to get the next page. `null` on the last page. */
   readonly next: string | null
 }
 
@@ -111,23 +111,23 @@ export interface ListOptions {
   readonly order?: 'newest' | 'oldest'
 }
 
-/** Letters whose errors have one shape, in one pipeline. */
+/** Letters of one pipeline whose errors have the same shape. */
 export interface LetterGroup {
   readonly group: string
   readonly pipeline: string
   readonly letters: number
   readonly firstMs: number
   readonly lastMs: number
-  /** What all of them say, with what differs taken out. */
+  /** The common error message, without the parts that differ. */
   readonly shape: string
   readonly errorName: string
-  /** Of the newest. */
+  /** The error message of the newest letter. */
   readonly errorMessage: string
 }
 
 export interface LetterEdit {
   readonly body?: Bytes
-  /** Set; `null` removes. */
+  /** Headers to set. `null` removes a header. */
   readonly headers?: Readonly<Record<string, string | null>>
   /** @defaultValue a fresh one */
   readonly messageId?: string
@@ -139,30 +139,30 @@ export type RedriveResult = 'resolved' | 'sent' | 'dead' | 'guarded' | 'skipped'
 
 export interface RedriveOptions {
   /**
-   * `pipeline`: a worker in the service hands the letter to the pipeline that failed. `destination`: it is published to
-   * where it came from; other groups there handle it twice. @defaultValue `'pipeline'`
+   * `pipeline`: a worker in the service gives the letter to the pipeline that failed. `destination`: the letter is published
+   * to its original destination, where other groups handle it again. @defaultValue `'pipeline'`
    */
   readonly route?: RedriveRoute
-  /** Of all workers together. @defaultValue no limit */
+  /** Most letters a second, over all workers. @defaultValue no limit */
   readonly perSecond?: number
-  /** So many letters first; then it pauses until it is resumed. @defaultValue none */
+  /** Number of letters to send first. The redrive then pauses until an operator resumes it. @defaultValue none */
   readonly canary?: number
-  /** A letter that was redriven so often is left to a person. @defaultValue 3 */
+  /** Most redrives of one letter. After that it is left to an operator. @defaultValue 3 */
   readonly maxRedrives?: number
 }
 
-/** What a redrive of these letters would do now. */
+/** What a redrive of the matching letters would do now. */
 export interface RedrivePreview {
   readonly matched: number
-  /** Matched, and free to be taken. */
+  /** Letters that match and can be redriven. */
   readonly free: number
-  /** Taken by a redrive that is not over. */
+  /** Letters that belong to another unfinished redrive. */
   readonly taken: number
-  /** Redriven too often already: they are left to a person. */
+  /** Letters that reached `maxRedrives`. They are left to an operator. */
   readonly guarded: number
-  /** Their key is completed already: they will not run again. */
+  /** Letters whose key is completed already. They will not run again. */
   readonly completed: number
-  /** Their key has another content: only an edited letter can run. */
+  /** Letters whose key has other content. They can run only after an edit. */
   readonly conflicts: number
   readonly keys: number
 }
@@ -177,20 +177,20 @@ export interface Redrive {
   readonly canary: number | null
   readonly maxRedrives: number
   readonly total: number
-  /** Without a result yet. */
+  /** Letters without a result yet. */
   readonly open: number
   readonly results: Readonly<Partial<Record<RedriveResult, number>>>
   readonly createdMs: number
   readonly endedMs: number | null
 }
 
-/** A key of a pipeline within a redrive, held by one worker for as long as its lease lasts. */
+/** One key of a pipeline within a redrive. One worker holds it while the lease lasts. */
 export interface Lane {
   readonly lane: string
   readonly token: string
 }
 
-/** A letter that a worker is to send, under a generation that was given to it alone. */
+/** A letter for a worker to send, with a generation of its own. */
 export interface Begun {
   readonly lane: string
   readonly generation: number
@@ -204,38 +204,38 @@ export interface ActiveRedrive {
 }
 
 /**
- * What redrive workers need of a store. The guarantee: a generation is given once, by a statement that asks whether the
- * letter is dead; in a redrive a letter is begun only when all earlier ones of its key have a result; a worker whose lease
- * has lapsed changes nothing.
+ * What redrive workers need of a store. The guarantees: a statement that checks that the letter is dead gives each
+ * generation, once. In a redrive a letter begins only when all earlier letters of its key have a result. A worker whose
+ * lease has lapsed changes nothing.
  */
 export interface RedriveStore {
   active(): Promise<readonly ActiveRedrive[]>
-  /** Lanes that are due, of these pipelines, or of all of them. */
+  /** Claims lanes that are due, of the given pipelines or of all. */
   claimLanes(redrive: string, most: number, claim: LaneClaim): Promise<readonly Lane[]>
-  /** The next letters of these lanes, in order; items whose letters need no sending get their result on the way. */
+  /** Begins the next letters of these lanes, in order. Letters that need no sending get their result at once. */
   begin(redrive: string, lanes: readonly Lane[], perLane: number): Promise<readonly Begun[]>
-  /** How many ms to wait before so many letters may be sent; `null` where the redrive no longer runs. */
+  /** Returns the wait in ms before that many letters may be sent. `null` if the redrive no longer runs. */
   reserve(redrive: string, letters: number): Promise<number | null>
   renew(redrive: string, lanes: readonly Lane[], leaseMs: number): Promise<number>
-  /** Gives the letters their result, and the lane back unless it is kept. `lost`: the lease was lost, and nothing changed. */
+  /** Records the result of the letters, and releases the lane unless it is kept. `lost`: the lease was lost; nothing changed. */
   advance(
     redrive: string,
     lane: Lane,
     settled: readonly SettledItem[],
     options?: AdvanceOptions,
   ): Promise<'more' | 'over' | 'lost'>
-  /** The same for many lanes, all of whose letters have one result. Lanes whose lease was lost stay as they are. */
+  /** Does the same for many lanes when all letters have the same result. Lanes with a lost lease do not change. */
   advanceMany(redrive: string, lanes: readonly Lane[], letters: readonly string[], result: RedriveResult): Promise<void>
-  /** The lane waits. */
+  /** Makes the lane wait for `ms`. */
   wait(redrive: string, lane: Lane, ms: number): Promise<void>
-  /** Ends a redrive that has nothing left, or pauses it where its canary is over. */
+  /** Ends a redrive that has no letters left, or pauses it after its canary. */
   finish(redrive: string): Promise<RedriveState | null>
   resolved(letters: readonly ResolvedLetter[]): Promise<void>
-  /** It died again where this store was not told. */
+  /** Marks a letter dead that failed again without a report to this store. */
   diedAgain(letter: string, generation: number): Promise<void>
-  /** Letters of which nothing was heard, but whose key is completed, are resolved. Says how many. */
+  /** Resolves letters without a report whose key is completed. Returns how many. */
   reconcile(): Promise<number>
-  /** Deletes what was final for long enough, and says how many letters. */
+  /** Deletes letters that were final for long enough. Returns how many. */
   clean(): Promise<number>
 }
 
@@ -251,44 +251,44 @@ export interface SettledItem {
 }
 
 export interface AdvanceOptions {
-  /** The key ends here: what is left of it is skipped. */
+  /** Skips the key's remaining letters in this redrive. */
   readonly stop?: boolean
-  /** The worker goes on with the lane. */
+  /** Keeps the lane with this worker for that many ms. */
   readonly keepForMs?: number
 }
 
-/** What operators do with letters. Each act is written to the operator log with `by`. */
+/** The operators' actions on letters. Each is written to the operator log with `by`. */
 export interface LetterOperations {
   list(filter: LetterFilter, options?: ListOptions): Promise<LetterPage>
   count(filter: LetterFilter): Promise<number>
   groups(filter: LetterFilter, limit?: number): Promise<readonly LetterGroup[]>
-  /** `undefined` where there is none. */
+  /** Returns one letter, or `undefined` if there is none. */
   letter(id: string): Promise<Letter | undefined>
   preview(filter: LetterFilter, options?: RedriveOptions): Promise<RedrivePreview>
-  /** `undefined` where nothing is free to be taken. */
+  /** Creates a redrive. `undefined` if no matching letter can be redriven. */
   create(filter: LetterFilter, options: RedriveOptions | undefined, by: string): Promise<Redrive | undefined>
   redrives(page?: { readonly limit?: number; readonly before?: string }): Promise<readonly Redrive[]>
   redrive(id: string): Promise<Redrive | undefined>
   redriveItems(id: string, page?: { readonly limit?: number; readonly after?: string }): Promise<readonly RedriveItem[]>
-  /** The state that it has afterwards; `undefined` where there is none. */
+  /** Pauses a redrive and returns its new state. `undefined` if there is no such redrive. */
   pause(redrive: string, by: string): Promise<RedriveState | undefined>
   resume(redrive: string, by: string): Promise<RedriveState | undefined>
   cancel(redrive: string, by: string): Promise<RedriveState | undefined>
-  /** The letters that were dropped: those that were dead. */
+  /** Drops the matching letters that are dead. Returns their ids. */
   drop(filter: LetterFilter, by: string): Promise<readonly string[]>
-  /** Takes a drop back. */
+  /** Undoes a drop. */
   restore(ids: readonly string[], by: string): Promise<readonly string[]>
-  /** Dead again, for letters that were sent and of which nothing was heard. */
+  /** Makes letters dead again that were sent and got no result. */
   reopen(ids: readonly string[], by: string): Promise<readonly string[]>
-  /** A new letter with another id, linked to the old one, which ends. `undefined` where it changed meanwhile. */
+  /** Replaces a letter with a new one that has another id and links to the old one. `undefined` if the letter changed meanwhile. */
   edit(letter: string, settled: number, edit: LetterEdit, by: string): Promise<string | undefined>
-  /** Empties every letter of a subject, for good, and says how many there were. Their marks stay, so that a redelivery writes nothing back. */
+  /** Empties every letter of a subject for good. Returns how many. Their marks stay, so a redelivery writes nothing back. */
   erase(options: { readonly subject: string }, by: string): Promise<number>
-  /** Deletes what was final for long enough. */
+  /** Deletes letters that were final for long enough. */
   clean(): Promise<number>
-  /** Encrypts bodies with the present key that are encrypted with another one or not at all, and says how many. */
+  /** Encrypts bodies with the current key if they have another key or none. Returns how many. */
   rotate(limit?: number): Promise<number>
-  /** Gives letters whose group is of older rules the group of the present ones. */
+  /** Regroups letters that were grouped by older rules. */
   regroup(limit?: number): Promise<number>
   log(page?: { readonly limit?: number; readonly before?: string }): Promise<readonly OperatorAct[]>
   note(act: {
@@ -308,7 +308,7 @@ export interface RedriveItem {
   readonly createdMs: number
 }
 
-/** One act of an operator. */
+/** One action of an operator. */
 export interface OperatorAct {
   readonly id: string
   readonly atMs: number

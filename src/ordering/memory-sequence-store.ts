@@ -2,7 +2,7 @@ import { warnInProduction } from '../core/production.ts'
 import { abortedBy } from '../core/signals.ts'
 import type { Age, Mark, SequenceStore } from './store.ts'
 
-/** Marks of one process, for tests and examples: it forgets everything at the end. */
+/** Keeps marks in this process, for tests and examples. All marks are lost when the process ends. */
 export function memorySequenceStore(): SequenceStore {
   warnInProduction('memorySequenceStore')
   const marks = new Map<string, Mark>()

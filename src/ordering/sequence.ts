@@ -9,7 +9,7 @@ import type { Age, Mark, SequenceStore, TransactionalSequenceStore } from './sto
 export interface SequenceOptions<Tx> {
   readonly store: SequenceStore | TransactionalSequenceStore
   /**
-   * How to run a statement in the `tx` of a middleware of your own; the transaction stages of this library say it themselves.
+   * Returns how to run a statement in `tx`. Needed only for a transaction middleware of your own.
    * @defaultValue the transaction's own `query`
    */
   readonly runnerOf?: (tx: Tx) => StatementRunner
@@ -18,9 +18,9 @@ export interface SequenceOptions<Tx> {
 const stale = emitter('stale-seen')
 
 /**
- * Acks as `'stale'`, without handling, a message of an outbox that is older than one already handled of the same key:
- * a late repeat by a relay that was paused. Inside `transaction()` the mark commits with the handler's effects, where
- * the store is in the same database. Messages without a key or without an `outbox-id` pass.
+ * Acks an outbox message as `'stale'`, without handling it, if a later message of its key was handled before. A paused
+ * relay can send such late repeats. Inside `transaction()` the mark commits with the handler's effects, if the store is in
+ * the same database. Messages without a key or without an `outbox-id` pass.
  */
 export function sequence<Tx = unknown>(
   options: SequenceOptions<Tx>,
@@ -73,7 +73,7 @@ function markOf({ message, pipeline: scope, origin: { destination } }: Delivery)
 
 function ownRunner(tx: unknown): StatementRunner {
   if (canQuery(tx)) return tx
-  throw new TypeError('sequence: the transaction has no query(); say how to run a statement with the option runnerOf')
+  throw new TypeError('sequence: the transaction has no query(): give the option runnerOf')
 }
 
 function canQuery(tx: unknown): tx is StatementRunner {

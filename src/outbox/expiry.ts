@@ -1,7 +1,7 @@
 import { firstHeader, type Headers } from '../core/message.ts'
 import type { OutboxRow } from './store.ts'
 
-/** Until when a message is worth sending, in ms since 1970. It travels with the message, so that consumers can tell too. */
+/** The header with a message's expiry in ms since 1970. It travels with the message, so consumers can check it too. */
 export const expiresHeader = 'message-expires-at'
 
 /** When a message expires, in ms since 1970; `null` where it does not say so. */

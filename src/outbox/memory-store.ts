@@ -12,15 +12,15 @@ export interface MemoryOutboxOptions {
   readonly clock?: Clock
 }
 
-/** The outbox of one process, for tests and examples: it forgets everything at the end. */
+/** An outbox in this process, for tests and examples. All messages are lost when the process ends. */
 export interface MemoryOutboxStore extends OutboxStore {
   begin(): MemoryTransaction
-  /** What was refused for good. */
+  /** Messages that the broker refused for good. */
   readonly dead: readonly (DeadRow & { readonly row: OutboxRow })[]
 }
 
 export interface MemoryTransaction {
-  /** Draws the positions now, as a sequence does; nothing is visible before the commit. */
+  /** Assigns the positions now, as a database sequence does. Messages become visible at the commit. */
   add(entries: readonly OutboxEntry[]): void
   commit(): void
   rollback(): void
@@ -40,7 +40,7 @@ interface Shard {
   leaseUntilMs: number
 }
 
-/** Messages for a memory store; `tx` is from its `begin()`. */
+/** Adds messages to a memory store. `tx` comes from its `begin()`. */
 export function memoryOutbox<Body = Bytes>(options: OutboxOptions<Body> = {}): Outbox<MemoryTransaction, Body> {
   return outbox((tx: MemoryTransaction, entries) => Promise.resolve(tx.add(entries)), options)
 }

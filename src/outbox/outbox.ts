@@ -7,11 +7,11 @@ import { untilAborted } from '../core/signals.ts'
 import { expiresHeader } from './expiry.ts'
 import { headersToJson } from './headers-json.ts'
 
-/** Messages that leave together with a transaction: all of them if it commits, none if it does not. */
+/** Sends messages with a transaction: all of them if it commits, none if it rolls back. */
 export interface Outbox<Tx, Body = Bytes> {
   /**
-   * Adds messages as part of `tx`, in the order given, and resolves to their ids. Nothing leaves before the commit.
-   * @throws PermanentError when a message can never travel: too large, not bytes, no destination. Nothing is written.
+   * Adds messages in `tx`, in the given order, and resolves to their ids. They are published only after the commit.
+   * @throws PermanentError when a message can never be published: too large, not bytes, no destination. Nothing is written.
    */
   add(
     tx: Tx,
@@ -24,18 +24,18 @@ export interface OutboxMessage<Body = Bytes> {
   /** The topic, queue or subject. */
   readonly destination: string
   readonly body: Body
-  /** Stays the same however often the message is published. @defaultValue a random UUID */
+  /** The message id, the same in every publish of the message. @defaultValue a random UUID */
   readonly id?: string
-  /** Messages of one key leave in the order of the lock that their transactions share. @defaultValue null */
+  /** The ordering key. Messages of one key are published in the order in which their transactions held a common lock. @defaultValue null */
   readonly key?: string | null
   /** @defaultValue the destination */
   readonly type?: string
   readonly headers?: Readonly<Record<string, HeaderValue | readonly HeaderValue[]>>
-  /** Not before then: a date, or ms since 1970. Ordered by when it falls due. */
+  /** Earliest time to publish: a date, or ms since 1970. Delayed messages are ordered by this time. */
   readonly delayUntil?: Date | number
   /**
-   * Not after then, by the database's clock: a date, or ms since 1970. A message that expires before it is published is
-   * discarded, and told as `outbox-expired`. It travels as the header `message-expires-at`.
+   * Latest time to publish, by the database's clock: a date, or ms since 1970. A message that expires before it is published
+   * is discarded with an `outbox-expired` event. The time travels as the header `message-expires-at`.
    * @defaultValue never
    */
   readonly expiresAt?: Date | number
@@ -43,22 +43,22 @@ export interface OutboxMessage<Body = Bytes> {
 
 export interface AddOptions {
   /**
-   * Locks each key until the transaction ends, so that order holds where nothing else serialises its writers.
-   * @defaultValue what the outbox was made with, or `false`
+   * Locks each key until the transaction ends. This keeps the order when nothing else serialises the writers of a key.
+   * @defaultValue the outbox's own `strictOrder`, or `false`
    */
   readonly strictOrder?: boolean
-  /** Once it aborts nothing more is sent to the database, and `add` rejects with its reason: roll the transaction back. */
+  /** After an abort `add` sends nothing more to the database and rejects with the reason: roll the transaction back. */
   readonly signal?: AbortSignal
 }
 
 export interface OutboxOptions<Body = Bytes> {
-  /** The largest message: body, key and headers together. @defaultValue 900_000, below Kafka's own limit of 1 MiB a batch */
+  /** Largest message in bytes: body, key and headers together. @defaultValue 900_000, below Kafka's own limit of 1 MiB a batch */
   readonly maxBytes?: number
-  /** Keeps a message that is too large elsewhere, and says what travels instead of it. */
+  /** Stores a message that is too large elsewhere, and returns what to publish instead. */
   readonly claimCheck?: (message: Outgoing) => Promise<Pick<Outgoing, 'body'> & Partial<Outgoing>>
-  /** Makes `add` take typed bodies. */
+  /** Encodes bodies, so that `add` takes typed ones. */
   readonly codec?: Pick<Codec<Body>, 'encode'>
-  /** What else to do with the encoded messages on their way in, such as adding a trace context. */
+  /** Middleware for the encoded messages before they are written, for example to add a trace context. */
   readonly through?: PublishMiddleware<Bytes>
 }
 

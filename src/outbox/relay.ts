@@ -24,15 +24,15 @@ import { wake } from './wake.ts'
 
 export interface OutboxRelayOptions {
   readonly store: OutboxStore
-  /** Must take a key's messages in order, and fail what follows a message of the same key that it could not send. */
+  /** Publishes the messages. Must keep the order of each key: if a message fails, later ones of its key in that call must fail too. */
   readonly publisher: Publisher
-  /** Who holds the leases; no two relays may share a name. @defaultValue host, process and a random part */
+  /** The owner of the leases. No two relays may share a name. @defaultValue host, process and a random part */
   readonly name?: string
-  /** How long a shard stays with a relay that has died. @defaultValue 10_000 */
+  /** Length of a shard's lease in ms. The shards of a dead relay are free after that. @defaultValue 10_000 */
   readonly leaseMs?: number
-  /** How many messages are read and published together. @defaultValue 500 */
+  /** Most messages in one page, read and published together. @defaultValue 500 */
   readonly batchRows?: number
-  /** How many bytes of bodies are published together. One message may be larger. @defaultValue 500_000, below what Kafka takes in one batch */
+  /** Most bytes of bodies in one page. A single message may be larger. @defaultValue 500_000, below Kafka's limit for one batch */
   readonly batchBytes?: number
   /** Shortest poll interval in ms, after one message. Four times that after several. @defaultValue 5 */
   readonly minPollMs?: number
@@ -42,17 +42,17 @@ export interface OutboxRelayOptions {
   readonly duePollMs?: number
   /** How long a confirmation may take, in ms. A later one counts as an outage. @defaultValue 30_000 */
   readonly publishTimeoutMs?: number
-  /** The first wait after an outage; it doubles. @defaultValue 100 */
+  /** First wait after an outage in ms. It doubles each time. @defaultValue 100 */
   readonly minRetryMs?: number
   /** @defaultValue 10_000 */
   readonly maxRetryMs?: number
-  /** Waits for each message's confirmation before the next one of its key is sent; for brokers that confirm one by one. @defaultValue false */
+  /** Sends a key's next message only after the confirmation of the one before. For brokers that confirm one by one. @defaultValue false */
   readonly oneInFlightPerKey?: boolean
-  /** How often space is freed. @defaultValue 5_000 */
+  /** Interval in ms between attempts to free space. @defaultValue 5_000 */
   readonly rotateEveryMs?: number
-  /** How often `outbox-status` is published, where anybody listens. @defaultValue 10_000 */
+  /** Interval of the event `outbox-status` in ms, if it has subscribers. @defaultValue 10_000 */
   readonly statusEveryMs?: number
-  /** How long a relay that is told to stop may take to finish what it has begun. @defaultValue 10_000 */
+  /** Longest time in ms to finish the current pages on shutdown. @defaultValue 10_000 */
   readonly drainMs?: number
   readonly clock?: Clock
   readonly random?: () => number
@@ -60,11 +60,11 @@ export interface OutboxRelayOptions {
 
 export interface OutboxRelay extends HasHealth {
   /**
-   * Publishes until the signal aborts, then finishes what it has begun, gives its shards back and resolves.
-   * @throws HoldfastError `bad-schema` when an operator has to act on the store first. It waits for what passes by itself.
+   * Publishes until the signal aborts. Then it finishes its current pages, releases its shards and resolves.
+   * @throws HoldfastError `bad-schema` when an operator must act on the store first. The relay waits out other failures.
    */
   run(signal: AbortSignal): Promise<void>
-  /** "Something was committed": the relay looks at once. Only a hint, polling finds everything. */
+  /** Tells the relay that a message was committed, so that it polls at once. Without this call polling finds the message. */
   poke(): void
 }
 
@@ -75,7 +75,7 @@ const statusEvent = emitter('outbox-status')
 const endedEvent = emitter('outbox-relay-ended')
 const storeFailed = emitter('store-failed')
 
-/** Publishes what committed transactions added to the outbox, at least once and in order per key, however many relays run. */
+/** Publishes the messages of committed transactions at least once, in order per key. Any number of relays may run. */
 export function outboxRelay(options: OutboxRelayOptions): OutboxRelay {
   const {
     store,

@@ -1,67 +1,67 @@
 import type { Headers, Bytes } from '../core/message.ts'
 
 /**
- * Keeps what committed transactions added, in shards, until relays have published it.
+ * Keeps the messages of committed transactions in shards until relays have published them.
  *
- * The guarantee: a message is read when its transaction has committed and never when it was rolled back; each is read
- * again until it is settled, whatever stops in between; within a shard, the messages of transactions that shared a lock
- * are read in the order of that lock; at any instant at most one lease of a shard can settle. A key stays in its shard.
+ * The guarantees: a message is read only after its transaction has committed, never after a rollback. It is read again
+ * until it is settled, even if processes die in between. Within a shard, messages of transactions that shared a lock are
+ * read in the order of that lock. At any instant at most one lease of a shard can settle. A key stays in its shard.
  */
 export interface OutboxStore {
-  /** Which kind of store it is: `postgresql`, `memory`. */
+  /** The kind of store: `postgresql` or `memory`. */
   readonly name: string
-  /** @throws HoldfastError `bad-schema` where only an operator can help; any other error means "not reachable now". */
+  /** Checks the store. @throws HoldfastError `bad-schema` when only an operator can help. Any other error: not reachable now. */
   check(options?: OutboxCallOptions): Promise<void>
-  /** Says that this relay is there, for `leaseMs`, and tells which share of the shards is its own. */
+  /** Registers this relay for `leaseMs`, and returns its share of the shards. */
   attend(owner: string, leaseMs: number, options?: OutboxCallOptions): Promise<Attendance>
-  /** Leases one shard that nobody holds, `held` aside, or resolves to `null`. */
+  /** Leases one free shard that is not in `held`. Resolves to `null` if there is none. */
   claim(
     owner: string,
     leaseMs: number,
     held: readonly number[],
     options?: OutboxCallOptions,
   ): Promise<OutboxLease | null>
-  /** The relay ends: the others get its share. */
+  /** Removes this relay. The others get its share. */
   leave(owner: string, options?: OutboxCallOptions): Promise<void>
-  /** Frees the space of what every shard has read. Safe to call at any time, from any relay. */
+  /** Frees the space of messages that every shard has read. Any relay may call it at any time. */
   rotate(options?: OutboxCallOptions): Promise<readonly Rotation[]>
   status(options?: OutboxCallOptions): Promise<OutboxStatus>
 }
 
 export interface OutboxCallOptions {
-  /** Once it aborts, nobody waits for the answer any more. A store may end the call early. */
+  /** After an abort the caller no longer waits for the answer. A store may end the call early. */
   readonly signal?: AbortSignal
 }
 
 export interface Attendance {
   readonly shards: number
-  /** How many of them this relay should hold. */
+  /** The number of shards that this relay should hold. */
   readonly share: number
   readonly relays: number
-  /** Why nothing may be published or cleaned up until an operator has looked: a restored dump, a copied database. */
+  /** Why nothing may be published or cleaned up until an operator acts: a restored dump or a copied database. */
   readonly refused: string | null
 }
 
-/** One shard, for as long as the lease lasts. One call at a time, `renew` aside. */
+/** One shard while its lease lasts. Make one call at a time; only `renew` may overlap. */
 export interface OutboxLease {
   readonly shard: number
-  /** Grows with every lease of the shard. */
+  /** A number that grows with every lease of the shard. */
   readonly epoch: bigint
   /**
-   * The next messages in order; none when there is nothing new. Those read before must have been settled.
-   * At most `maxRows`, and no more than fit in `maxBytes` except for a first one that does not.
+   * Reads the next messages in order; none if nothing is new. Settle the earlier ones first.
+   * Returns at most `maxRows` messages and at most `maxBytes`; the first message may be larger.
    */
   read(maxRows: number, maxBytes: number): Promise<readonly OutboxRow[] | 'lost'>
   /**
-   * What was read last is published, but for the dead, which are kept aside. This lease does not read it again; the
-   * next one may, since it need not be recorded at once.
+   * Marks the last read messages as published, and sets the `dead` ones aside. This lease does not read them again. The
+   * next lease may, since the store need not record it at once.
    */
   settle(dead: readonly DeadRow[]): Promise<'ok' | 'lost'>
-  /** Moves the end of the lease; may be called while another call is on its way. */
+  /** Extends the lease. May be called while another call runs. */
   renew(): Promise<'ok' | 'lost'>
-  /** Lets delayed messages in that are due, in the order in which they fell due, and says how many. */
+  /** Moves delayed messages that are due into the shard, ordered by due time. Returns how many. */
   moveDue(maxRows: number): Promise<number>
-  /** Gives the shard back at once, with everything settled recorded. */
+  /** Records what was settled and releases the shard at once. */
   release(): Promise<void>
 }
 
@@ -75,9 +75,9 @@ export interface OutboxRow {
   /** With `outbox-id`, by which `sequence()` tells old from new. */
   readonly headers: Headers
   readonly body: Bytes
-  /** When it was added, in ms since 1970 by the store's clock. */
+  /** When the message was added, in ms since 1970 by the store's clock. */
   readonly timeMs: number
-  /** How old it was when it was read. */
+  /** The age of the message when it was read, in ms. */
   readonly ageMs: number
 }
 
@@ -94,10 +94,10 @@ export interface Rotation {
 
 export interface OutboxStatus {
   readonly shards: readonly ShardStatus[]
-  /** Committed and not yet settled. Counted up to `pendingLimit`, since counting further costs more than it tells. */
+  /** Messages that are committed and not settled. Counted only up to `pendingLimit`, since a full count is expensive. */
   readonly pending: number
   readonly pendingLimit: number
-  /** The age of the oldest of those counted, `null` for none. */
+  /** The age of the oldest counted message in ms. `null` if there is none. */
   readonly oldestAgeMs: number | null
   readonly delayed: number
   readonly dead: number
@@ -107,6 +107,6 @@ export interface ShardStatus {
   readonly shard: number
   readonly owner: string | null
   readonly epoch: bigint
-  /** False: its lease has run out, and nobody has taken it. */
+  /** False if the shard's lease expired and no relay has taken the shard. */
   readonly held: boolean
 }

@@ -161,7 +161,7 @@ describeOnBoth('sequence()', (url) => {
     // Rolled back with the transaction that it was in.
     expect(await orders.dispatch({ message: message(4) })).toBe('handled')
     await expect(make().dispatch({ message: message(6) })).rejects.toThrow(
-      'sequence: the transaction has no query(); say how to run a statement with the option runnerOf',
+      'sequence: the transaction has no query(): give the option runnerOf',
     )
     expect(() => sequence({ store: store(), runnerOf: {} as () => StatementRunner })).toThrow(
       'sequence: runnerOf must be a function, got an object',
