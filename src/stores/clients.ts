@@ -19,7 +19,7 @@ const clients: readonly (readonly [name: string, is: (client: object) => boolean
   ['a DataSource of TypeORM', (client) => has(client, 'createQueryRunner')],
 ]
 
-/** Which client a value is, or `undefined`. */
+/** The name of the client library that a value comes from, or `undefined`. */
 export function clientName(value: unknown): string | undefined {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
   try {

@@ -5,7 +5,7 @@ import { HoldfastError } from '../../core/errors.ts'
  * What PostgreSQL says of a failure.
  * `infrastructure`: the server cannot work for anybody now. No attempt; the pipeline waits.
  * `session`: this session is over. Whether that is the message's fault is told by asking the database over another one.
- * `refused`: these values fit no row, whoever sends them.
+ * `refused`: the database can never store these values.
  * `contention`: another transaction was in the way; the same may succeed when it is sent again.
  * `setup`: the tables or the rights of a store are not what they should be.
  * `message`: everything else. The attempt counts.
@@ -44,7 +44,7 @@ export function sqlFault(error: unknown): SqlFault | undefined {
   return sqlFaults[state] ?? sqlFaults[state.slice(0, 2)] ?? 'message'
 }
 
-/** The SQLSTATE of an error, wherever the client or its query builder put it. */
+/** The SQLSTATE of an error of any supported client or query builder. */
 export function sqlState(error: unknown): string | undefined {
   return firstInChain(error, (each) => {
     for (const name of ['code', 'originalCode']) {

@@ -15,26 +15,26 @@ export type { Begin } from './sessions.ts'
 
 export interface InTransactionOptions<Tx> {
   readonly begin: Begin<Tx>
-  /** How to run a statement in that transaction. */
+  /** Returns how to run a statement in that transaction. */
   readonly runnerOf: (tx: Tx) => StatementRunner
-  /** Whether `begin` rejects where COMMIT turned out to be a ROLLBACK. @defaultValue `false` */
+  /** Whether `begin` rejects when PostgreSQL answers COMMIT with a rollback. @defaultValue `false` */
   readonly checksCommit?: boolean
   /** Whether `begin` rejects as soon as its connection closes, even while the work goes on. @defaultValue `false` */
   readonly closesEarly?: boolean
   /** Whether `begin` ends a connection that has become read-only, instead of giving it back. @defaultValue `false` */
   readonly endsReadOnly?: boolean
-  /** How many transactions can be open at once. */
+  /** Most transactions open at once: the size of the pool. */
   readonly poolSize?: number | undefined
   /**
-   * Whether the transaction is still open, where the client knows that without asking the server.
-   * @defaultValue the server is asked, where it matters
+   * Whether the transaction is still open, if the client knows that without a query.
+   * @defaultValue the server is asked when needed
    */
   readonly isOpen?: (tx: Tx) => boolean | undefined
 }
 
 /**
- * Runs the handler in a transaction of any client: `begin` is how that client opens one. The claim of an `idempotency()`
- * whose store is in the same database is completed inside, so that the effects and the completion commit together.
+ * Runs the handler in a transaction of any client. `begin` opens the transaction. If the store of `idempotency()` is in the
+ * same database, the claim is completed in it: the effects and the completion commit together.
  */
 export function inTransaction<Tx>(
   options: InTransactionOptions<Tx>,

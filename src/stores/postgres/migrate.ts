@@ -11,20 +11,20 @@ import { field } from './rows.ts'
 export interface MigrateOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** Whose tables. @defaultValue all */
+  /** The features whose tables to make. @defaultValue all */
   readonly features?: readonly SchemaFeature[]
-  /** How the outbox is laid out where it is made; it is left as it is where it is there. */
+  /** The layout of new outbox tables. Existing tables stay as they are. */
   readonly outbox?: OutboxLayout
-  /** How long it waits for other migrators, and for each lock, in ms. Time-outs of the role do not count. @defaultValue 60_000 */
+  /** Longest wait for other migrators, and for each lock, in ms. Time-outs set on the role are ignored. @defaultValue 60_000 */
   readonly waitMs?: number
 }
 
 /**
- * Brings the schema up to this version of the library, and says which steps it applied. Safe to call from every
- * process at start: they wait for each other. It never drops or rewrites anything. A schema that is newer stays as it is.
- * Where nothing is to be done it only reads, and any role may call it.
- * @throws HoldfastError `bad-schema` where this role may not take the steps that are missing; `unavailable` where there is
- * no connection, or somebody holds a lock for longer than `waitMs`. Then nothing was changed.
+ * Brings the schema up to this version of the library, and returns the steps that it applied. Every process may call it at
+ * start: they wait for each other. It never drops or rewrites anything. A newer schema stays as it is.
+ * If no step is missing it only reads, and any role may call it.
+ * @throws HoldfastError `bad-schema` when this role may not run the missing steps; `unavailable` when there is no
+ * connection, or when another session holds a lock for longer than `waitMs`. Then nothing was changed.
  */
 export async function migrate<Client extends PoolClientSlice>(
   pool: PoolSlice<Client>,

@@ -7,19 +7,19 @@ import { requireLayout, type OutboxLayout } from './outbox/schema.ts'
 export interface MigrationPlanOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** The version that is there already: only later steps are printed. @defaultValue 0, none */
+  /** The schema's current version. Only later steps are printed. @defaultValue 0, no tables yet */
   readonly from?: number
-  /** Whose tables. @defaultValue all */
+  /** The features whose tables to make. @defaultValue all */
   readonly features?: readonly SchemaFeature[]
-  /** Whether the SQL begins and commits a transaction. `false` for tools that bring their own. @defaultValue `true` */
+  /** Whether the SQL begins and commits a transaction. Pass `false` for tools that do that themselves. @defaultValue `true` */
   readonly transaction?: boolean
-  /** How the outbox is laid out. */
+  /** The layout of the outbox tables. */
   readonly outbox?: OutboxLayout
 }
 
 export type MigrationUndoOptions = Omit<MigrationPlanOptions, 'outbox'>
 
-/** What `migrate()` does, as SQL: to review, to run by hand, or for a migration tool such as Drizzle, Knex, Prisma or Flyway. */
+/** Returns the SQL of `migrate()`, to review, to run by hand, or for a tool such as Drizzle, Knex, Prisma or Flyway. */
 export function migrationPlan(options: MigrationPlanOptions = {}): string {
   const {
     schema = 'holdfast',
@@ -51,8 +51,8 @@ export function migrationPlan(options: MigrationPlanOptions = {}): string {
 }
 
 /**
- * The way back: SQL that takes back every step above version `from`, newest first. **What the tables hold is lost.** The
- * schema itself stays.
+ * Returns SQL that undoes every step above version `from`, newest first. **The data in the tables is lost.** The schema
+ * itself stays.
  */
 export function migrationUndo(options: MigrationUndoOptions = {}): string {
   const {

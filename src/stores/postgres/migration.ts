@@ -1,7 +1,7 @@
 import { badOption } from '../../core/options.ts'
 import type { OutboxLayout } from './outbox/schema.ts'
 
-/** What has tables of its own. */
+/** A feature with its own tables. */
 export type SchemaFeature = (typeof schemaFeatures)[number]
 export const schemaFeatures = ['idempotency', 'outbox', 'dead-letter'] as const
 

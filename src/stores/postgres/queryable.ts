@@ -9,17 +9,17 @@ export interface Queryable {
 export interface QueryAnswer {
   readonly rows: readonly unknown[]
   readonly rowCount: number | null
-  /** The command tag, where the client tells it: what a COMMIT really did. */
+  /** The command tag, if the client returns it. It shows whether a COMMIT was a ROLLBACK. */
   readonly command?: string
 }
 
 /** A client on loan from a pool. */
 export interface PoolClientSlice extends Queryable {
-  /** `true` or an error: not to be used again. */
+  /** Returns the client. With `true` or an error the pool closes it. */
   release(error?: Error | boolean): void
   on(event: 'error', listener: (error: Error) => void): unknown
   off(event: 'error', listener: (error: Error) => void): unknown
-  /** `I` outside a transaction, `T` inside, `E` in a failed one, where the client knows. */
+  /** `I` outside a transaction, `T` inside one, `E` inside a failed one. `null` if the client does not know. */
   getTransactionStatus?(): string | null
 }
 
@@ -29,7 +29,7 @@ export interface PoolSlice<Client> {
   connect(
     callback: (error: Error | undefined, client: Client | undefined, done: (release?: Error | boolean) => void) => void,
   ): void
-  /** How many clients it lends at most, where the pool tells it. */
+  /** The pool's options. `max` is the most clients that it lends. */
   readonly options?: { readonly max?: number | undefined }
 }
 

@@ -2,12 +2,12 @@ import type { StatementRunner } from '../../core/delivery.ts'
 import { field, numberField } from './rows.ts'
 import { statementName } from './statement-name.ts'
 
-/** What a postgres.js `sql`, or a transaction of it, is asked for. */
+/** What holdfast needs of a postgres.js `sql` or its transaction. */
 export interface PostgresjsSlice {
   unsafe(text: string, values?: (string | number | null)[]): PromiseLike<readonly unknown[]>
 }
 
-/** What a Kysely transaction is asked for. */
+/** What holdfast needs of a Kysely transaction. */
 export interface KyselySlice {
   executeQuery(query: KyselyQuery): Promise<{ readonly rows: readonly unknown[]; readonly numAffectedRows?: bigint }>
 }
@@ -19,12 +19,12 @@ export interface KyselyQuery {
   readonly queryId: { readonly queryId: string }
 }
 
-/** What a Drizzle transaction is asked for, whichever driver it is on. */
+/** What holdfast needs of a Drizzle transaction on any driver. */
 export interface DrizzleSlice {
   execute(text: string): PromiseLike<unknown>
 }
 
-/** What names its statements: a pool or a client of pg. */
+/** A pool or a client of pg, which can name its statements. */
 export interface NamedQueryable {
   query(statement: { name: string; text: string; values: unknown[] }): Promise<{
     readonly rows: readonly unknown[]
@@ -33,15 +33,15 @@ export interface NamedQueryable {
 }
 
 /**
- * A pool of pg whose statements are prepared: `postgresIdempotencyStore(preparedRunner(pool))`. PostgreSQL parses a claim
- * once a connection instead of every time, which is half of what it costs.
+ * Runs prepared statements on a pool of pg: `postgresIdempotencyStore(preparedRunner(pool))`. PostgreSQL then parses a claim
+ * once per connection. Parsing every time is half of a claim's cost.
  * Behind pgbouncer in transaction mode it needs 1.21 or newer, with `max_prepared_statements` above 0.
  */
 export function preparedRunner(pool: NamedQueryable): StatementRunner {
   return { query: (text, values) => pool.query({ name: statementName(text), text, values }) }
 }
 
-/** postgres.js as what the idempotency store takes: `postgresIdempotencyStore(postgresjsRunner(sql))`. */
+/** Runs the statements of the idempotency store on postgres.js: `postgresIdempotencyStore(postgresjsRunner(sql))`. */
 export function postgresjsRunner(sql: PostgresjsSlice): StatementRunner {
   return {
     async query(text, values) {

@@ -14,16 +14,16 @@ import {
   type PostgresjsSlice,
 } from './runners.ts'
 
-/** What a transaction stage adds and needs. */
+/** The type of a transaction stage. */
 export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery & Partial<Claimed>>
 
 /**
- * Runs the handler in a transaction of node-postgres and gives it `tx`, the client. The effects commit together with the
- * completion of the claim, or not at all.
- * @throws RetryLater where the database is down, or the answer to COMMIT was lost.
- * @throws HoldfastError `commit-refused` where the handler swallowed an error that had aborted the transaction,
- * `transaction-ended` (final) where it ran COMMIT or ROLLBACK itself, `session-lost` where its session ended while the
- * database answers others.
+ * Runs the handler in a transaction of node-postgres. `tx` is the client. The handler's effects and the completion of the
+ * claim commit together, or roll back together.
+ * @throws RetryLater when the database is down, or the answer to COMMIT was lost.
+ * @throws HoldfastError `commit-refused` when the handler ignored an error that had aborted the transaction;
+ * `transaction-ended` (final) when the handler ran COMMIT or ROLLBACK itself; `session-lost` when the session ended while
+ * the database answers others.
  */
 export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Client>): TransactionMiddleware<Client> {
   checkClient('transaction', 'pool', pool, having('connect'), {
@@ -45,7 +45,7 @@ export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Clie
   })
 }
 
-/** The same for Drizzle on any driver of PostgreSQL; `tx` is Drizzle's own. */
+/** The same as {@link transaction} for Drizzle on any PostgreSQL driver. `tx` is Drizzle's own. */
 export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>
 }): TransactionMiddleware<Tx> {
@@ -53,7 +53,7 @@ export function drizzleTransaction<Tx extends DrizzleSlice>(db: {
   return inTransaction<Tx>({ begin: (work) => db.transaction(work), runnerOf: drizzleRunner, closesEarly: true })
 }
 
-/** The same for Kysely; `tx` is its `Transaction`. */
+/** The same as {@link transaction} for Kysely. `tx` is its `Transaction`. */
 export function kyselyTransaction<Tx extends KyselySlice>(db: {
   transaction(): { execute<T>(work: (tx: Tx) => Promise<T>): Promise<T> }
 }): TransactionMiddleware<Tx> {
@@ -61,7 +61,7 @@ export function kyselyTransaction<Tx extends KyselySlice>(db: {
   return inTransaction<Tx>({ begin: (work) => db.transaction().execute(work), runnerOf: kyselyRunner })
 }
 
-/** The same for postgres.js; `tx` is its `TransactionSql`. */
+/** The same as {@link transaction} for postgres.js. `tx` is its `TransactionSql`. */
 export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
   begin<T>(work: (tx: Tx) => Promise<T>): Promise<unknown>
   begin<T>(options: string, work: (tx: Tx) => Promise<T>): Promise<unknown>

@@ -7,23 +7,23 @@ import { quotedSchema } from '../identifiers.ts'
 import { checkPool, type Queryable } from '../queryable.ts'
 
 export interface PostgresIdempotencyCleanerOptions {
-  /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
+  /** The schema in which `migrate()` made the tables. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** The longest `retainMs` of the pipelines that use the table. @defaultValue 7 days */
+  /** The longest `retainMs` of the pipelines that use the table, in ms. @defaultValue 7 days */
   readonly retainMs?: number
-  /** How long a key that nobody settled or claimed again is kept. @defaultValue 30 days */
+  /** How long to keep a key that was neither settled nor claimed again, in ms. @defaultValue 30 days */
   readonly abandonedMs?: number
-  /** How long to wait from one clean-up to the next. @defaultValue 60_000 */
+  /** Wait between two clean-ups in ms. @defaultValue 60_000 */
   readonly everyMs?: number
-  /** How many keys one statement deletes at most. @defaultValue 1000 */
+  /** Most keys that one statement deletes. @defaultValue 1000 */
   readonly batchSize?: number
   readonly clock?: Clock
 }
 
 export interface PostgresIdempotencyCleaner {
-  /** Cleans up again and again until the signal aborts. A database that is down is waited for. */
+  /** Cleans up regularly until the signal aborts. Waits while the database is down. */
   run(signal: AbortSignal): Promise<void>
-  /** Deletes what is over now, and says how many keys that were. */
+  /** Deletes the expired keys now. Returns how many. */
   clean(signal?: AbortSignal): Promise<number>
 }
 
@@ -31,8 +31,8 @@ const where = 'postgresIdempotencyCleaner'
 const storeFailed = emitter('store-failed')
 
 /**
- * Deletes keys whose retention is over, a whole day's at a time, in small statements. Nothing depends on it but disk
- * space: such a key counts as unknown already. Any number of processes may run one.
+ * Deletes keys whose retention is over, by whole days and in small statements. It only frees disk space: expired keys count
+ * as unknown anyway. Any number of processes may run one.
  */
 export function postgresIdempotencyCleaner(
   pool: Queryable,

@@ -20,23 +20,23 @@ import { isOpenIn } from '../sessions.ts'
 import { numberField, textField } from '../rows.ts'
 
 export interface PostgresIdempotencyStoreOptions {
-  /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
+  /** The schema in which `migrate()` made the tables. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** How many claims travel in one statement at most. @defaultValue 200 */
+  /** Most claims in one statement. @defaultValue 200 */
   readonly maxBatch?: number
-  /** How many statements of one kind travel at once. @defaultValue 2 */
+  /** Most concurrent statements of one kind. @defaultValue 2 */
   readonly maxInFlight?: number
-  /** How long a statement waits for a row that another transaction has locked. @defaultValue 500 */
+  /** Longest wait in ms for a row that another transaction has locked. @defaultValue 500 */
   readonly lockTimeoutMs?: number
-  /** Whether `idempotency({ claim: 'inside' })` is used on this table, by any process. @defaultValue `false` */
+  /** Set it to true if any process uses `idempotency({ claim: 'inside' })` on this table. @defaultValue `false` */
   readonly inside?: boolean
 }
 
 const where = 'postgresIdempotencyStore'
 
 /**
- * Keeps the claims in PostgreSQL, and completes them inside the handler's transaction: effects in that transaction
- * happen once per key. Give it a small pool of its own, so that renewals never queue behind handlers.
+ * Keeps claims in PostgreSQL, and completes them in the handler's transaction: effects in that transaction happen once per
+ * key. Give it a small pool of its own. Renewals then never wait for connections that handlers use.
  */
 export function postgresIdempotencyStore(
   pool: Queryable,

@@ -6,9 +6,9 @@ import { explaining } from './errors.ts'
 import type { Queryable } from '../queryable.ts'
 import { field, numberField, textField } from '../rows.ts'
 
-/** What the broker refused for good. */
+/** A message that the broker refused for good. */
 export interface DeadMessage {
-  /** Its place in the list, for `after`, `sendAgain` and `remove`. */
+  /** The message's position in the list, for `after`, `sendAgain` and `remove`. */
   readonly position: string
   readonly destination: string
   readonly key: string | null
@@ -22,15 +22,15 @@ export interface DeadMessage {
 }
 
 export interface OutboxDead {
-  /** Oldest first; `after` is the position of the last one seen. */
+  /** Lists dead messages, oldest first. `after` is the position of the last one seen. */
   list(page?: { readonly after?: string; readonly limit?: number }): Promise<readonly DeadMessage[]>
-  /** Puts them back at the end of the outbox, with the same ids, and says how many there were: they come after what their keys have sent since. */
+  /** Puts messages back at the end of the outbox with the same ids. Returns how many. They come after later messages of their keys. */
   sendAgain(positions: readonly string[]): Promise<number>
-  /** Forgets them. */
+  /** Deletes messages. Returns how many. */
   remove(positions: readonly string[]): Promise<number>
 }
 
-/** The messages that a relay set aside, to look at, to send again once the cause is gone, or to forget. */
+/** Lists the messages that relays set aside, and sends them again or deletes them. */
 export function postgresOutboxDead(pool: Queryable, options: { readonly schema?: string } = {}): OutboxDead {
   const { schema = 'holdfast' } = checkOptions('postgresOutboxDead', options, { schema: text })
   const quoted = quotedSchema('postgresOutboxDead', schema)

@@ -9,7 +9,7 @@ import { numberField, textField } from '../rows.ts'
 
 /** A message that is not due yet, without its body. */
 export interface DelayedMessage {
-  /** Its place in the list, for `after`. */
+  /** The message's position in the list, for `after`. */
   readonly position: string
   readonly id: string
   readonly destination: string
@@ -26,24 +26,24 @@ export interface DelayedPage {
   readonly limit?: number
 }
 
-/** Which of the messages with an id. @defaultValue those of every destination */
+/** Limits the ids to one destination. @defaultValue messages to every destination */
 export interface DelayedFilter {
   readonly destination?: string | null
 }
 
 /**
- * What was added with `delayUntil` and is not due yet. Each method runs one statement on what it is given: a pool, a
- * client, or the transaction of a handler (`runner`). In a transaction it counts when that commits.
+ * Messages added with `delayUntil` that are not due yet. Each method runs one statement on a pool, a client or a handler's
+ * transaction (`runner`). In a transaction the change takes effect at the commit.
  */
 export interface OutboxDelayed {
-  /** The soonest first. */
+  /** Lists delayed messages, the soonest first. */
   list(on: StatementRunner, page?: DelayedPage): Promise<readonly DelayedMessage[]>
   /**
-   * Takes messages back by their ids, and resolves to the ids that were still there: those will not leave. An id that is
-   * missing from the answer was published, is about to be, or never existed.
+   * Cancels messages by id. Resolves to the cancelled ids; those are not published. A missing id was published already, is
+   * about to be published, or never existed.
    */
   cancel(on: StatementRunner, ids: string | readonly string[], filter?: DelayedFilter): Promise<readonly string[]>
-  /** Lets messages leave at another time, and resolves to the ids that were still there. */
+  /** Changes the time of messages. Resolves to the ids that were changed. */
   reschedule(
     on: StatementRunner,
     ids: string | readonly string[],

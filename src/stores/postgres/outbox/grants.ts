@@ -1,19 +1,19 @@
 import { quotedRole, quotedSchema } from '../identifiers.ts'
 import { checkOptions, text } from '../../../core/options.ts'
 
-/** Who gets what; the names of roles as they are, not quoted. */
+/** The roles that get grants. Give the names without quotes. */
 export interface OutboxGrants {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
   readonly writer?: string
   readonly relay?: string
-  /** For services that list, cancel and reschedule delayed messages. */
+  /** The role of services that list, cancel and reschedule delayed messages. */
   readonly scheduler?: string
-  /** For consumers that use `sequence()` with this database. */
+  /** The role of consumers that use `sequence()` with this database. */
   readonly gate?: string
 }
 
-/** What each role needs and no more, as SQL for the owner to run. */
+/** Returns SQL, for the owner to run, that gives each role exactly the rights that it needs. */
 export function outboxGrants(options: OutboxGrants): string {
   const { schema = 'holdfast', ...roles } = checkOptions('outboxGrants', options, {
     schema: text,

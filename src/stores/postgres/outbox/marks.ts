@@ -11,11 +11,11 @@ export interface PostgresSequenceStoreOptions {
 }
 
 export interface PostgresSequenceStore extends TransactionalSequenceStore {
-  /** Forgets the marks that have not moved for so long, and says how many. Choose longer than a repeat can be late. */
+  /** Deletes marks that have not moved for that many ms. Returns how many. Choose a time longer than a repeat can be late. */
   clean(olderThanMs: number): Promise<number>
 }
 
-/** The marks of `sequence()`, in the database of the handler's own transaction. */
+/** Keeps the marks of `sequence()` in PostgreSQL. Use the database of the handler's transaction. */
 export function postgresSequenceStore(
   pool: Queryable,
   options: PostgresSequenceStoreOptions = {},

@@ -15,17 +15,17 @@ import { callback, checkOptions, flag, text } from '../../../core/options.ts'
 export interface PostgresOutboxOptions<Tx, Body> extends OutboxOptions<Body> {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** How to run a statement in the caller's transaction. @defaultValue `tx.query(text, values)`, as of pg and TypeORM */
+  /** Runs a statement in the caller's transaction. @defaultValue `tx.query(text, values)`, as in pg and TypeORM */
   readonly via?: Via<Tx>
   /**
-   * What `add` does where it is not told: `true` locks each key until its transaction ends. Two transactions that add two
-   * keys in two calls, in opposite orders, then deadlock.
+   * The default of `strictOrder` in `add`. `true` locks each key until its transaction ends. Two transactions that add the
+   * same two keys in separate calls and opposite orders then deadlock.
    * @defaultValue false
    */
   readonly strictOrder?: boolean
 }
 
-/** Messages that leave with the caller's own PostgreSQL transaction: one plain INSERT, through any client. */
+/** Adds messages in the caller's own PostgreSQL transaction, with one plain INSERT through any client. */
 export function postgresOutbox<Tx = QueryRunner, Body = Bytes>(
   options: PostgresOutboxOptions<Tx, Body> = {},
 ): Outbox<Tx, Body> {

@@ -1,10 +1,10 @@
 import { badOption, requireCount } from '../../../core/options.ts'
 
-/** What the tables of the outbox look like; fixed when they are made. */
+/** The layout of the outbox tables. It is fixed when they are made. */
 export interface OutboxLayout {
-  /** How many relays can work side by side; the keys are spread over them. @defaultValue 4 */
+  /** Number of shards, and so of relays that can publish in parallel. Keys are spread over the shards. @defaultValue 4 */
   readonly shards?: number
-  /** How long one of the three partitions takes new rows before the next one does. @defaultValue 60 */
+  /** How long each of the three partitions takes new rows, in seconds. @defaultValue 60 */
   readonly slotSeconds?: number
 }
 

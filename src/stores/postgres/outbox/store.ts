@@ -15,13 +15,13 @@ export interface PostgresOutboxStoreOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
   /**
-   * How long what was published may be unrecorded: a crash publishes it again. A higher value writes less.
+   * How long published messages may stay unrecorded, in ms. A crash publishes those again. A higher value writes less.
    * @defaultValue 100
    */
   readonly persistEveryMs?: number
   /**
-   * Waits until a commit is on the disk before it is published. Needed where writers use `synchronous_commit = off`:
-   * a crash of the server could take back what consumers have seen already.
+   * Publishes a message only after its commit is on disk. Needed if writers use `synchronous_commit = off`: a server crash
+   * could otherwise undo a transaction whose messages were published already.
    * @defaultValue false
    */
   readonly flushedOnly?: boolean
@@ -29,8 +29,8 @@ export interface PostgresOutboxStoreOptions {
 }
 
 /**
- * The outbox of one schema as relays see it, on the primary. Each statement is a transaction of its own, so a pool
- * behind pgbouncer in transaction mode will do; three connections suffice.
+ * The outbox of one schema, for relays. It must be on the primary. Each statement is its own transaction, so a pool behind
+ * pgbouncer in transaction mode works. Three connections are enough.
  */
 export function postgresOutboxStore<Client extends PoolClientSlice>(
   pool: PoolSlice<Client> & Queryable,

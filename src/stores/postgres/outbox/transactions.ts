@@ -2,8 +2,8 @@ import { HoldfastError } from '../../../core/errors.ts'
 import { field } from '../rows.ts'
 
 /**
- * Each client tells its transactions from its pools in its own way. What is told to be no transaction is refused: its
- * INSERT would commit by itself, and survive the rollback of the caller.
+ * Refuses a `tx` that is not an open transaction: its INSERT would commit by itself and survive the caller's rollback.
+ * Each client needs its own check.
  */
 
 /** A client of pg, or what TypeORM runs statements with. */

@@ -8,40 +8,40 @@ import {
   requirePrismaTransaction,
 } from './transactions.ts'
 
-/** What an INSERT into the outbox is given; every placeholder is cast, so no client has to know the types. */
+/** A value of an INSERT into the outbox. Every placeholder has a cast, so the client need not know the types. */
 export type OutboxValue = string | Uint8Array | null
 
 /** Runs one statement with `$1`, `$2`, … in the caller's transaction. */
 export type Via<Tx> = (tx: Tx, text: string, values: OutboxValue[]) => PromiseLike<unknown>
 
-/** What has `query(text, values)`: a client of pg, an EntityManager or QueryRunner of TypeORM. */
+/** An object with `query(text, values)`: a client of pg, or an EntityManager or QueryRunner of TypeORM. */
 export interface QueryRunner extends NoPool {
   query(text: string, values: OutboxValue[]): PromiseLike<unknown>
 }
 
-/** Neither a pool of pg nor a DataSource of TypeORM: what runs there is no part of a transaction. */
+/** Excludes pools of pg and DataSources of TypeORM. Their statements are not part of a transaction. */
 export interface NoPool {
   readonly totalCount?: never
   readonly createQueryRunner?: never
 }
 
-/** pg, TypeORM, and what else has `query(text, values)`. */
+/** For pg, TypeORM and other clients with `query(text, values)`. */
 export const viaQuery: Via<QueryRunner> = (tx, text, values) => viaAnyQuery(tx, text, values)
 
-/** The same for a `tx` of which the types do not say whether it has `query`. */
+/** The same for a `tx` whose type does not show `query`. */
 export const viaAnyQuery: Via<unknown> = (tx, text, values) => {
-  if (!canQuery(tx)) throw new TypeError('outbox: tx has no query(); say how to run a statement with the option via')
+  if (!canQuery(tx)) throw new TypeError('outbox: tx has no query(): give the option via')
   requireOpenRunner(tx)
   return tx.query(text, values)
 }
 
-/** What names its statements: a client of pg. */
+/** A client of pg, which can name its statements. */
 export interface PreparingRunner extends NoPool {
   query(statement: { name: string; text: string; values: OutboxValue[] }): PromiseLike<unknown>
 }
 
 /**
- * pg, with a prepared statement for one message: PostgreSQL reads and plans it once a connection instead of every time.
+ * For pg, with a prepared statement per message. PostgreSQL parses and plans it once per connection, not every time.
  * Behind pgbouncer in transaction mode it needs 1.21 or newer, with `max_prepared_statements` above 0.
  */
 export const viaPrepared: Via<PreparingRunner> = (tx, text, values) => {

@@ -8,21 +8,21 @@ import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
 export interface PostgresOutboxNotifierOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** At most one NOTIFY in so long, for all commits of this process. @defaultValue 10 */
+  /** Shortest interval between two NOTIFYs of this process, in ms. @defaultValue 10 */
   readonly everyMs?: number
   readonly clock?: Clock
 }
 
 export interface PostgresOutboxNotifier {
-  /** "Something was committed": to be called after the commit. Returns at once and never throws. */
+  /** Call it after the commit. Returns at once and never throws. */
   notify(): void
 }
 
 const storeFailed = emitter('store-failed')
 
 /**
- * Wakes the relays of other processes, where {@link postgresOutboxListener} runs. Only a hint: what is lost is found by
- * polling. A NOTIFY inside the writers' own transactions would make their commits wait for each other.
+ * Wakes relays in other processes that run {@link postgresOutboxListener}. If a NOTIFY is lost, polling finds the message.
+ * It is sent after the commit: a NOTIFY inside the writers' transactions would make their commits wait for each other.
  */
 export function postgresOutboxNotifier(
   pool: Queryable,
@@ -63,7 +63,7 @@ export function postgresOutboxNotifier(
 export interface PostgresOutboxListenerOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** The first wait after a connection was lost; it doubles. @defaultValue 100 */
+  /** First wait after the connection was lost, in ms. It doubles each time. @defaultValue 100 */
   readonly minRetryMs?: number
   /** @defaultValue 10_000 */
   readonly maxRetryMs?: number
@@ -72,8 +72,8 @@ export interface PostgresOutboxListenerOptions {
 
 export interface PostgresOutboxListener {
   /**
-   * Listens until the signal aborts, on one connection of the pool that it keeps. A lost one is reported as
-   * `store-failed` and replaced; meanwhile the relay polls. Never rejects.
+   * Listens until the signal aborts, on one connection that it takes from the pool. If the connection is lost, it reports
+   * `store-failed` and connects again; the relay polls meanwhile. Never rejects.
    */
   run(signal: AbortSignal): Promise<void>
 }
@@ -86,8 +86,8 @@ export interface ListeningClientSlice extends PoolClientSlice {
 }
 
 /**
- * Pokes the relay of this process when any other has committed something. The pool must connect to the server itself:
- * behind pgbouncer in transaction mode LISTEN is accepted and nothing ever arrives.
+ * Wakes this process's relay when another process has committed messages. The pool must connect directly to the server:
+ * behind pgbouncer in transaction mode LISTEN succeeds but no notification arrives.
  */
 export function postgresOutboxListener<Client extends ListeningClientSlice>(
   pool: PoolSlice<Client>,
