@@ -1,5 +1,6 @@
-import { textOf } from '../core/errors.ts'
+import { isRetryLater, textOf } from '../core/errors.ts'
 import type { Health } from '../core/health.ts'
+import { failuresIn } from '../core/publisher.ts'
 import type { Lanes } from './lanes.ts'
 import type { LaneTrack } from './track.ts'
 
@@ -10,6 +11,8 @@ export interface HeldMessage {
   readonly forMs: number
   readonly nacks: number
   readonly because: string
+  /** Its dead letter was refused for good: it waits until somebody changes something. */
+  readonly stuck: boolean
 }
 
 /** One partition, queue or link, for `health()`. */
@@ -56,7 +59,11 @@ export function consumerHealth<Item>(input: HealthInput<Item>): Health {
       ? [`${alone.length} messages hold the pipeline by themselves; each now waits in its lane`]
       : []),
     ...held
-      .filter(({ forMs }) => forMs >= hungAfterMs)
+      .filter(({ stuck }) => stuck)
+      .slice(0, 1)
+      .map(({ messageId, because }) => `message ${messageId} is stuck, and its key waits behind it: ${because}`),
+    ...held
+      .filter(({ forMs, stuck }) => !stuck && forMs >= hungAfterMs)
       .slice(0, 1)
       .map(({ messageId, forMs, because }) => `message ${messageId} has held its key for ${forMs} ms: ${because}`),
   ]
@@ -100,7 +107,13 @@ function heldOf<Item>({ name, track }: SourceInput<Item>, { messageIdOf, nowMs }
     forMs: Math.round(nowMs - sinceMs),
     nacks,
     because: textOf(error).errorMessage,
+    stuck: isStuck(error),
   }))
+}
+
+/** Whether what a nack waits for was refused for good: no redelivery alone ends that. */
+function isStuck(error: unknown): boolean {
+  return isRetryLater(error) && (failuresIn(error.cause, 1)?.some(({ permanent }) => permanent) ?? false)
 }
 
 function sum<T>(all: readonly T[], count: (each: T) => number): number {

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import type { HasHealth } from '../core/health.ts'
+import { clockKind, count, having, ms, required, type Kinds } from '../core/options.ts'
 import type { Pipeline } from '../core/pipeline.ts'
 
 /** A consumer of any broker. */
@@ -27,6 +28,15 @@ export interface ConsumerOptions {
    */
   readonly hungAfterMs?: number
   readonly clock?: Clock
+}
+
+export const consumerKinds: Kinds<ConsumerOptions> = {
+  pipeline: required(having('step')),
+  concurrency: count(),
+  redeliverMs: ms(),
+  drainMs: ms(),
+  hungAfterMs: ms(),
+  clock: clockKind,
 }
 
 /** What the consumer knows of a delivery beyond the record itself. */

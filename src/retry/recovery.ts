@@ -1,4 +1,4 @@
-import { isPermanent, type FailureReason } from '../core/errors.ts'
+import { isPermanent, textOf, type FailureReason } from '../core/errors.ts'
 import type { Message } from '../core/message.ts'
 import { badOption, checkArgument, count, text } from '../core/options.ts'
 import { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
@@ -72,7 +72,7 @@ export function recovery(...rules: readonly RecoveryRule[]): Recovery {
  */
 export function when<E>(test: ErrorTest<E>): When<E> {
   if (typeof test !== 'function') throw badOption('when', 'test', 'an error class or a function', test)
-  return rowFor(isClass(test) ? (error): error is E => error instanceof test : test)
+  return rowFor(isClass(test) ? instancesOf(test) : test)
 }
 
 /** Begins the row for every error that no earlier row matched. */
@@ -151,6 +151,17 @@ function defer(afterMs: number): Decision {
 
 function isTime(ms: number | undefined): boolean {
   return typeof ms === 'number' && !Number.isNaN(ms)
+}
+
+/**
+ * `instanceof`, but for classes that claim errors which they did not make, as zod's `ZodRealError` claims every `Error`:
+ * there the error must bear the name of the class too.
+ */
+function instancesOf<E>(test: abstract new (...args: never[]) => E): (error: unknown) => error is E {
+  const plain = new Error()
+  const claimsAll = Object.hasOwn(test, Symbol.hasInstance) && asks('when: test', () => plain instanceof test, false)
+  if (!claimsAll) return (error): error is E => error instanceof test
+  return (error): error is E => error instanceof test && textOf(error).errorName === test.name
 }
 
 /** Whether the test is a class rather than a predicate: a class that is called as a function throws, or says yes to all. */

@@ -33,6 +33,8 @@ const pipeline = { name: 'p', step: fn, stages: [] }
 const schema = { '~standard': { version: 1, validate: fn } }
 const codec = { name: 'c', decode: fn, encode: fn }
 const registry = { registerMetric: fn, getSingleMetric: fn }
+const logClient = { open: fn, offsetOf: fn, keyOf: fn, deliveryOf: fn, verdictOn: fn }
+const queueClient = { open: fn, keyOf: fn, deliveryOf: fn }
 const kafka = { consumer: fn, admin: fn }
 
 /** How a factory is called with options, and the least that it takes. */
@@ -80,6 +82,7 @@ const factories: Readonly<
   'postgres/postgresOutboxDelayed': [(o, f) => f(o), {}],
   'postgres/postgresOutboxNotifier': [(o, f) => f(pool, o), {}],
   'postgres/postgresSequenceStore': [(o, f) => f(pool, o), {}],
+  'postgres/postgresChecks': [(o, f) => f(pool, o), {}],
   'postgres/inTransaction': [(o, f) => f(o), { begin: fn, runnerOf: fn }],
   'postgres/migrationPlan': [(o, f) => f(o), {}],
   'postgres/outboxGrants': [(o, f) => f(o), {}],
@@ -92,6 +95,8 @@ const factories: Readonly<
   'memory/memoryIdempotencyStore': [(o, f) => f(o), {}],
   'memory/memoryOutboxStore': [(o, f) => f(o), {}],
   'memory/memoryOutbox': [(o, f) => f(o), {}],
+  'consumer/logConsumer': [(o, f) => f(o), { client: logClient, group: 'g', pipeline }],
+  'consumer/queueConsumer': [(o, f) => f(o), { client: queueClient, group: 'g', pipeline }],
   'testing/fakeClock': [(o, f) => f(o), {}],
 }
 
@@ -110,10 +115,10 @@ const others = new Set(
   postgres/drizzleTransaction postgres/inOneTransaction postgres/kyselyTransaction postgres/postgresjsTransaction
   postgres/postgresjsRunner postgres/preparedRunner postgres/transaction postgres/viaDrizzle postgres/viaKnex
   postgres/viaKysely postgres/viaPostgresJs postgres/viaPrepared postgres/viaPrisma postgres/viaQuery
-  postgres/migrationUndo postgres/postgresOutboxListener postgres/postgresDeadLetters postgres/postgresChecks postgres/postgresOperatorStore
+  postgres/migrationUndo postgres/postgresOutboxListener postgres/postgresDeadLetters  postgres/postgresOperatorStore
   policies/defaultRecovery policies/dependencyErrors policies/recovery policies/when
   health/health tracing/withoutTracing memory/memorySequenceStore
-  consumer/checkSettings consumer/keyFromBytes consumer/logConsumer consumer/positionId consumer/queueConsumer
+  consumer/checkSettings consumer/keyFromBytes consumer/positionId
   testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/invariant testing/keyed
   testing/outboxStoreContract testing/publisherContract testing/simulate testing/transportContract`.split(/\s+/),
 )
@@ -175,4 +180,17 @@ describe('every public factory checks its options', () => {
       await expect(said({ ...least, zzzzzzzzzzzz: 1 })).rejects.toMatchObject({ code: 'bad-option' })
     },
   )
+
+  it.each(
+    [...all.keys()].filter((name) =>
+      /postgres.(postgres(Id|OutboxS|OutboxDead|OutboxN|Seq|Dead|Ch|Op)|migrate$|adopt|transaction)/.test(name),
+    ),
+  )('%s refuses what is no pool', async (name) => {
+    const factory = all.get(name) ?? expect.fail(`${name} is not exported`)
+    const build = async (): Promise<unknown> => factory(undefined, {})
+    await expect(build()).rejects.toMatchObject({
+      code: 'bad-option',
+      message: expect.stringContaining('pool must be') as unknown,
+    })
+  })
 })

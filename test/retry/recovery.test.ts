@@ -77,6 +77,7 @@ describe('recovery()', () => {
       ['a constructor function', OldStyle, old],
       ['Symbol.hasInstance', made, 'made'],
       ["zod's ZodError", z.ZodError, z.object({ a: z.string() }).safeParse({}).error],
+      ["zod's ZodRealError, which claims every error", z.ZodRealError, z.object({ a: z.string() }).safeParse({}).error],
       ['DOMException', DOMException, new DOMException('x', 'AbortError')],
     ])('%s is asked with instanceof and never called', (_, test, own) => {
       const told = watch('option-failed')

@@ -1,9 +1,9 @@
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Health } from '../../core/health.ts'
-import { requireCount, requireMethods, requireMs, requireText } from '../../core/options.ts'
+import { checkOptions, count, having, list, ms, required, text, type Kinds } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
-import type { Consumer, ConsumerOptions } from '../consumer.ts'
+import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import { consumerHealth } from '../consumer-health.ts'
 import { lanes, type Lanes } from '../lanes.ts'
 import { Liveness } from '../liveness.ts'
@@ -33,6 +33,18 @@ export interface LogConsumerOptions<Raw> extends ConsumerOptions {
   readonly notes?: readonly string[]
 }
 
+const kinds: Kinds<LogConsumerOptions<never>> = {
+  client: required(having('open', 'offsetOf', 'keyOf', 'deliveryOf', 'verdictOn')),
+  group: required(text),
+  ...consumerKinds,
+  ahead: count(),
+  buffer: count(),
+  commitEveryMs: ms(),
+  sessionMs: ms(),
+  rebalanceMs: ms(),
+  heartbeatMs: ms(),
+  notes: list,
+}
 const leaveMs = 5000
 
 /**
@@ -40,14 +52,7 @@ const leaveMs = 5000
  * and finishes what it started before every rebalance and before it stops.
  */
 export function logConsumer<Raw>(options: LogConsumerOptions<Raw>): Consumer {
-  const { client, group, pipeline, concurrency, ahead, buffer } = options
-  requireMethods('logConsumer', 'client', client, ['open', 'offsetOf', 'keyOf', 'deliveryOf', 'verdictOn'])
-  requireMethods('logConsumer', 'pipeline', pipeline, ['step'])
-  requireText('logConsumer', { group })
-  requireCount('logConsumer', { concurrency, ahead, buffer })
-  const { redeliverMs, drainMs, hungAfterMs, commitEveryMs, rebalanceMs, heartbeatMs } = options
-  requireMs('logConsumer', { redeliverMs, drainMs, hungAfterMs, commitEveryMs, rebalanceMs, heartbeatMs })
-  const consumer = new LogConsumer(options)
+  const consumer = new LogConsumer(checkOptions<LogConsumerOptions<Raw>>('logConsumer', options, kinds))
   return { run: (signal) => consumer.run(signal), health: () => consumer.health() }
 }
 

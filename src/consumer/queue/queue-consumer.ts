@@ -1,9 +1,9 @@
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Health } from '../../core/health.ts'
-import { requireCount, requireMethods, requireMs, requireText } from '../../core/options.ts'
+import { checkOptions, count, having, list, required, text, type Kinds } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
-import type { Consumer, ConsumerOptions } from '../consumer.ts'
+import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import { consumerHealth } from '../consumer-health.ts'
 import { lanes, type Lanes } from '../lanes.ts'
 import { attemptAfter } from '../redelivery.ts'
@@ -23,6 +23,14 @@ export interface QueueConsumerOptions<Raw> extends ConsumerOptions {
   readonly notes?: readonly string[]
 }
 
+const kinds: Kinds<QueueConsumerOptions<never>> = {
+  client: required(having('open', 'keyOf', 'deliveryOf')),
+  group: required(text),
+  ...consumerKinds,
+  buffer: count(),
+  ahead: count(),
+  notes: list,
+}
 const leaveMs = 5000
 
 /**
@@ -30,13 +38,7 @@ const leaveMs = 5000
  * nacked. A message that waits stays un-acked in its lane.
  */
 export function queueConsumer<Raw>(options: QueueConsumerOptions<Raw>): Consumer {
-  const { client, group, pipeline, concurrency, buffer, ahead, redeliverMs, drainMs, hungAfterMs } = options
-  requireMethods('queueConsumer', 'client', client, ['open', 'keyOf', 'deliveryOf'])
-  requireMethods('queueConsumer', 'pipeline', pipeline, ['step'])
-  requireText('queueConsumer', { group })
-  requireCount('queueConsumer', { concurrency, buffer, ahead })
-  requireMs('queueConsumer', { redeliverMs, drainMs, hungAfterMs })
-  const consumer = new QueueConsumer(options)
+  const consumer = new QueueConsumer(checkOptions<QueueConsumerOptions<Raw>>('queueConsumer', options, kinds))
   return { run: (signal) => consumer.run(signal), health: () => consumer.health() }
 }
 

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../core/errors.ts'
-import { anything, checkOptions, objects, requireMs, text } from '../../core/options.ts'
+import { anything, checkArgument, checkOptions, having, objects, requireMs, text } from '../../core/options.ts'
 import { sqlState } from './failures.ts'
 import { quotedSchema } from './identifiers.ts'
 import { createVersions, requireFeatures, schemaFeatures, type Migration, type SchemaFeature } from './migration.ts'
@@ -36,6 +36,7 @@ export async function migrate<Client extends PoolClientSlice>(
     outbox = {},
     waitMs = 60_000,
   } = checkOptions('migrate', options, { schema: text, features: anything, outbox: objects, waitMs: anything })
+  checkArgument('migrate', 'pool', pool, having('connect'))
   const quoted = quotedSchema('migrate', schema)
   requireFeatures('migrate', features)
   requireLayout('migrate', outbox)

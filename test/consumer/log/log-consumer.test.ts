@@ -11,9 +11,11 @@ const place = { topic: 'orders', partition: 0 }
 let groups = 0
 
 /** A group whose answers come when the test says so, and handlers that end likewise. Records are their offsets. */
-function bench(
-  options: Partial<LogConsumerOptions<number>> & { readonly refetches?: boolean; readonly confirms?: boolean } = {},
-) {
+function bench({
+  refetches = false,
+  confirms,
+  ...options
+}: Partial<LogConsumerOptions<number>> & { readonly refetches?: boolean; readonly confirms?: boolean } = {}) {
   const clock = fakeClock()
   const group = `group-${groups++}`
   const changes: ConsumerChange[] = []
@@ -42,7 +44,7 @@ function bench(
     }),
     client: {
       system: 'test',
-      refetches: options.refetches ?? false,
+      refetches,
       offsetOf: (offset) => offset,
       keyOf: (offset) => `key-${offset}`,
       deliveryOf: (offset, { topic, partition }, { pipeline, key, attempt, signal, draining }) => ({
@@ -94,7 +96,7 @@ function bench(
         commit(positions) {
           const answer = Promise.withResolvers<void>()
           commits.push({ positions, answer })
-          if (options.confirms === true) answer.resolve()
+          if (confirms === true) answer.resolve()
           return answer.promise
         },
         beat() {

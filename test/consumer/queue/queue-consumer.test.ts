@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { queueConsumer, type QueueConsumerOptions } from '../../../src/consumer/queue/queue-consumer.ts'
 import type { Ownership, QueueHost, QueueSession } from '../../../src/consumer/queue/queue-client.ts'
-import { RetryLater } from '../../../src/core/errors.ts'
+import { PublishError, RetryLater } from '../../../src/core/errors.ts'
 import { subscribe } from '../../../src/core/events.ts'
 import { headersFrom } from '../../../src/core/message.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
@@ -13,13 +13,16 @@ interface Received {
 }
 
 /** A broker that remembers what it was told; handlers end when the test says so. */
-function bench(
-  options: Partial<QueueConsumerOptions<Received>> & {
-    readonly extendMs?: number
-    positions?: boolean
-    ackFails?: boolean
-  } = {},
-) {
+function bench({
+  extendMs,
+  positions,
+  ackFails,
+  ...options
+}: Partial<QueueConsumerOptions<Received>> & {
+  readonly extendMs?: number
+  positions?: boolean
+  ackFails?: boolean
+} = {}) {
   const clock = fakeClock()
   const calls: string[] = []
   const running = new Map<string, PromiseWithResolvers<void>>()
@@ -38,8 +41,8 @@ function bench(
     }),
     client: {
       system: 'test',
-      ...(options.extendMs === undefined ? {} : { extendMs: options.extendMs }),
-      ...(options.positions === undefined ? {} : { positions: options.positions }),
+      ...(extendMs === undefined ? {} : { extendMs }),
+      ...(positions === undefined ? {} : { positions }),
       keyOf: ({ key }) => key,
       deliveryOf: ({ id, key }, source, { pipeline, group, attempt, signal }) => ({
         message: { id, type: 't', key, headers: headersFrom([]), body: null, timeMs: 0 },
@@ -64,11 +67,9 @@ function bench(
     credit: (n) => void calls.push(`${name} credit ${n}`),
     ack({ id }) {
       calls.push(`${name} ack ${id}`)
-      return options.ackFails === true ? Promise.reject(new Error('no connection')) : undefined
+      return ackFails === true ? Promise.reject(new Error('no connection')) : undefined
     },
-    ...(options.extendMs === undefined
-      ? {}
-      : { extend: ({ id }: Received) => void calls.push(`${name} extend ${id}`) }),
+    ...(extendMs === undefined ? {} : { extend: ({ id }: Received) => void calls.push(`${name} extend ${id}`) }),
     leave: async (rest) => void calls.push(`${name} leave ${rest.map(({ id }) => id).join(' ')}`),
   })
   const settle = () => clock.advance(0)
@@ -240,6 +241,29 @@ describe('a consumer over a queue', () => {
       ready: false,
       details: { reasons: ['message 1 has held its key for 5000 ms: the bank is closed'] },
     })
+  })
+
+  it('is not ready as soon as the dead letter of a message is refused for good', async () => {
+    const { own, end, consumer } = bench()
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    const refused = new PublishError('refused', [{ index: 0, error: new Error('unknown topic'), permanent: true }])
+    await end('1', new RetryLater(60_000, { because: 'orders.dead-letters did not take it', cause: refused }))
+    const { ready, details } = consumer.health()
+    expect(ready).toBe(false)
+    expect(details).toMatchObject({
+      reasons: ['message 1 is stuck, and its key waits behind it: orders.dead-letters did not take it'],
+      heldMessages: [{ messageId: '1', stuck: true }],
+    })
+  })
+
+  it('stays ready while a message waits for a target that may take it later', async () => {
+    const { own, end, consumer } = bench()
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    const outage = new PublishError('failed', [{ index: 0, error: new Error('not the leader'), permanent: false }])
+    await end('1', new RetryLater(60_000, { cause: outage }))
+    expect(consumer.health()).toMatchObject({ ready: true, details: { heldMessages: [{ stuck: false }] } })
   })
 
   it('tells of an ack that failed, and goes on', async () => {

@@ -1,3 +1,4 @@
+import { checkArgument, checkOptions, having, text } from '../../../core/options.ts'
 import type { Check, Found } from '../../../operations/store.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { migrations } from '../migrations.ts'
@@ -15,8 +16,10 @@ const mostSkewMs = 1000
 /** What can be wrong with a database that holds holdfast's tables. Each check only looks. */
 export function postgresChecks(
   pool: Queryable & PoolSlice<PoolClientSlice>,
-  { schema = 'holdfast' }: PostgresChecksOptions = {},
+  options: PostgresChecksOptions = {},
 ): readonly Check[] {
+  const { schema = 'holdfast' } = checkOptions('postgresChecks', options, { schema: text })
+  checkArgument('postgresChecks', 'pool', pool, having('query', 'connect'))
   const quoted = quotedSchema('postgresChecks', schema)
 
   const rows = async (sql: string, values: unknown[] = []): Promise<readonly unknown[]> =>

@@ -3,7 +3,7 @@ import { checkOptions, requireCount, text } from '../../../core/options.ts'
 import { headersFromJson } from '../../../outbox/headers-json.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { explaining } from './errors.ts'
-import type { Queryable } from '../queryable.ts'
+import { checkPool, type Queryable } from '../queryable.ts'
 import { field, numberField, textField } from '../rows.ts'
 
 /** A message that the broker refused for good. */
@@ -33,6 +33,7 @@ export interface OutboxDead {
 /** Lists the messages that relays set aside, and sends them again or deletes them. */
 export function postgresOutboxDead(pool: Queryable, options: { readonly schema?: string } = {}): OutboxDead {
   const { schema = 'holdfast' } = checkOptions('postgresOutboxDead', options, { schema: text })
+  checkPool('postgresOutboxDead', pool)
   const quoted = quotedSchema('postgresOutboxDead', schema)
   const columns = 'topic, key, type, message_id, headers, payload'
   const listed = `select id::text, topic, key, type, message_id, headers::text, payload, error,

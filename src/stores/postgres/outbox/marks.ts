@@ -2,7 +2,7 @@ import type { StatementRunner } from '../../../core/delivery.ts'
 import type { Age, Mark, TransactionalSequenceStore } from '../../../ordering/store.ts'
 import { checkOptions, requireMs, text } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
-import type { Queryable } from '../queryable.ts'
+import { checkPool, type Queryable } from '../queryable.ts'
 import { flagField } from '../rows.ts'
 
 export interface PostgresSequenceStoreOptions {
@@ -21,6 +21,7 @@ export function postgresSequenceStore(
   options: PostgresSequenceStoreOptions = {},
 ): PostgresSequenceStore {
   const { schema = 'holdfast' } = checkOptions('postgresSequenceStore', options, { schema: text })
+  checkPool('postgresSequenceStore', pool)
   const table = `${quotedSchema('postgresSequenceStore', schema)}.outbox_mark`
   const found = `select (timeline, id) = ($5::bigint, $6::bigint) as same, (timeline, id) > ($5::bigint, $6::bigint) as ahead
 from ${table} where scope = $1 and destination = $2 and source = $3 and key = $4`

@@ -1,6 +1,15 @@
 import { systemClock, type Clock } from '../../../core/clock.ts'
 import { HoldfastError } from '../../../core/errors.ts'
-import { anything, checkOptions, clockKind, required, requireMs, text } from '../../../core/options.ts'
+import {
+  anything,
+  checkArgument,
+  checkOptions,
+  clockKind,
+  having,
+  requireMs,
+  required,
+  text,
+} from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { sqlState } from '../failures.ts'
 import { explained } from './errors.ts'
@@ -32,6 +41,7 @@ export async function adoptOutbox<Client extends PoolClientSlice>(
   options: AdoptOptions = {},
 ): Promise<Adopted> {
   const { schema = 'holdfast' } = checkOptions('adoptOutbox', options, { schema: text })
+  checkArgument('adoptOutbox', 'pool', pool, having('connect'))
   const quoted = quotedSchema('adoptOutbox', schema)
   return withClient(pool, schema, async (client) => {
     const strangers = await client.query(
@@ -103,6 +113,7 @@ export async function changeOutboxShards<Client extends PoolClientSlice>(
   })
   requireShards('changeOutboxShards', shards)
   requireMs('changeOutboxShards', { drainMs }, 0)
+  checkArgument('changeOutboxShards', 'pool', pool, having('connect'))
   const quoted = quotedSchema('changeOutboxShards', schema)
   const { unread } = outboxStatements(quoted)
   await withClient(pool, schema, async (client) => {

@@ -1,5 +1,14 @@
 import { systemClock, type Clock } from '../../../core/clock.ts'
-import { anything, checkOptions, clockKind, flag, requireMs, text } from '../../../core/options.ts'
+import {
+  anything,
+  checkArgument,
+  checkOptions,
+  clockKind,
+  flag,
+  having,
+  requireMs,
+  text,
+} from '../../../core/options.ts'
 import type { OutboxStore } from '../../../outbox/store.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { checkOutbox, shardsChanged } from './check.ts'
@@ -47,6 +56,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
     flushedOnly: flag,
     clock: clockKind,
   })
+  checkArgument('postgresOutboxStore', 'pool', pool, having('query', 'connect'))
   requireMs('postgresOutboxStore', { persistEveryMs }, 0)
   const quoted = quotedSchema('postgresOutboxStore', schema)
   const statements = outboxStatements(quoted)

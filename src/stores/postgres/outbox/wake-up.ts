@@ -3,7 +3,7 @@ import { emitter } from '../../../core/events.ts'
 import { untilAborted } from '../../../core/signals.ts'
 import { anything, checkOptions, clockKind, requireMethods, requireMs, text } from '../../../core/options.ts'
 import { quotedSchema } from '../identifiers.ts'
-import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
+import { checkPool, type PoolClientSlice, type PoolSlice, type Queryable } from '../queryable.ts'
 
 export interface PostgresOutboxNotifierOptions {
   /** Where the tables are. @defaultValue `'holdfast'` */
@@ -33,6 +33,7 @@ export function postgresOutboxNotifier(
     everyMs = 10,
     clock = systemClock,
   } = checkOptions('postgresOutboxNotifier', options, { schema: text, everyMs: anything, clock: clockKind })
+  checkPool('postgresOutboxNotifier', pool)
   quotedSchema('postgresOutboxNotifier', schema)
   requireMs('postgresOutboxNotifier', { everyMs }, 0)
   let wanted = false
