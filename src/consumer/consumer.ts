@@ -6,24 +6,24 @@ import type { Pipeline } from '../core/pipeline.ts'
 /** A consumer of any broker. */
 export interface Consumer extends HasHealth {
   /**
-   * Consumes until the signal aborts; then finishes what runs, gives back the rest and leaves. Once for each consumer.
-   * @throws HoldfastError `unavailable` where the broker cannot be used at the start, or is beyond help later on;
+   * Consumes until the signal aborts. Then it finishes running messages, gives back the rest and leaves. Call it once.
+   * @throws HoldfastError `unavailable` when the broker cannot be used at the start, or when the consumer fails for good later;
    * `bad-order` for a second call.
    */
   run(signal: AbortSignal): Promise<void>
 }
 
-/** What consumers of all brokers take. */
+/** The options of every consumer. */
 export interface ConsumerOptions {
   readonly pipeline: Pipeline
-  /** Messages in flight at once; those of one key never are. @defaultValue 64 */
+  /** Most messages in flight, at most one per key. @defaultValue 64 */
   readonly concurrency?: number
-  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
+  /** First redelivery delay in ms, if the error gives none. It doubles with each nack, up to 30 s. @defaultValue 1000 */
   readonly redeliverMs?: number
-  /** How long what runs may go on in a hand-over or at the end; then its signal aborts. @defaultValue 20_000 */
+  /** Longest time in ms for running messages to finish in a hand-over or shutdown. Then their signals abort. @defaultValue 20_000 */
   readonly drainMs?: number
   /**
-   * The consumer is not ready once a key was held for that long, or a partition stood still for that long while a
+   * The consumer is not ready after a key was held for this many ms, or a partition made no progress for that long while a
    * handler ran. @defaultValue 300_000
    */
   readonly hungAfterMs?: number

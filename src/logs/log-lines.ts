@@ -3,7 +3,7 @@ import { isRetryLater, textOf } from '../core/errors.ts'
 import { subscribe, type EventName, type Events } from '../core/events.ts'
 import { having, type Kind } from '../core/options.ts'
 
-/** What pino offers, and what {@link consoleLogger} makes of the console. */
+/** A logger such as pino, or {@link consoleLogger}. */
 export interface Logger {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
@@ -12,7 +12,7 @@ export interface Logger {
 
 export const loggerKind: Kind = having('info', 'warn', 'error')
 
-/** One line each: the message, then the fields. */
+/** Writes one line per call to the console: the message, then the fields. */
 export const consoleLogger: Logger = {
   info: (fields, message) => console.info(line(fields, message)),
   warn: (fields, message) => console.warn(line(fields, message)),

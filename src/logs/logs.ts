@@ -12,13 +12,13 @@ import { checkArgument, checkOptions, list, oneOf } from '../core/options.ts'
 export { consoleLogger, type Logger } from './log-lines.ts'
 
 export interface LogOptions {
-  /** Only these pipelines. What belongs to no pipeline (a circuit, a store, a consumer) is always logged. @defaultValue all */
+  /** Logs only these pipelines. Events without a pipeline (of a circuit, a store or a consumer) are always logged. @defaultValue all */
   readonly pipelines?: readonly string[]
   /** Only these events. @defaultValue all that need attention: not each success, not each renewal */
   readonly events?: readonly LoggedEvent[]
 }
 
-/** Turns events into log lines, without bodies, keys or header values. The returned function ends it. */
+/** Logs a line per event, without bodies, keys or header values. The returned function stops it. */
 export function logEvents(logger: Logger = consoleLogger, options: LogOptions = {}): () => void {
   const { pipelines, events = loggedEvents } = checkOptions('logEvents', options, { pipelines: list, events: list })
   checkArgument('logEvents', 'logger', logger, loggerKind)
@@ -52,11 +52,11 @@ const lines: Lines<LoggedEvent> = {
     fields: { reason, ...errorFields(error) },
   }),
   abandoned: () => ({ level: 'error', message: 'given up: its handler ignores its signal', fields: {} }),
-  'conflict-seen': () => ({ level: 'warn', message: 'a known key came with another content', fields: {} }),
+  'conflict-seen': () => ({ level: 'warn', message: 'a known key arrived with other content', fields: {} }),
   'lease-lost': () => ({ level: 'warn', message: 'lost its lease', fields: {} }),
   'store-failed': ({ store, operation, error }) => ({
     level: 'error',
-    message: 'no answer from a store',
+    message: 'store call failed',
     fields: { store, operation, ...errorFields(error) },
   }),
   'circuit-changed': ({ name, from, to }) => ({
@@ -76,7 +76,7 @@ const lines: Lines<LoggedEvent> = {
   }),
   'outbox-outage': ({ relay, shard, error, nextInMs }) => ({
     level: 'warn',
-    message: 'the broker did not take a page of the outbox',
+    message: 'publishing a page of the outbox failed, it is retried',
     fields: { relay, shard, nextInMs: Math.round(nextInMs), ...errorFields(error) },
   }),
   'outbox-dead': ({ relay, shard, messageId, destination, error }) => ({
@@ -91,7 +91,7 @@ const lines: Lines<LoggedEvent> = {
   }),
   'outbox-refused': ({ relay, reason }) => ({
     level: 'error',
-    message: 'the outbox waits for an operator',
+    message: 'the outbox stopped until an operator acts',
     fields: { relay, reason },
   }),
 }

@@ -6,17 +6,17 @@ import { badOption, checkOptions, having, list, required } from '../core/options
 import { recorder, watchedKinds, type Recorder, type Watched } from '../core/recorder/recorder.ts'
 import { bins, type Bins } from '../core/recorder/series.ts'
 
-/** In Prometheus' format or in OpenMetrics'. */
+/** A prom-client registry, in the format of Prometheus or OpenMetrics. */
 type AnyRegistry = Registry | Registry<OpenMetricsContentType>
 
 export interface MetricsOptions {
-  /** Where the metrics stand: pass the one that your `/metrics` page prints. All pipelines may share one. */
+  /** The registry that your `/metrics` page prints. All pipelines may share one. */
   readonly registry: AnyRegistry
   /** The upper bounds of the histograms, in seconds. @defaultValue 5 ms to 60 s in 14 steps */
   readonly buckets?: readonly number[]
 }
 
-/** Counts and times the deliveries of a pipeline in a prom-client registry, and what its stages report. */
+/** Counts and times a pipeline's deliveries, and counts the events of its stages, in a prom-client registry. */
 export function metrics(options: MetricsOptions): Middleware {
   const { registry, buckets = durationBounds } = checkOptions('metrics', options, metricsKinds)
   return recorderOf('metrics', registry, buckets).middleware
@@ -25,8 +25,8 @@ export function metrics(options: MetricsOptions): Middleware {
 export interface ProcessMetricsOptions extends MetricsOptions, Watched {}
 
 /**
- * Puts into a registry what belongs to no pipeline: circuits, stores, consumers and the outbox, as they report it, and
- * the health of the `parts` and the tokens of the `budgets` that it is given, as they are whenever somebody asks.
+ * Adds metrics that belong to no pipeline to a registry: circuits, stores, consumers and the outbox, from their events. It
+ * also shows the health of the given `parts` and the tokens of the given `budgets` at the time of each scrape.
  */
 export function processMetrics(options: ProcessMetricsOptions): void {
   const {

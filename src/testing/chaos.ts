@@ -22,11 +22,11 @@ export interface ChaosOptions {
   readonly seed: number
   /** Those that the target knows are used; it must know one of them. @defaultValue all that it knows */
   readonly faults?: readonly Fault[]
-  /** Which share of the calls is troubled. @defaultValue 0.1 */
+  /** The share of calls that get a fault, from 0 to 1. @defaultValue 0.1 */
   readonly rate?: number
-  /** How long something slow takes, and a target that is down is down. @defaultValue 100 */
+  /** Ms that a slow call takes, and that a target stays down. @defaultValue 100 */
   readonly slowMs?: number
-  /** Hears of every fault. @defaultValue nobody does */
+  /** Called on every fault. @defaultValue none */
   readonly onFault?: (struck: { readonly fault: Fault; readonly call: string }) => void
   readonly clock?: Clock
 }

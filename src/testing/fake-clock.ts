@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers'
 import type { Clock } from '../core/clock.ts'
 import { checkOptions, number } from '../core/options.ts'
 
-/** A clock that a test owns. It starts at 0 and stands still until it is told to go on. */
+/** A clock for tests. It starts at 0 and moves only with `advance()`. */
 export interface FakeClock extends Clock {
   /**
    * Lets that much time pass: every timer that falls due runs at its own instant, in order, and whatever it woke
@@ -14,7 +14,7 @@ export interface FakeClock extends Clock {
 }
 
 export interface FakeClockOptions {
-  /** What `wall()` says at the start, in ms since 1970. @defaultValue 2025-01-01T00:00:00Z */
+  /** The value of `wall()` at the start, in ms since 1970. @defaultValue 2025-01-01T00:00:00Z */
   readonly wallMs?: number
 }
 
@@ -24,7 +24,7 @@ interface Timer {
   readonly callback: () => void
 }
 
-/** For tests without real time: nothing is due until `advance()` says so. */
+/** Makes a clock for tests without real time. Timers fire only in `advance()`. */
 export function fakeClock(options: FakeClockOptions = {}): FakeClock {
   const { wallMs = Date.UTC(2025, 0, 1) } = checkOptions('fakeClock', options, { wallMs: number() })
   const timers = new Set<Timer>()

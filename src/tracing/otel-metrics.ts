@@ -10,7 +10,7 @@ export interface OtelMetricsOptions {
   readonly meterProvider?: MeterProvider
 }
 
-/** The instruments of `metrics()`, through OpenTelemetry. Build pipelines after the SDK was started. */
+/** Records the instruments of `metrics()` with OpenTelemetry. Start the SDK before you build pipelines. */
 export function otelMetrics(options: OtelMetricsOptions = {}): Middleware {
   const { meterProvider = metrics.getMeterProvider() } = checkOptions('otelMetrics', options, {
     meterProvider: providerKind,
@@ -20,7 +20,7 @@ export function otelMetrics(options: OtelMetricsOptions = {}): Middleware {
 
 export interface OtelProcessMetricsOptions extends OtelMetricsOptions, Watched {}
 
-/** The instruments of `processMetrics()`, through OpenTelemetry. */
+/** Records the instruments of `processMetrics()` with OpenTelemetry. */
 export function otelProcessMetrics(options: OtelProcessMetricsOptions = {}): void {
   const { meterProvider = metrics.getMeterProvider(), ...watched } = checkOptions('otelProcessMetrics', options, {
     ...watchedKinds,

@@ -16,7 +16,7 @@ import { headerText, withHeaders, type Headers } from '../core/message.ts'
 import { having, list, type Kinds } from '../core/options.ts'
 
 export interface PropagationOptions {
-  /** Names of the baggage entries that may pass; all others are dropped. @defaultValue none */
+  /** Names of the baggage entries to keep. All others are dropped. @defaultValue none */
   readonly baggage?: readonly string[]
   /** Reads and writes the context in headers. @defaultValue the one registered with OpenTelemetry, mostly W3C */
   readonly propagator?: TextMapPropagator
@@ -112,8 +112,8 @@ export function suppress(of: Context): Context {
 }
 
 /**
- * Runs work that serves no message in particular, so that it leaves no spans: a relay that polls, a consumer that fetches.
- * Deliveries under `tracing()` and publishing under `tracedPublish()` are traced all the same.
+ * Runs background work without spans, such as a relay's polls or a consumer's fetches.
+ * Deliveries under `tracing()` and publishes under `tracedPublish()` inside it are still traced.
  */
 export function withoutTracing<T>(work: () => T): T {
   return context.with(suppress(ROOT_CONTEXT).setValue(background, true), work)

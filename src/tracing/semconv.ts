@@ -1,5 +1,5 @@
 /**
- * The names of OpenTelemetry's messaging conventions v1.44, all of status "Development", and ours beside them.
+ * The names of OpenTelemetry's messaging conventions v1.44, all of status "Development", and our own names.
  * https://github.com/open-telemetry/semantic-conventions/tree/v1.44.0/docs/messaging
  */
 export const attributes = {

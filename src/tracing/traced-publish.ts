@@ -22,8 +22,8 @@ export interface TracedPublishOptions extends PropagationOptions {
 }
 
 /**
- * Opens a `send` span around each call, and gives every message a trace context that its consumers continue.
- * A message that carries a context already keeps it untouched, byte for byte: the span links to it.
+ * Opens a `send` span around each call, and gives every message a trace context for its consumers.
+ * A message that already has a context keeps it byte for byte, and the span links to it.
  */
 export function tracedPublish(options: TracedPublishOptions = {}): <Body>(next: Publish<Body>) => Publish<Body> {
   const {
@@ -87,7 +87,7 @@ export function tracedPublish(options: TracedPublishOptions = {}): <Body>(next: 
 }
 
 /**
- * Opens a `create` span for each message and stores its context in the headers: around an outbox, whose relay sends later.
+ * Opens a `create` span for each message and stores its context in the headers. Use it with an outbox, whose relay sends later:
  * `postgresOutbox({ through: tracedCreate() })`.
  */
 export function tracedCreate(

@@ -11,8 +11,8 @@ export interface TracedSettlesOptions extends Pick<PropagationOptions, 'tracerPr
 }
 
 /**
- * Leaves a `settle` span for each commit of a consumer, until the returned function is called. They settle many messages
- * at once and so belong to no message's trace: for looking into a slow broker, not for every day.
+ * Records a `settle` span for each commit of a consumer, until you call the returned function. A commit settles many
+ * messages, so its span belongs to no message's trace. Use it to examine a slow broker, not permanently.
  */
 export function tracedSettles(options: TracedSettlesOptions = {}): () => void {
   const { tracerProvider } = propagationKinds

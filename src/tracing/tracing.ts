@@ -18,14 +18,14 @@ import { attributes as names, operations } from './semconv.ts'
 import { watchEvents } from './span-events.ts'
 
 export interface TracingOptions extends PropagationOptions {
-  /** `false` for senders that are not trusted: their trace is linked to, not continued. @defaultValue `true` */
+  /** Set it to `false` for untrusted senders: spans then link to their trace and do not continue it. @defaultValue `true` */
   readonly trusted?: boolean
   readonly clock?: Clock
 }
 
 /**
- * Opens a `process` span around each delivery, in the trace of whoever made the message.
- * Failed attempts, duplicates and dead letters stand on it as events. Without an SDK it does nothing.
+ * Opens a `process` span around each delivery, in the trace of the message's producer.
+ * Failed attempts, duplicates and dead letters are events on it. Without an OpenTelemetry SDK it does nothing.
  */
 export function tracing(options: TracingOptions = {}): Middleware {
   const {
@@ -78,8 +78,8 @@ export function tracing(options: TracingOptions = {}): Middleware {
 }
 
 /**
- * Opens one `process` span around each call of a batch's handler, with a link to the span of each message in it.
- * Inside `tracing()`; without it there is nothing to link to.
+ * Opens one `process` span around each call of a batch handler, with a link to the span of each message.
+ * Use it inside `tracing()`: otherwise there are no spans to link to.
  */
 export function tracedBatch<D extends Delivery>(
   handler: BatchHandler<D>,

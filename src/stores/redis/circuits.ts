@@ -2,16 +2,16 @@ import { badOption, checkOptions, ms, text } from '../../core/options.ts'
 import type { CircuitAnswer, CircuitExchange, Circuits } from '../../retry/store.ts'
 import { circuitScript } from './circuit-script.ts'
 
-/** What is needed of an ioredis client. */
+/** What holdfast needs of an ioredis client. */
 export interface RedisScripts {
   evalsha(sha: string, keyCount: number, ...keysAndArguments: (string | number)[]): Promise<unknown>
   eval(script: string, keyCount: number, ...keysAndArguments: (string | number)[]): Promise<unknown>
 }
 
 export interface RedisCircuitsOptions {
-  /** What its keys begin with. @defaultValue `'holdfast'` */
+  /** The prefix of all keys. @defaultValue `'holdfast'` */
   readonly prefix?: string
-  /** How often a process reports a circuit that it calls through. @defaultValue 1_000 */
+  /** Interval of a process's reports in ms while it makes calls. @defaultValue 1_000 */
   readonly beatMs?: number
 }
 
@@ -21,7 +21,7 @@ const votes = { none: 0, works: 1, open: 2 } as const
 // A circuit that nobody calls is forgotten: it is closed then, as at the start.
 const forgetMs = 60_000
 
-/** Shares circuits in Redis: one script, one key for each circuit, so that a cluster needs nothing else. */
+/** Shares circuits in Redis, with one script and one key per circuit. It works on a cluster too. */
 export function redisCircuits(redis: RedisScripts, options: RedisCircuitsOptions = {}): Circuits {
   const { prefix = 'holdfast', beatMs = 1_000 } = checkOptions('redisCircuits', options, { prefix: text, beatMs: ms() })
   requireScripts('redisCircuits', redis)

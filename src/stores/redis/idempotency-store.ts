@@ -6,7 +6,7 @@ import { checkClient } from '../clients.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
 import { claimScript, settleScript, type Script } from './scripts.ts'
 
-/** What is asked of ioredis: a `Redis` or a `Cluster`. */
+/** What holdfast needs of ioredis: a `Redis` or a `Cluster`. */
 export interface RedisSlice {
   evalsha(sha: string, keyCount: number, ...keysAndArguments: (string | number)[]): Promise<unknown>
   eval(script: string, keyCount: number, ...keysAndArguments: (string | number)[]): Promise<unknown>
@@ -16,26 +16,26 @@ export interface RedisSlice {
 }
 
 export interface RedisIdempotencyStoreOptions {
-  /** What its keys begin with. @defaultValue `'holdfast'` */
+  /** The prefix of all keys. @defaultValue `'holdfast'` */
   readonly prefix?: string
-  /** How many replicas must have confirmed a write before it counts. Not on a cluster. @defaultValue 0 */
+  /** Number of replicas that must confirm a write before it counts. Must be 0 on a cluster. @defaultValue 0 */
   readonly waitReplicas?: number
-  /** How long to wait for them. @defaultValue 1000 */
+  /** Longest wait for those replicas in ms. @defaultValue 1000 */
   readonly waitMs?: number
-  /** How long the attempts of a key that nobody settles are remembered. @defaultValue 7 days */
+  /** How long to keep the attempts of an unsettled key, in ms. @defaultValue 7 days */
   readonly forgetMs?: number
-  /** Goes on where the server may evict keys, and thereby forget claims. @defaultValue `false` */
+  /** Accepts a server that may evict keys, and so lose claims. @defaultValue `false` */
   readonly allowEviction?: boolean
-  /** How many claims travel in one call at most. @defaultValue 250 */
+  /** Most claims in one call. @defaultValue 250 */
   readonly maxBatch?: number
-  /** How many calls of one kind travel at once. @defaultValue 4 */
+  /** Most concurrent calls of one kind. @defaultValue 4 */
   readonly maxInFlight?: number
 }
 
 export interface RedisIdempotencyStore extends IdempotencyStore {
   /**
-   * Looks whether the server keeps what it is given. The first claim does it too.
-   * @throws HoldfastError `bad-option` where its `maxmemory-policy` may evict claims, `unavailable` where it is not there.
+   * Checks that the server does not evict keys. The first claim checks it too.
+   * @throws HoldfastError `bad-option` when its `maxmemory-policy` may evict claims, `unavailable` when Redis does not answer.
    */
   check(): Promise<void>
 }
@@ -43,8 +43,8 @@ export interface RedisIdempotencyStore extends IdempotencyStore {
 const where = 'redisIdempotencyStore'
 
 /**
- * Keeps the claims in Redis: fast, and as safe as that server. A failover can lose what was acknowledged, so effects may
- * repeat then; where that costs money, keep the claims in PostgreSQL.
+ * Keeps claims in Redis. It is fast, and as safe as that server: a failover can lose acknowledged writes, and effects may
+ * then repeat. If repeats cost money, keep the claims in PostgreSQL.
  */
 export function redisIdempotencyStore(
   redis: RedisSlice,

@@ -4,7 +4,7 @@ import type { Limits } from '../../retry/store.ts'
 import { requireScripts, runScript, type RedisScripts } from './circuits.ts'
 
 export interface RedisLimitsOptions {
-  /** What its keys begin with. @defaultValue `'holdfast'` */
+  /** The prefix of all keys. @defaultValue `'holdfast'` */
   readonly prefix?: string
 }
 
@@ -25,7 +25,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - 
 return { taken, string.format('%.0f', math.max(0, math.ceil(wait / 1000))) }`
 const rateScript = { text, sha: createHash('sha1').update(text).digest('hex') }
 
-/** Shares rates and retry budgets in Redis: one script, one key for each, so that a cluster needs nothing else. */
+/** Shares rates and retry budgets in Redis, with one script and one key each. It works on a cluster too. */
 export function redisLimits(redis: RedisScripts, options: RedisLimitsOptions = {}): Limits {
   const { prefix = 'holdfast' } = checkOptions('redisLimits', options, { prefix: aText })
   requireScripts('redisLimits', redis)

@@ -1,4 +1,4 @@
-/** One case of a contract: `run` rejects where the promise is broken. */
+/** One case of a contract. `run` rejects if the promise is broken. */
 export interface ContractCase {
   readonly name: string
   readonly run: () => Promise<void>

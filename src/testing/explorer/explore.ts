@@ -31,15 +31,15 @@ export interface ExploreOptions<E extends Effects = Effects, R extends Effects =
    * this function returned. @defaultValue `{ id: 'm1', number: 1 }`
    */
   readonly body?: (number: number) => unknown
-  /** How many schedules are tried. @defaultValue 1_000 */
+  /** Number of schedules to try. @defaultValue 1_000 */
   readonly seeds?: number
   /** @defaultValue 1 */
   readonly firstSeed?: number
-  /** Stops the search after so much time. Shrinking what it found takes at most half of that again. @defaultValue no limit */
+  /** Longest search in ms. Shrinking a failure takes at most half of that in addition. @defaultValue no limit */
   readonly budgetMs?: number
   /** @defaultValue 4 */
   readonly messages?: number
-  /** How many different keys they have. @defaultValue 2 */
+  /** Number of different keys of the messages. @defaultValue 2 */
   readonly keys?: number
   /** @defaultValue 2 */
   readonly consumers?: number
@@ -51,7 +51,7 @@ export interface ExploreOptions<E extends Effects = Effects, R extends Effects =
   readonly faults?: readonly Fault[]
   /** @defaultValue all that make sense: `once` where there are `effects` or a transaction, `one-fate` with a transaction */
   readonly invariants?: readonly (InvariantName | Invariant)[]
-  /** Runs this schedule and no other: the line that a failure prints. */
+  /** Runs only this schedule: the line that a failure prints. */
   readonly replay?: string
   /** A file of such lines: they are run first, and a new failure is added. */
   readonly seedFile?: string

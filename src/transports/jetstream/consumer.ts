@@ -29,21 +29,21 @@ export interface NatsConsumerOptions extends ConsumerOptions {
   /** A bucket for the leases of the group's partitions: `new Kvm(js).create('holdfast')`. */
   readonly kv: LeaseBucket
   readonly stream: string
-  /** Members of one name share the partitions; another name gets all messages as well. Letters, digits, `-` and `_`. */
+  /** The group's name, of letters, digits, `-` and `_`. Members of one group share the partitions. Each group gets all messages. */
   readonly group: string
-  /** Each is handled in order by one member at a time. Every member names the same ones; `numberedPartitions()` makes them. */
+  /** The partitions, as made by `numberedPartitions()`. One member at a time handles each, in order. All members must name the same ones. */
   readonly partitions: readonly NatsPartition[]
-  /** Where a group begins that was never there before. @defaultValue 'earliest' */
+  /** Where a new group starts. @defaultValue 'earliest' */
   readonly startFrom?: 'earliest' | 'latest'
-  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  /** How many messages past its partition's first unfinished one a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** Where the producer put the message's id. @defaultValue the header `message-id`, `ce_id` or `Nats-Msg-Id`, else the place in the stream */
+  /** Returns the message's id. @defaultValue the header `message-id`, `ce_id` or `Nats-Msg-Id`, else the place in the stream */
   readonly id?: NatsMessageId
-  /** Ms after which the server would deliver an un-acked message again; it is renewed at a third. @defaultValue 30_000 */
+  /** Ms until the server redelivers an unacked message. The consumer extends this every `ackWaitMs / 3`. @defaultValue 30_000 */
   readonly ackWaitMs?: number
-  /** Ms without a renewal after which another member takes a partition. @defaultValue 6000 */
+  /** Length of a partition's lease in ms. Without a renewal another member takes the partition after that. @defaultValue 6000 */
   readonly leaseMs?: number
-  /** Ms between two looks for partitions to take or to hand on. @defaultValue 500 */
+  /** Interval in ms at which a member checks for partitions to take or to release. @defaultValue 500 */
   readonly shareEveryMs?: number
 }
 
@@ -76,8 +76,8 @@ const kinds: Kinds<NatsConsumerOptions> = {
 }
 
 /**
- * Consumes a JetStream stream: many keys at once, each in the stream's order, over all members of the group. A partition
- * has one owner at a time, by a lease. Every message is acked by itself and only when it is done; nothing is nacked.
+ * Consumes a JetStream stream: many keys in parallel, each in the stream's order, over all members of the group. A lease
+ * gives each partition one owner at a time. Each message is acked on its own when it is done. The server sees no nacks.
  */
 export function natsConsumer(options: NatsConsumerOptions): Consumer {
   const {
@@ -129,7 +129,7 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
   }
 }
 
-/** The partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */
+/** Returns the partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */
 export function numberedPartitions(destination: string, partitions: number): readonly NatsPartition[] {
   return Array.from({ length: partitions }, (_, number) => ({
     name: String(number),

@@ -20,18 +20,18 @@ import { contentFrom, type NatsContent } from './codec.ts'
 import { apiCodeOf, isNobodyThere, isStreamMissing, reasonOf } from './errors.ts'
 
 export interface NatsPublisherOptions {
-  /** Asked whether a stream has the subject where nobody answers. Without it a wrong subject counts as an outage. */
+  /** Checks whether a stream has the subject if no server answers a publish. Without `jsm` a wrong subject counts as an outage. */
   readonly jsm?: Pick<JetStreamManager, 'streams'>
-  /** Where a message goes; `byKey()` spreads keys over numbered subjects. @defaultValue its destination */
+  /** Returns a message's subject. `byKey()` spreads keys over numbered subjects. @defaultValue its destination */
   readonly subject?: (message: Outgoing) => string
   /**
-   * `Nats-Msg-Id`, by which the stream recognises a message that it has already, within its `duplicate_window`. The
-   * server compares ids over all subjects of a stream. `null`: none, for redrives. @defaultValue the subject with the outbox id or the message id
+   * Returns the `Nats-Msg-Id`. The stream drops a message whose id it has seen within its `duplicate_window`. The server
+   * compares ids over all subjects of a stream. `null`: send no id, for redrives. @defaultValue the subject with the outbox id or the message id
    */
   readonly dedupe?: ((message: Outgoing, subject: string) => string) | null
-  /** Ms. Confirmations that have not come by then are an outage: nobody knows what was stored. @defaultValue 30_000 */
+  /** Longest wait for confirmations in ms. Later ones count as an outage: the messages may be stored or not. @defaultValue 30_000 */
   readonly timeoutMs?: number
-  /** Publishes that wait for their confirmation at once. @defaultValue 500 */
+  /** Most publishes that wait for their confirmation at once. @defaultValue 500 */
   readonly maxInFlight?: number
   readonly clock?: Clock
 }
@@ -51,7 +51,7 @@ const kinds: Kinds<NatsPublisherOptions> = {
 const refusedForGood: ReadonlySet<number> = new Set([10_054, 10_097])
 
 /**
- * Publishes into JetStream, and resolves when the streams have stored everything. Messages of one key stay in order.
+ * Publishes to JetStream. Resolves when the streams have stored all messages. Messages of one key stay in order.
  * @throws PublishError naming the messages that are too large, whose headers NATS cannot carry, or whose subject no
  * stream has (`permanent`); and those that a full stream refused.
  */

@@ -18,7 +18,7 @@ import {
 } from '../../core/message.ts'
 import type { Outgoing } from '../../core/publisher.ts'
 
-/** One message as kafkajs hands it over. */
+/** One message of kafkajs, with its topic and partition. */
 export interface KafkaRecord {
   readonly topic: string
   readonly partition: number
@@ -26,8 +26,8 @@ export interface KafkaRecord {
 }
 
 /**
- * Gives the id of a message, from wherever its producer put it. Where it gives none or an empty one, the id is the
- * position: topic, partition, offset and timestamp. Where it throws, the message is nacked.
+ * Returns the id of a message. If the id is empty, the message's position is its id: topic, partition, offset and
+ * timestamp. If the function throws, the message is nacked.
  */
 export type MessageId = (record: KafkaRecord) => string
 

@@ -22,8 +22,8 @@ import { kafkajsClient } from './client.ts'
 import type { KafkajsConsumer, KafkajsConsumerOptions } from './consumer-options.ts'
 
 /**
- * The managed consumer: many keys at once, each in order; commits only what is done without a gap; finishes what it
- * started before every rebalance and before it stops.
+ * The managed consumer. It handles many keys in parallel, and each key in order. It commits an offset only when all earlier
+ * messages are done. Before a rebalance and before it stops, it finishes the messages that it started.
  */
 export function kafkajsConsumer(options: KafkajsConsumerOptions): KafkajsConsumer {
   const {

@@ -25,7 +25,7 @@ import { heartbeats } from './heartbeats.ts'
 import { letGo, membership } from './membership.ts'
 
 export interface EachBatchOptions extends EachMessageOptions {
-  /** How many messages run at once, over all batches that run at once; those of one key never do. @defaultValue 16 */
+  /** Most messages in flight over all running batches, at most one per key. @defaultValue 16 */
   readonly concurrency?: number
 }
 
@@ -45,8 +45,8 @@ interface Item {
 }
 
 /**
- * For `consumer.run({ eachBatch })`, whether or not it resolves by itself. Keys run side by side, each in order; offsets
- * are resolved without gaps, and never past a message that was not acked. A nack holds its key, and with it the batch.
+ * A handler for `consumer.run({ eachBatch })`, with or without `eachBatchAutoResolve`. Keys run in parallel, each in order.
+ * It resolves offsets without gaps, never past an unacked message. A nacked message holds its key, and so the batch.
  */
 export function eachBatch(
   pipeline: Pipeline,

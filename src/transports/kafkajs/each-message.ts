@@ -20,24 +20,24 @@ import { asError } from './kafka-errors.ts'
 import { letGo, membership, type WatchedConsumer } from './membership.ts'
 
 export interface EachMessageOptions {
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
+  /** Returns the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
   readonly id?: MessageId
-  /** Abort it on SIGTERM: what runs is told to stop, no wait goes on, and nothing unfinished is committed. */
+  /** Abort it on SIGTERM. The running handler's signal aborts, all waits end, and unfinished messages are not committed. */
   readonly signal?: AbortSignal
-  /** The consumer this runs in: then pauses are respected, a crash ends the work and shows in `health()`. */
+  /** The kafkajs consumer that runs this handler. With it pauses are respected, and a crash ends the work and shows in `health()`. */
   readonly consumer?: WatchedConsumer
-  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
+  /** First redelivery delay in ms, if the error gives none. It doubles with each nack, up to 30 s. @defaultValue 1000 */
   readonly redeliverMs?: number
-  /** How often a beat is tried; kafkajs sends one per `heartbeatInterval`. @defaultValue 1000 */
+  /** Interval of heartbeat calls in ms. kafkajs sends at most one heartbeat per `heartbeatInterval`. @defaultValue 1000 */
   readonly heartbeatMs?: number
-  /** The consumer's `sessionTimeout`: without a beat for that long, the partition is somebody else's. @defaultValue 30_000 */
+  /** The consumer's `sessionTimeout` in ms. After that long without a heartbeat, the partition counts as lost. @defaultValue 30_000 */
   readonly sessionMs?: number
   readonly clock?: Clock
 }
 
 /**
- * For `consumer.run({ eachMessage })`. Returns to kafkajs only when the message was acked. A nack holds the partition
- * here, with heartbeats; kafkajs never sees an error of a handler, only those of its own heartbeats.
+ * A handler for `consumer.run({ eachMessage })`. It returns to kafkajs only when the message is acked. After a nack it waits
+ * and sends heartbeats, and the partition waits too. kafkajs sees no handler errors, only errors of its own heartbeats.
  */
 export function eachMessage(
   pipeline: Pipeline,

@@ -17,18 +17,18 @@ import { recordFrom } from './codec.ts'
 import { blames, faultOf } from './kafka-errors.ts'
 
 export interface KafkajsPublisherOptions {
-  /** `-1`: every in-sync replica has it. `1`: its leader has it. @defaultValue -1 */
+  /** When a message counts as confirmed. `-1`: every in-sync replica has it. `1`: the leader has it. @defaultValue -1 */
   readonly acks?: -1 | 1
   /** @defaultValue none */
   readonly compression?: CompressionTypes
-  /** A confirmation that has not come by then is an outage: what was written is unknown. @defaultValue 30_000 */
+  /** Longest wait for a confirmation in ms. A later one counts as an outage: the messages may be written or not. @defaultValue 30_000 */
   readonly timeoutMs?: number
   readonly clock?: Clock
 }
 
 /**
- * Publishes through a connected kafkajs producer, and resolves when the brokers have confirmed everything.
- * Messages of one key stay in order. Create the producer with `idempotent: true`: a plain one may write twice by itself.
+ * Publishes through a connected kafkajs producer. Resolves when the brokers have confirmed all messages.
+ * Messages of one key stay in order. Create the producer with `idempotent: true`: otherwise its retries may write twice.
  * @throws PublishError naming the messages that Kafka will never take: too large, unknown topic, invalid record.
  */
 export function kafkajsPublisher(

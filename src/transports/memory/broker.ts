@@ -18,38 +18,38 @@ import { partitionLog, type PartitionLog } from './log.ts'
 import { seeded } from './random.ts'
 
 export interface MemoryBrokerOptions {
-  /** Partitions of a topic that `createTopic` did not make. @defaultValue 4 */
+  /** Number of partitions of a topic made without `createTopic`. @defaultValue 4 */
   readonly partitions?: number
-  /** Decides every fault. @defaultValue 1 */
+  /** Seed of all random faults. @defaultValue 1 */
   readonly seed?: number
-  /** Unconsumed messages that one partition keeps; publishing more is refused as an outage. @defaultValue 100_000 */
+  /** Most unconsumed messages in one partition. Publishing more fails as an outage. @defaultValue 100_000 */
   readonly maxMessages?: number
   /** @defaultValue none */
   readonly faults?: MemoryFaults
   readonly clock?: Clock
 }
 
-/** What goes wrong on purpose; every share lies between 0 and 1. */
+/** Faults to inject. Each share is between 0 and 1. */
 export interface MemoryFaults {
-  /** The share of messages that arrive twice, the second time a little later. */
+  /** The share of messages that are delivered twice, the second time a little later. */
   readonly duplicates?: number
-  /** A message becomes visible up to that much later; the order within a partition stays. */
+  /** Longest random delay of a message in ms. The order within a partition stays. */
   readonly delayMs?: number
-  /** The share of publish calls that fail before anything was written. */
+  /** The share of publish calls that fail before writing. */
   readonly refusals?: number
-  /** The share of publish calls that fail although everything was written. */
+  /** The share of publish calls that fail after writing everything. */
   readonly lostConfirms?: number
 }
 
-/** A broker inside this process: partitions, consumer groups, committed positions. Nothing outlives the process. */
+/** A broker in this process, with partitions, consumer groups and committed offsets. All messages are lost when it ends. */
 export interface MemoryBroker {
   publisher(): Publisher
   createTopic(topic: string, partitions: number): void
-  /** What a topic keeps now, partition by partition. */
+  /** Returns the messages that a topic keeps now, partition by partition. */
   messages(topic: string): readonly Outgoing[]
-  /** Where a group stands in each partition of a topic: the offset of the first message that is not acked. */
+  /** Returns a group's committed offset in each partition: that of the first message not acked. */
   committed(groupId: string, topic: string): readonly number[]
-  /** Messages that a group has not acked. */
+  /** Returns the number of messages that a group has not acked. */
   lag(groupId: string, topic: string): number
   /** @internal */
   readonly groups: (groupId: string) => Group

@@ -24,29 +24,29 @@ export interface MemoryConsumerOptions {
   readonly groupId: string
   readonly topics: readonly string[]
   readonly pipeline: Pipeline
-  /** Messages in flight at once; those of one key never are. @defaultValue 64 */
+  /** Most messages in flight, at most one per key. @defaultValue 64 */
   readonly concurrency?: number
-  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. @defaultValue 1000 */
+  /** First redelivery delay in ms, if the error gives none. It doubles with each nack, up to 30 s. @defaultValue 1000 */
   readonly redeliverMs?: number
-  /** How long what runs may go on at the end or in a rebalance; then its signal aborts. @defaultValue 10_000 */
+  /** Longest time in ms for started messages to finish in a rebalance or shutdown. Then their signals abort. @defaultValue 10_000 */
   readonly drainMs?: number
-  /** A key that is held for that long makes the consumer not ready. @defaultValue 300_000 */
+  /** The consumer is not ready after a key was held for this many ms. @defaultValue 300_000 */
   readonly hungAfterMs?: number
   readonly clock?: Clock
 }
 
 export interface MemoryConsumer extends HasHealth {
-  /** Consumes until the signal aborts, then finishes what was started and commits it. Once for each consumer. */
+  /** Consumes until the signal aborts. Then it finishes started messages and commits. Call it once. */
   run(signal: AbortSignal): Promise<void>
-  /** Ends as a killed process does: nothing is committed any more, and the group gives its partitions to others. */
+  /** Simulates a killed process: commits nothing more, and the group gives its partitions to other members. */
   crash(): Promise<void>
 }
 
 const commitEveryMs = 5
 
-/** Consumes topics of a {@link MemoryBroker} through the consumer that Kafka uses. */
+/** Consumes topics of a {@link MemoryBroker} with the same engine as the Kafka consumers. */
 export function memoryConsumer(options: MemoryConsumerOptions): MemoryConsumer {
   const {
     broker,

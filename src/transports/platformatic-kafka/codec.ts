@@ -22,7 +22,7 @@ import type { KafkaRecord } from './records.ts'
 /** A message as the protocol has it, with its place. */
 export type PlatformaticKafkaRecord = KafkaRecord & Place
 
-/** Gives the id of a message, from wherever its producer put it. */
+/** Returns the id of a message. */
 export type MessageId = (record: PlatformaticKafkaRecord) => string
 
 /** A fetched record as a delivery. */

@@ -24,36 +24,36 @@ import type { MessageId } from './codec.ts'
 import type { KafkaConnectionOptions } from './wire.ts'
 
 export interface PlatformaticKafkaConsumerOptions extends ConsumerOptions {
-  /** How the brokers are reached. The consumer opens and closes its own connections. */
+  /** How to connect to the brokers. The consumer opens and closes its own connections. */
   readonly connection: KafkaConnectionOptions
   readonly groupId: string
   readonly topics: readonly string[]
   /**
-   * `classic` forms one group with members of kafkajs. `consumer` is KIP-848 and needs Kafka 4.0 or newer: a rebalance
-   * stops only the partitions that move. @defaultValue 'classic'
+   * `classic` can share a group with kafkajs members. `consumer` is KIP-848 and needs Kafka 4.0 or newer: its rebalances stop
+   * only the partitions that move. @defaultValue 'classic'
    */
   readonly groupProtocol?: GroupProtocol
-  /** Where a group without a committed offset begins. @defaultValue 'earliest' */
+  /** Where a group without a committed offset starts. @defaultValue 'earliest' */
   readonly startFrom?: 'earliest' | 'latest'
-  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** Messages of one partition in memory from which on it is paused; one fetch may come on top. @defaultValue 1000 */
+  /** Messages of one partition in memory at which its fetches pause. One more fetch may arrive. @defaultValue 1000 */
   readonly buffer?: number
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
+  /** Returns the message's id. @defaultValue the `message-id` or `ce_id` header, else the position */
   readonly id?: MessageId
-  /** How soon a position is committed after it moved, in ms. @defaultValue 250 */
+  /** Longest delay of a commit after its offset moved, in ms. @defaultValue 250 */
   readonly commitEveryMs?: number
-  /** Without a heartbeat for that long the group gives the partitions to others. With `consumer` the broker decides. @defaultValue 30_000 */
+  /** Ms without a heartbeat until the group gives the partitions to other members. With `consumer` the broker decides. @defaultValue 30_000 */
   readonly sessionMs?: number
-  /** How long a rebalance waits for a member. @defaultValue 60_000 */
+  /** Longest time in ms that a rebalance waits for a member. @defaultValue 60_000 */
   readonly rebalanceMs?: number
-  /** How often the group is told that this member lives: how soon a rebalance is noticed. @defaultValue 1000 */
+  /** Interval of heartbeats in ms. The consumer notices a rebalance within that time. @defaultValue 1000 */
   readonly heartbeatMs?: number
-  /** How long a fetch waits for messages. @defaultValue 300 */
+  /** Longest wait of a fetch for messages, in ms. @defaultValue 300 */
   readonly maxWaitMs?: number
-  /** Bytes of one fetch. @defaultValue 10_485_760 */
+  /** Most bytes in one fetch. @defaultValue 10_485_760 */
   readonly maxBytes?: number
-  /** Bytes of one partition in one fetch; one larger message still comes. @defaultValue 1_048_576 */
+  /** Most bytes of one partition in one fetch. A single message may be larger. @defaultValue 1_048_576 */
   readonly maxBytesPerPartition?: number
 }
 
@@ -103,8 +103,8 @@ const connectionKinds: Kinds<KafkaConnectionOptions> = {
 }
 
 /**
- * The managed consumer on `@platformatic/kafka`: many keys at once, each in order. It commits only what is done without a
- * gap, and finishes what it started before every rebalance and before it stops.
+ * The managed consumer on `@platformatic/kafka`. It handles many keys in parallel, and each key in order. It commits an
+ * offset only when all earlier messages are done. Before a rebalance and before it stops, it finishes started messages.
  * @throws HoldfastError `bad-option` for settings that contradict each other or the pipeline.
  */
 export function platformaticKafkaConsumer(options: PlatformaticKafkaConsumerOptions): Consumer {

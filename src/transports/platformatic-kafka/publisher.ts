@@ -9,7 +9,7 @@ import { apiIdOf, isUnknownTopic, reasonOf } from './errors.ts'
 export interface PlatformaticKafkaPublisherOptions {
   /** @defaultValue none */
   readonly compression?: 'gzip' | 'snappy' | 'lz4' | 'zstd'
-  /** Ms. A confirmation that has not come by then is an outage: nobody knows what was written. @defaultValue 30_000 */
+  /** Longest wait for a confirmation in ms. A later one counts as an outage: the messages may be written or not. @defaultValue 30_000 */
   readonly timeoutMs?: number
   readonly clock?: Clock
 }
@@ -28,8 +28,8 @@ const kinds: Kinds<PlatformaticKafkaPublisherOptions> = {
 }
 
 /**
- * Publishes through a producer of `@platformatic/kafka`, and resolves when every in-sync replica has everything.
- * Messages of one key stay in order, and keys go to the partitions that every other client of Kafka chooses.
+ * Publishes through a producer of `@platformatic/kafka`. Resolves when every in-sync replica has all messages.
+ * Messages of one key stay in order. Keys go to the same partitions as with other Kafka clients.
  * Create the producer with `new Producer({ …, idempotent: true, retries: 3, requestTimeout: 5_000 })`: without `idempotent`
  * it may write twice by itself, and with endless retries it writes after the publisher has given up.
  * @throws PublishError naming the messages that Kafka will never take: too large, unknown topic, invalid record.

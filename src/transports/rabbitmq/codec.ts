@@ -16,7 +16,7 @@ import {
 /** What a message of amqplib must have to be read: those of `consume()` and of `get()` have it. */
 export type RabbitmqMessage = AmqpMessage
 
-/** Gives the id of a message, from wherever its producer put it. */
+/** Returns the id of a message. */
 export type RabbitmqMessageId = (message: RabbitmqMessage) => string | undefined
 
 /** A message as amqplib sends it. */

@@ -23,32 +23,32 @@ import type { RabbitmqConnection } from './connection.ts'
 
 export interface RabbitmqConsumerOptions extends ConsumerOptions {
   /**
-   * A connection of amqplib, made with `connect(url, { recovery: true })`, so that it comes back by itself. Not the one
-   * that publishes: while it is short of memory, RabbitMQ delivers nothing to a connection that publishes.
+   * A connection of amqplib, made with `connect(url, { recovery: true })` so that it reconnects. Do not publish on it: when
+   * RabbitMQ is short of memory, it delivers nothing to connections that publish.
    */
   readonly connection: RabbitmqConnection
-  /** Quorum queues that are there already; `declareQueues()` makes them. Every member of the group consumes all of them. */
+  /** Existing quorum queues, as made by `declareQueues()`. Every member of the group must name all of them. */
   readonly queues: readonly string[]
-  /** Members with the same name share the queues out among them. @defaultValue the first name of `queues`, in the order of the alphabet */
+  /** The group's name. Members of one group share the queues. @defaultValue the alphabetically first name of `queues` */
   readonly group?: string
   /**
-   * `key`: the queues have a single active consumer, and messages of a key are handled in order. `none`: all members
-   * share every queue, and there is no order, of a key neither. @defaultValue `'key'`
+   * `key`: each queue has a single active consumer, and messages of a key are handled in order. `none`: all members share
+   * every queue, without any order. @defaultValue `'key'`
    */
   readonly order?: RabbitmqOrder
-  /** Messages of one queue in memory, waiting or running; RabbitMQ sends no more than that. @defaultValue 256 */
+  /** Most messages of one queue in memory, waiting or running. @defaultValue 256 */
   readonly prefetch?: number
-  /** Where the producer put the message's id. @defaultValue the `message-id` or `ce_id` header, else the property `messageId` */
+  /** Returns the message's id. @defaultValue the `message-id` or `ce_id` header, else the property `messageId` */
   readonly id?: RabbitmqMessageId
-  /** How often a member looks whether it has more than its share of the queues. @defaultValue 1000 */
+  /** Interval in ms at which a member checks whether it has more than its share of the queues. @defaultValue 1000 */
   readonly shareEveryMs?: number
-  /** Whether the queues' arguments are checked at start. @defaultValue true */
+  /** Whether to check the queues' arguments at the start. @defaultValue true */
   readonly checkQueues?: boolean
 }
 
 /**
- * Consumes quorum queues: many keys at once, each in order, over all members of the group. Every message is acked by
- * itself and only when it is done. Nothing is nacked: what has to wait stays in memory, un-acked, with its key behind it.
+ * Consumes quorum queues: many keys in parallel, each in order, over all members of the group. Each message is acked on
+ * its own when it is done. RabbitMQ sees no nacks: a message that must wait stays unacked in memory and holds its key.
  */
 export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
   const self = 'rabbitmqConsumer'

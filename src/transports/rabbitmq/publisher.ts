@@ -15,9 +15,9 @@ export interface RabbitmqPublishConnection {
 }
 
 export interface RabbitmqPublisherOptions {
-  /** Exchange and routing key of a message. @defaultValue the queue that is named like the destination */
+  /** Returns a message's exchange and routing key. @defaultValue the queue named by the destination */
   readonly route?: RabbitmqRoute
-  /** Ms. A confirmation that has not come by then is an outage: nobody knows what was written. @defaultValue 30_000 */
+  /** Longest wait for a confirmation in ms. A later one counts as an outage: the messages may be written or not. @defaultValue 30_000 */
   readonly timeoutMs?: number
   readonly clock?: Clock
 }
@@ -28,9 +28,9 @@ export interface RabbitmqPublisher extends Publisher {
 }
 
 /**
- * Publishes through a connection of amqplib, and resolves when the broker has confirmed everything: for quorum queues,
- * when most of their members have it on disk. Messages of one key stay in order.
- * Give it a connection of its own: the broker stops reading from a connection that publishes while it is short of memory.
+ * Publishes through a connection of amqplib. Resolves when the broker has confirmed all messages; for quorum queues that
+ * means that most members have them on disk. Messages of one key stay in order.
+ * Give it its own connection: when the broker is short of memory, it stops reading from connections that publish.
  * @throws PublishError naming the messages that RabbitMQ will never take: to nowhere, too large, headers that AMQP cannot
  * carry. Those that a full queue refused are named as not permanent.
  */
