@@ -121,7 +121,9 @@ describeWith(['kafka'], 'kafkajsPublisher on real Kafka', () => {
   })
 
   it('refuses options that would confirm nothing', () => {
-    expect(() => kafkajsPublisher(producer, { acks: 0 as 1 })).toThrow('kafkajsPublisher: acks must be one of -1, 1, got 0')
+    expect(() => kafkajsPublisher(producer, { acks: 0 as 1 })).toThrow(
+      'kafkajsPublisher: acks must be one of -1, 1, got 0',
+    )
     expect(() => kafkajsPublisher(producer, { timeoutMs: 0 })).toThrow('kafkajsPublisher: timeoutMs')
   })
 })
