@@ -6,8 +6,6 @@ import { withLock } from './lock.ts'
 import { servicesDir } from './paths.ts'
 import { Unavailable, type Progress } from './service.ts'
 
-const SOURCE = 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main\n'
-
 /** The servers, and the few programs that their start scripts call. */
 const PACKAGES = ['rabbitmq-server', 'nats-server', 'dash', 'coreutils', 'sed', 'grep']
 
@@ -44,7 +42,7 @@ async function unpack(root: string, progress: Progress): Promise<void> {
   try {
     for (const folder of ['lists/partial', 'cache/archives/partial'])
       await mkdir(join(apt, folder), { recursive: true })
-    await writeFile(join(apt, 'sources.list'), SOURCE)
+    await writeFile(join(apt, 'sources.list'), await source())
     // An empty status file: nothing counts as installed, so that everything needed is fetched.
     await writeFile(join(apt, 'status'), '')
     await aptGet(apt, 'update')
@@ -66,6 +64,16 @@ async function unpack(root: string, progress: Progress): Promise<void> {
     await rm(partial, { recursive: true, force: true })
     throw new Unavailable('Debian’s newest packages could not be fetched', { cause })
   }
+}
+
+/** The newest Debian, from the mirror that this machine uses for its own. */
+async function source(): Promise<string> {
+  const targets = await run('apt-get', ['indextargets', '--format', '$(SITE) $(RELEASE)'])
+  // Security and updates come from the same mirror, or from one that has nothing else.
+  const own = targets.split('\n').find((line) => /^\S+ [a-z]+$/.test(line))
+  if (own === undefined) throw new Unavailable('apt knows no mirror of Debian: run apt-get update')
+  const [site] = own.split(' ')
+  return `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site} sid main\n`
 }
 
 /** What Debian's installer makes and no package brings. */
