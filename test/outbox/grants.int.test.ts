@@ -168,7 +168,9 @@ describeOnBoth('what an outbox needs of its database', (url) => {
       expect(() => postgresOutboxStore(admin, { schema: bad })).toThrow(/postgresOutboxStore: schema must be/)
       expect(() => outboxGrants({ schema: bad, writer: 'w' })).toThrow(/outboxGrants: schema must be/)
     }
-    expect(() => outboxGrants({ schema, relay: '' })).toThrow("outboxGrants: relay must be the name of a role, got ''")
+    expect(() => outboxGrants({ schema, relay: '' })).toThrow(
+      "outboxGrants: relay must be a text that is not empty, got ''",
+    )
   })
 
   it('a read-only connection is named as such, and nothing is half-written', async () => {

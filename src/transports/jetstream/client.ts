@@ -4,6 +4,7 @@ import { sleep } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
+import { inTime } from '../in-time.ts'
 import { isStreamMissing, reasonOf } from './errors.ts'
 import { Partition, type NatsPartition, type NatsRecord, type PartitionSettings } from './partition.ts'
 
@@ -61,6 +62,9 @@ export class NatsClient implements QueueClient<NatsRecord> {
   }
 }
 
+// A list of the members has at most a key for each.
+const listMs = 2_000
+
 class NatsMembership implements QueueMembership {
   readonly #settings: NatsClientSettings
   readonly #host: QueueHost<NatsRecord>
@@ -115,8 +119,13 @@ class NatsMembership implements QueueMembership {
   }
 
   async #takeShare(): Promise<void> {
-    const { leases, member, leaseMs } = this.#settings
-    const members = await leases.countMembers(member, leaseMs)
+    const { leases, member, leaseMs, clock } = this.#settings
+    // The client lists keys without a time limit, and over a cut connection the list never ends.
+    const members = await inTime(leases.countMembers(member, leaseMs), this.#ending.signal, {
+      broker: 'NATS',
+      timeoutMs: listMs,
+      clock,
+    })
     const share = Math.ceil(this.#partitions.length / members)
     const owned = this.#partitions.map((each) => each.owned).filter((each) => each !== undefined)
     const [first] = owned.filter(({ isLeaving }) => !isLeaving)

@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
 import { messageFrom } from './codec.ts'
-import { isConsumerMissing, isWrongRevision } from './errors.ts'
+import { isConsumerMissing, isWrongRevision, reasonOf } from './errors.ts'
 import type { Lease, Leases } from './leases.ts'
 
 /** A subject of the stream whose messages are handled in order. */
@@ -209,13 +209,20 @@ class Tenure implements QueueSession<NatsRecord> {
     const consumer = await js.consumers.get(stream, consumerName(group, this.#name, this.#lease.epoch))
     this.#owned = host.own(this.#name, this)
     this.#beatLater()
-    this.#messages = await consumer.consume({
-      max_messages: Math.min(maxAckPending, 1_000),
-      expires: 5_000,
-      idle_heartbeat: 1_000,
-      callback: (raw) => this.#receive(raw),
-    })
+    try {
+      this.#messages = await consumer.consume({
+        max_messages: Math.min(maxAckPending, 1_000),
+        expires: 5_000,
+        idle_heartbeat: 1_000,
+        callback: (raw) => this.#receive(raw),
+      })
+    } catch (error) {
+      // Else the lease would be renewed for ever with nothing delivered.
+      this.#lose(`its deliveries could not begin: ${reasonOf(error)}`)
+      throw error
+    }
     void this.#watch(this.#messages)
+    void this.#messages.closed().then((error) => this.#lose(`its deliveries ended: ${reasonOf(error)}`))
   }
 
   ack({ raw }: NatsRecord): void {
