@@ -8,6 +8,7 @@ import {
   emptyHeaders,
   firstHeader,
   keyFromBytes,
+  timeFrom,
   wireHeaders,
   wireNames,
   withHeaders,
@@ -65,7 +66,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
       key,
       headers,
       body,
-      timeMs: none ? Number(message.timestamp) : timeOf(headers, message.timestamp),
+      timeMs: none ? Number(message.timestamp) : timeFrom(headers, Number(message.timestamp)),
     },
     bytes: body,
     pipeline,
@@ -102,13 +103,6 @@ function givenId(record: KafkaRecord, given: MessageId): string | undefined {
     })
   }
   return typeof id === 'string' && id !== '' ? id : undefined
-}
-
-function timeOf(headers: Headers, timestamp: string): number {
-  const text = firstHeader(headers, wireNames.time)
-  if (text === undefined) return Number(timestamp)
-  const time = /^\d{1,16}$/.test(text) ? Number(text) : Date.parse(text)
-  return Number.isFinite(time) ? time : Number(timestamp)
 }
 
 const noHeaders = emptyHeaders()
