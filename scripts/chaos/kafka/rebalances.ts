@@ -2,62 +2,89 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import kafkajs from 'kafkajs'
-import { subscribe } from '../../../src/core/events.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import { kafkajsConsumer } from '../../../src/transports/kafkajs/index.ts'
+import { platformaticKafkaConsumer } from '../../../src/transports/platformatic-kafka/index.ts'
 import { sharedBroker } from './broker.ts'
+import { managedClients } from './member.ts'
+import { RebalanceWatch, type Watched } from './rebalance-watch.ts'
 
-// Measures what graceful rebalances repeat: members join and leave under load, and every delivery is counted.
+const USAGE = `Usage: npm run measure:rebalances -- [--client name] [--messages n] [--minutes n] [--busy-ms n] [--handler-ms n] [--every-ms n]
+
+  Members join and leave in good order under load. Counts what is delivered again, the partitions that stand still while
+  they have messages, and the alarms: there is nothing to be alarmed about.
+  Exits with 1 where there is one of them.
+
+  --messages  how many, all sent before the first join                          (default 20000)
+  --minutes   sends --rate messages a second for that long instead
+  --busy-ms   blocks the event loop, which all members share, for up to that long again and again`
+
 const { values: flags } = parseArgs({
   options: {
+    client: { type: 'string', default: 'kafkajs' },
     messages: { type: 'string', default: '20000' },
+    minutes: { type: 'string', default: '0' },
+    rate: { type: 'string', default: '200' },
+    'busy-ms': { type: 'string', default: '0' },
     'handler-ms': { type: 'string', default: '5' },
     'every-ms': { type: 'string', default: '4000' },
+    help: { type: 'boolean', default: false },
   },
 })
-const [messages, handlerMs, everyMs] = [Number(flags.messages), Number(flags['handler-ms']), Number(flags['every-ms'])]
+const client = managedClients.find((each) => each === flags.client)
+if (flags.help || client === undefined) {
+  console.log(USAGE)
+  process.exit(flags.help ? 0 : 2)
+}
+const [messages, minutes, rate] = [Number(flags.messages), Number(flags.minutes), Number(flags.rate)]
+const [busyMs, handlerMs, everyMs] = [Number(flags['busy-ms']), Number(flags['handler-ms']), Number(flags['every-ms'])]
+const partitions = 12
+// A hand-over with these settings takes less than a second. Nobody may wait for half of a session.
+const standStillMs = 15_000
+
 const topic = `rebalances_${randomBytes(4).toString('hex')}`
 const { brokers } = await sharedBroker()
-const client = (): kafkajs.Kafka => new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING })
+const kafka = (): kafkajs.Kafka => new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING })
+const watch = new RebalanceWatch(topic, partitions, standStillMs)
 
-const admin = client().admin()
+const admin = kafka().admin()
 await admin.connect()
-await admin.createTopics({ topics: [{ topic, numPartitions: 12 }] })
-const producer = client().producer({ idempotent: true, maxInFlightRequests: 1 })
+await admin.createTopics({ topics: [{ topic, numPartitions: partitions }] })
+const producer = kafka().producer({ idempotent: true, maxInFlightRequests: 1 })
 await producer.connect()
-for (let from = 0; from < messages; from += 1000)
-  await producer.send({
-    topic,
-    messages: Array.from({ length: Math.min(1000, messages - from) }, (_, n) => ({
-      key: `key-${(from + n) % 1000}`,
-      value: String(from + n),
-    })),
+let next = 0
+async function send(count: number): Promise<void> {
+  const batch = Array.from({ length: count }, () => {
+    const n = next++
+    return { key: `key-${n % 1000}`, value: String(n), partition: (n % 1000) % partitions }
   })
-await producer.disconnect()
+  await producer.send({ topic, messages: batch })
+  for (const { partition } of batch) watch.sent(partition)
+}
 
-const drains: number[] = []
-let joins = 0
-subscribe('consumer-changed', ({ change, detail }) => {
-  if (change === 'drained') drains.push(Number(detail?.['ms']))
-  if (change === 'joined') joins++
-})
-const seen = new Set<string>()
-let deliveries = 0
-const work = pipeline(topic).handle(async ({ message }) => {
-  deliveries++
+const work = pipeline(topic).handle(async ({ origin: { partition, position } }) => {
   await sleep(handlerMs)
-  seen.add(message.id)
+  watch.handled(Number(partition), position ?? '')
 })
 
-interface Running {
+interface Running extends Watched {
   stop(): Promise<void>
 }
 function start(): Running {
   const stopping = new AbortController()
-  const running = kafkajsConsumer({ kafka: client(), groupId: topic, topics: [topic], pipeline: work }).run(
-    stopping.signal,
-  )
+  const options = { groupId: topic, topics: [topic], pipeline: work }
+  const consumer =
+    client === 'kafkajs' || client === undefined
+      ? kafkajsConsumer({ kafka: kafka(), ...options })
+      : platformaticKafkaConsumer({
+          connection: { clientId: topic, bootstrapBrokers: [...brokers] },
+          groupProtocol: client,
+          ...options,
+        })
+  const running = consumer.run(stopping.signal)
+  running.catch((error: unknown) => watch.alarmTexts.push(`run() rejected: ${String(error)}`))
   return {
+    health: () => consumer.health(),
     stop() {
       stopping.abort()
       return running
@@ -65,26 +92,71 @@ function start(): Running {
   }
 }
 
+/** The loop is blocked about half of the time, by pieces of random length. */
+function blockLoop(): void {
+  if (busyMs === 0) return
+  const untilMs = performance.now() + Math.random() * busyMs
+  while (performance.now() < untilMs) JSON.stringify(process.versions)
+  setTimeout(blockLoop, Math.random() * busyMs)
+}
+
 const fromMs = performance.now()
 const members = [start(), start()]
-for (let round = 0; seen.size < messages; round++) {
+blockLoop()
+const looking = setInterval(() => watch.look(members), 1000)
+const untilMs = fromMs + minutes * 60_000
+const sending = minutes === 0 ? undefined : keepSending()
+if (sending === undefined) for (let from = 0; from < messages; from += 1000) await send(Math.min(1000, messages - from))
+
+async function keepSending(): Promise<void> {
+  while (performance.now() < untilMs) {
+    await send(rate / 10)
+    await sleep(100)
+  }
+}
+
+function isDone(): boolean {
+  return performance.now() >= untilMs && watch.distinct >= watch.produced
+}
+let saidMs = performance.now()
+for (let round = 0; !isDone() && performance.now() < untilMs + 600_000; round++) {
   await sleep(everyMs)
   if (round % 2 === 0) members.push(start())
   else await members.shift()?.stop()
+  if (performance.now() - saidMs < 60_000) continue
+  saidMs = performance.now()
+  console.error(
+    `${Math.round((saidMs - fromMs) / 60_000)} min: ${watch.joins} joins, ${watch.distinct} of ${watch.produced} handled, ${watch.deliveries - watch.distinct} again, longest still ${watch.longestMs} ms, alarms ${JSON.stringify(Object.fromEntries(watch.alarms))}`,
+  )
 }
+await sending
 const tookMs = performance.now() - fromMs
+clearInterval(looking)
 await Promise.all(members.map((member) => member.stop()))
+await producer.disconnect()
 await admin.deleteTopics({ topics: [topic] })
 await admin.disconnect()
-drains.sort((a, b) => a - b)
+watch.stop()
+const drains = watch.drains.toSorted((a, b) => a - b)
+const redelivered = watch.deliveries - watch.distinct
 const rows = {
-  messages,
+  client,
+  messages: watch.produced,
   'handler ms': handlerMs,
-  joins,
-  redelivered: deliveries - messages,
+  'loop blocked, up to ms': busyMs,
+  joins: watch.joins,
+  lost: watch.produced - watch.distinct,
+  redelivered,
   'drain ms, median': drains[drains.length >> 1],
   'drain ms, longest': drains.at(-1),
+  'partition still, longest ms': watch.longestMs,
+  [`partitions still for ${standStillMs} ms`]: watch.standStills.length,
+  'failed commits': watch.commitsFailed,
+  'false alarms': watch.alarmTexts.length,
   seconds: Math.round(tookMs / 1000),
 }
-for (const [what, value] of Object.entries(rows)) console.log(`${what.padEnd(20)} ${value}`)
-process.exit(deliveries === messages ? 0 : 1)
+for (const [what, value] of Object.entries(rows)) console.log(`${what.padEnd(30)} ${value}`)
+for (const text of watch.alarmTexts.slice(0, 20)) console.log(`alarm: ${text}`)
+for (const each of watch.standStills.slice(0, 5)) console.log(`still: ${JSON.stringify(each)}`)
+const failed = redelivered > 0 || rows.lost > 0 || watch.standStills.length > 0 || watch.alarmTexts.length > 0
+process.exit(failed ? 1 : 0)

@@ -1,0 +1,92 @@
+import type { Health } from '../../../src/core/health.ts'
+import { subscribe, type ConsumerChange } from '../../../src/core/events.ts'
+
+/** What of a consumer's changes is an alarm. In a run without faults each of them is a false one. */
+const alarms: ReadonlySet<string> = new Set(['lost', 'silent', 'crashed', 'out-of-range', 'messages-lost', 'gap'])
+
+/** A member of the group, as far as the watch needs it. */
+export interface Watched {
+  health(): Health
+}
+
+/** A partition that had messages for so long and handled none of them. */
+export interface StandStill {
+  readonly partition: number
+  readonly ms: number
+  readonly owners: readonly string[]
+}
+
+/** Counts what every partition was sent and what was handled, and finds the partition that stands still. */
+export class RebalanceWatch {
+  readonly #limitMs: number
+  readonly #produced: number[]
+  readonly #handled: Set<string>[]
+  readonly #movedAtMs: number[]
+  readonly #standing = new Set<number>()
+  readonly standStills: StandStill[] = []
+  readonly alarms = new Map<string, number>()
+  readonly alarmTexts: string[] = []
+  readonly drains: number[] = []
+  readonly stop: () => void
+  joins = 0
+  deliveries = 0
+  commitsFailed = 0
+  longestMs = 0
+
+  constructor(group: string, partitions: number, limitMs: number) {
+    this.#limitMs = limitMs
+    this.#produced = Array.from({ length: partitions }, () => 0)
+    this.#handled = Array.from({ length: partitions }, () => new Set())
+    this.#movedAtMs = Array.from({ length: partitions }, () => performance.now())
+    this.stop = subscribe('consumer-changed', (change) => {
+      if (change.group === group) this.#noted(change)
+    })
+  }
+
+  #noted({ change, detail, error }: ConsumerChange): void {
+    if (change === 'drained') this.drains.push(Number(detail?.['ms']))
+    if (change === 'joined') this.joins++
+    if (change === 'commit-failed') this.commitsFailed++
+    if (!alarms.has(change)) return
+    this.alarms.set(change, (this.alarms.get(change) ?? 0) + 1)
+    this.alarmTexts.push(`${change} ${JSON.stringify(detail)} ${error instanceof Error ? error.message : ''}`)
+  }
+
+  sent(partition: number): void {
+    const nothingWaited = this.#waiting(partition) === 0
+    this.#produced[partition] = (this.#produced[partition] ?? 0) + 1
+    if (nothingWaited) this.#movedAtMs[partition] = performance.now()
+  }
+
+  handled(partition: number, position: string): void {
+    this.deliveries++
+    this.#handled[partition]?.add(position)
+    this.#movedAtMs[partition] = performance.now()
+    this.#standing.delete(partition)
+  }
+
+  /** Looks for partitions with messages of which none was handled for the limit. Each stand-still counts once. */
+  look(members: readonly Watched[]): void {
+    const nowMs = performance.now()
+    for (const [partition, sinceMs] of this.#movedAtMs.entries()) {
+      if (this.#waiting(partition) === 0) continue
+      const ms = Math.round(nowMs - sinceMs)
+      this.longestMs = Math.max(this.longestMs, ms)
+      if (ms < this.#limitMs || this.#standing.has(partition)) continue
+      this.#standing.add(partition)
+      this.standStills.push({ partition, ms, owners: members.map(({ health }) => JSON.stringify(health())) })
+    }
+  }
+
+  #waiting(partition: number): number {
+    return (this.#produced[partition] ?? 0) - (this.#handled[partition]?.size ?? 0)
+  }
+
+  get produced(): number {
+    return this.#produced.reduce((sum, each) => sum + each, 0)
+  }
+
+  get distinct(): number {
+    return this.#handled.reduce((sum, each) => sum + each.size, 0)
+  }
+}
