@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { instruments } from '../../src/core/recorder/instruments.ts'
 import { attributes, operations } from '../../src/tracing/semconv.ts'
 
-const published = new Set<unknown>([...Object.values(stable), ...Object.values(incubating)])
+const published = new Set<unknown>([...Object.values<unknown>(stable), ...Object.values<unknown>(incubating)])
 
 it('uses the names that OpenTelemetry publishes', () => {
   const used = [...Object.values(attributes), ...Object.values(operations), instruments.duration.name]

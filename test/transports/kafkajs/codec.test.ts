@@ -5,19 +5,10 @@ import { outgoing } from '../../../src/core/publisher.ts'
 import { deliveryFrom, recordFrom, type MessageId } from '../../../src/transports/kafkajs/codec.ts'
 import { neverAborts } from '../../../src/core/signals.ts'
 
+const plain: KafkaMessage = { key: null, value: null, timestamp: '1700000000000', offset: '42', attributes: 0, size: 0 }
+
 function read(message: Partial<KafkaMessage>, id?: MessageId) {
-  const record = {
-    topic: 'orders',
-    partition: 3,
-    message: {
-      key: null,
-      value: null,
-      timestamp: '1700000000000',
-      offset: '42',
-      attributes: 0,
-      ...message,
-    },
-  }
+  const record = { topic: 'orders', partition: 3, message: Object.assign({}, plain, message) }
   return deliveryFrom(record, { pipeline: 'billing', group: 'g', attempt: 1, signal: neverAborts, id })
 }
 
