@@ -1,5 +1,5 @@
 import type { Context, Flag } from './command.ts'
-import { exits, Stop, usage } from './exit.ts'
+import { exits, Stop } from './exit.ts'
 
 export const yesFlag: Flag = { type: 'boolean', short: 'y', help: 'does not ask' }
 
@@ -11,9 +11,4 @@ export async function confirm(context: Context, act: string, count: number, what
     throw new Stop(exits.refused, `${act} would act on ${count} ${what}: give --yes where nobody can be asked`)
   const said = await around.ask(`${act}: ${count} ${what}. Type the number to go on: `)
   if (said.trim() !== String(count)) throw new Stop(exits.refused, 'nothing was done')
-}
-
-/** Nothing acts on all letters because a filter was forgotten. */
-export function needSelection(name: string): Error {
-  return usage(`${name}: say which letters: numbers, filters, or --all`)
 }

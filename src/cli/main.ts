@@ -7,7 +7,6 @@ import { postgresOperatorStore, type PostgresDeadLetters } from '../stores/postg
 import type { Command, Config, Context, Flags, Surroundings } from './command.ts'
 import { dlqCommands } from './commands/dlq.ts'
 import { doctorCommands } from './commands/doctor.ts'
-import { importCommands } from './commands/import.ts'
 import { keyCommands } from './commands/keys.ts'
 import { migrateCommands } from './commands/migrate.ts'
 import { outboxCommands } from './commands/outbox.ts'
@@ -24,7 +23,6 @@ export const commands: readonly Command[] = [
   ...statusCommands,
   ...doctorCommands,
   ...dlqCommands,
-  ...importCommands,
   ...redriveCommands,
   ...outboxCommands,
   ...keyCommands,

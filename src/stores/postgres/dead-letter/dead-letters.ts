@@ -5,11 +5,14 @@ import { foldOf } from '../../../dead-letter/fold.ts'
 import type { DeadLetterStore, LetterOperations, RedriveStore, ResolvedLetter } from '../../../dead-letter/store.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { bodies as bodiesOf, type BodyEncryption } from './bodies.ts'
-import { letterOperations } from './letters.ts'
+import { letterChanges } from './changes.ts'
+import { operatorLog } from './operator-log.ts'
+import { letterQuestions } from './questions.ts'
 import { redriveOperations } from './redrives.ts'
 import { defaultFingerprint, rowOf } from './rows.ts'
 import { bounded, runner, type OperatorPool } from './run.ts'
 import { buried, letterStatements } from './statements.ts'
+import { letterUpkeep } from './upkeep.ts'
 
 export interface PostgresDeadLettersOptions {
   /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
@@ -79,6 +82,8 @@ export function postgresDeadLetters(pool: OperatorPool, options: PostgresDeadLet
     batchSize,
   }
 
+  const questions = letterQuestions(context)
+
   async function publish(messages: readonly Message<Bytes>[]): Promise<void> {
     // One row cannot be written twice by one statement: of the same letter the last one counts.
     const rows = new Map(
@@ -101,7 +106,10 @@ export function postgresDeadLetters(pool: OperatorPool, options: PostgresDeadLet
     async diedAgain(letter, generation) {
       await run(diedAgain, [letter, generation])
     },
-    ...letterOperations(context),
+    ...questions,
+    ...letterChanges(context, questions.letter),
+    ...letterUpkeep(context),
+    ...operatorLog(context),
     ...redriveOperations(context),
   }
 }

@@ -11,7 +11,7 @@ import type {
 } from '../../../dead-letter/store.ts'
 import { field, numberField, textField } from '../rows.ts'
 import { conditionOf, isLetterId } from './filter.ts'
-import type { LetterContext } from './letters.ts'
+import type { LetterContext } from './context.ts'
 import { redriveStatements } from './redrive-statements.ts'
 import { letterColumns, letterFrom, storable } from './rows.ts'
 

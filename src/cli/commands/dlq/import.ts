@@ -1,12 +1,12 @@
-import type { Outgoing } from '../../core/publisher.ts'
-import { headersFrom, type HeaderValue } from '../../core/message.ts'
-import { metadataHeaders } from '../../dead-letter/envelope.ts'
-import type { Command } from '../command.ts'
-import { exits, usage } from '../exit.ts'
-import { say } from '../print.ts'
-import { isDeadLetterStore } from '../../dead-letter/store.ts'
+import type { Outgoing } from '../../../core/publisher.ts'
+import { headersFrom, type HeaderValue } from '../../../core/message.ts'
+import { metadataHeaders } from '../../../dead-letter/envelope.ts'
+import type { Command } from '../../command.ts'
+import { exits, usage } from '../../exit.ts'
+import { say } from '../../print.ts'
+import { isDeadLetterStore } from '../../../dead-letter/store.ts'
 
-const imported: Command = {
+export const imported: Command = {
   name: 'dlq import',
   summary: 'reads the lines of dlq export from its input; a letter that is here already is not doubled',
   flags: {},
@@ -71,5 +71,3 @@ function bytesFrom(value: unknown): Buffer | null {
 function valueFrom(value: unknown): HeaderValue {
   return bytesFrom(value) ?? String(value)
 }
-
-export const importCommands: readonly Command[] = [imported]

@@ -1,0 +1,60 @@
+import type { Command } from '../../command.ts'
+import { confirm, yesFlag } from '../../confirm.ts'
+import { exits, usage } from '../../exit.ts'
+import { filterFlags, filterFrom } from '../../filters.ts'
+import { say } from '../../print.ts'
+import { all, letterStates, selected } from './selection.ts'
+
+export const drop: Command = {
+  name: 'dlq drop',
+  summary: 'gives letters up; restore takes it back until they are cleaned up',
+  flags: { ...filterFlags, all, yes: yesFlag },
+  takes: '[letter…]',
+  example: 'holdfast dlq drop 17 18',
+  async run(context) {
+    const filter = selected(context, 'dlq drop')
+    const { letters } = context.ops.store
+    const { matched } = await letters.preview(filter)
+    if (matched > 0) await confirm(context, 'dlq drop', matched, 'letters')
+    const dropped = await letters.drop(filter, context.by)
+    say(context, `${dropped.length} of ${matched} letters dropped`, { matched, dropped: dropped.length })
+    return dropped.length < matched ? exits.partly : exits.ok
+  },
+}
+
+export function byNumber(name: 'restore' | 'reopen', summary: string): Command {
+  return {
+    name: `dlq ${name}`,
+    summary,
+    flags: {},
+    takes: '<letter…>',
+    example: `holdfast dlq ${name} 17`,
+    async run(context) {
+      const filter = filterFrom(context)
+      if (filter?.ids === undefined) throw usage(`dlq ${name}: give the numbers of letters`)
+      const done = await context.ops.store.letters[name](filter.ids, context.by)
+      say(context, `${done.length} of ${filter.ids.length} letters are dead again`, {
+        asked: filter.ids.length,
+        done: done.length,
+      })
+      return done.length < filter.ids.length ? exits.partly : exits.ok
+    },
+  }
+}
+
+export const erase: Command = {
+  name: 'erase',
+  summary: 'empties every letter about a subject, for good',
+  flags: { subject: { type: 'string', help: 'whom the letters are about' }, yes: yesFlag },
+  example: 'holdfast erase --subject customer-17',
+  async run(context) {
+    const subject = context.values['subject']
+    if (typeof subject !== 'string' || subject === '') throw usage('erase: give --subject')
+    const { letters } = context.ops.store
+    const found = await letters.list({ subject }, { limit: 10_000, states: letterStates })
+    if (found.letters.length > 0) await confirm(context, 'erase', found.letters.length, 'letters for good')
+    const erased = await letters.erase({ subject }, context.by)
+    say(context, `${erased} letters erased`, { erased })
+    return exits.ok
+  },
+}

@@ -1,0 +1,71 @@
+import type { RedriveOptions } from '../../../dead-letter/store.ts'
+import type { Command } from '../../command.ts'
+import { confirm, yesFlag } from '../../confirm.ts'
+import { exits, Stop, usage } from '../../exit.ts'
+import { filterFlags, numberFlag } from '../../filters.ts'
+import { say } from '../../print.ts'
+import { printable } from '../../terminal.ts'
+import { all, selected } from './selection.ts'
+
+export const redrive: Command = {
+  name: 'dlq redrive',
+  summary: 'makes a redrive of letters; the workers in your services run it',
+  flags: {
+    ...filterFlags,
+    all,
+    'dry-run': { type: 'boolean', help: 'says what would happen, and does nothing' },
+    rate: { type: 'string', help: 'letters a second, of all workers together' },
+    canary: { type: 'string', help: 'so many letters first, then it pauses' },
+    route: {
+      type: 'string',
+      help: 'pipeline, or destination: publishes to the origin, where other groups handle it twice',
+    },
+    'max-redrives': { type: 'string', help: 'leaves letters alone that were redriven so often, 3 unless told' },
+    yes: yesFlag,
+  },
+  takes: '[letter…]',
+  example: 'holdfast dlq redrive --group 1-0a1b2c3d4e5f6071 --rate 10 --canary 5',
+  async run(context) {
+    const filter = selected(context, 'dlq redrive')
+    const route = context.values['route']
+    if (route !== undefined && route !== 'pipeline' && route !== 'destination')
+      throw usage(`--route is pipeline or destination, got '${printable(String(route))}'`)
+    const perSecond = numberFlag(context, 'rate', 0.001, 1_000_000, false)
+    const canary = numberFlag(context, 'canary', 1, 1_000_000)
+    const maxRedrives = numberFlag(context, 'max-redrives', 1, 1000)
+    const options: RedriveOptions = {
+      ...(route !== undefined && { route }),
+      ...(perSecond !== undefined && { perSecond }),
+      ...(canary !== undefined && { canary }),
+      ...(maxRedrives !== undefined && { maxRedrives }),
+    }
+    const { letters } = context.ops.store
+    const preview = await letters.preview(filter, options)
+    const { matched, taken, guarded, completed, conflicts, keys, free } = preview
+    const told = [
+      `${matched} letters of ${keys} keys match`,
+      ...(taken > 0 ? [`${taken} are in another redrive`] : []),
+      ...(completed > 0 ? [`${completed} are completed already and will not run`] : []),
+      ...(guarded > 0 ? [`${guarded} were redriven too often and are left to a person`] : []),
+      ...(conflicts > 0 ? [`${conflicts} have the key of another content: edit them first`] : []),
+    ].join('; ')
+    if (context.values['dry-run'] === true) {
+      say(context, told, preview)
+      return exits.ok
+    }
+    if (free === 0) {
+      say(context, `${told}: nothing to redrive`, preview)
+      return exits.ok
+    }
+    if (!context.json) context.around.err(`${told}\n`)
+    await confirm(context, 'dlq redrive', free, 'letters')
+    const made = await letters.create(filter, options, context.by)
+    if (made === undefined) throw new Stop(exits.refused, 'others took these letters meanwhile: nothing was done')
+    say(
+      context,
+      `redrive ${made.id}: ${made.total} letters. Follow it with: holdfast redrive show ${made.id} --watch`,
+      made,
+    )
+    return made.total < free ? exits.partly : exits.ok
+  },
+}

@@ -1,0 +1,145 @@
+import { withHeaders, headersFrom, type Headers } from '../../../core/message.ts'
+import { badOption, checkArgument, text } from '../../../core/options.ts'
+import { foldOf } from '../../../dead-letter/fold.ts'
+import type { LetterEdit, LetterOperations } from '../../../dead-letter/store.ts'
+import { textField } from '../rows.ts'
+import type { LetterContext } from './context.ts'
+import { conditionOf, isLetterId } from './filter.ts'
+import type { Questions } from './questions.ts'
+import { headersToBytes, storable } from './rows.ts'
+
+type Changes = Pick<LetterOperations, 'drop' | 'restore' | 'reopen' | 'edit' | 'erase'>
+
+/** What operators do to letters. Each statement asks the state itself, and writes to the operator log. */
+export function letterChanges({ run, quoted, bodies }: LetterContext, letter: Questions['letter']): Changes {
+  const table = `${quoted}.dead_letter`
+
+  /** Sets a state where the statement's own condition allows it, writes it to the log, and says which letters it were. */
+  async function act(name: string, by: string, set: string, condition: string, values: unknown[]): Promise<string[]> {
+    checkArgument(name, 'by', by, text)
+    const { rows } = await run(
+      `with acted as (
+  update ${table} d set ${set}, changed_at = clock_timestamp() where ${condition} returning d.id),
+logged as (
+  insert into ${quoted}.operator_log (by, act, letter) select $1, '${name}', id from acted)
+select id::text from acted order by id`,
+      [storable(by), ...values],
+    )
+    return rows.map((row) => textField(row, 'id') ?? '')
+  }
+
+  const byId = (condition: string) => `d.id = any($2::bigint[]) and ${condition}`
+
+  async function edit(id: string, settled: number, change: LetterEdit, by: string): Promise<string | undefined> {
+    checkArgument('edit', 'by', by, text)
+    const old = await letter(id)
+    if (old === undefined || old.state !== 'dead') return undefined
+    const messageId = change.messageId ?? crypto.randomUUID()
+    if (messageId === old.messageId)
+      throw badOption(
+        'edit',
+        'messageId',
+        'another id than that of the letter: an edited message is another message',
+        messageId,
+      )
+    checkArgument('edit', 'messageId', messageId, text)
+    const body = change.body === undefined ? old.body : change.body
+    const { pipeline, destination, key } = old
+    const fold = foldOf({ pipeline, destination, id: messageId, key, body })
+    const { rows } = await run(editSql(quoted), [
+      id,
+      settled,
+      fold,
+      storable(messageId),
+      headersToBytes(editedHeaders(old.headers, change.headers ?? {}, old.messageId)),
+      bodies.seal(body, fold),
+      body === null ? null : bodies.keyId,
+      storable(by),
+      JSON.stringify({ headers: Object.keys(change.headers ?? {}), body: change.body !== undefined }),
+    ])
+    return textField(rows[0], 'id') ?? undefined
+  }
+
+  return {
+    edit,
+    // It asks the state itself: a letter that was just sent is not dropped.
+    async drop(filter, by) {
+      const { sql, values } = conditionOf(filter, 2)
+      return act('drop', by, `state = 'dropped'`, `d.state = 'dead' and ${sql}`, [...values])
+    },
+    restore: async (ids, by) =>
+      act('restore', by, `state = 'dead'`, byId(`d.state = 'dropped' and d.body_erased_at is null`), [checked(ids)]),
+    // What was sent counts as ended: a death of it that comes later changes nothing.
+    async reopen(ids, by) {
+      const reopened = await act(
+        'reopen',
+        by,
+        `state = 'dead', settled = greatest(d.settled, d.generation)`,
+        byId(`d.state = 'redriving'`),
+        [checked(ids)],
+      )
+      await run(
+        `update ${quoted}.redrive_item set result = 'cancelled' where letter = any($1::bigint[]) and result is null`,
+        [reopened],
+      )
+      return reopened
+    },
+    // An update, not a delete: the fold stays, so that a redelivery does not write the person back.
+    async erase({ subject }, by) {
+      checkArgument('erase', 'subject', subject, text)
+      const erased = await act(
+        'erase',
+        by,
+        `state = 'dropped', body_erased_at = clock_timestamp(), body = null, body_key = null, headers = null, exact = null,
+    message_id = '', key = null, subject = null, trace_id = null, claim_key = null, position = null, error_message = 'erased',
+    error_stack = null, history = null`,
+        `hashtextextended(d.subject, 0) = hashtextextended($2::text collate "C", 0) and d.subject = $2`,
+        [storable(subject)],
+      )
+      await run(
+        `update ${quoted}.redrive_item set result = 'skipped' where letter = any($1::bigint[]) and result is null and generation is null`,
+        [erased],
+      )
+      return erased.length
+    },
+  }
+}
+
+/** The new letter and the end of the old one in one statement, which asks both whether it is dead and whether it changed. */
+function editSql(quoted: string): string {
+  const kept = `pipeline, system, destination, partition, position, origin_group, key, type, produced_ms, reason, error_name,
+    error_code, error_message, error_stack, history, fingerprint, trace_id, subject, claim_scope`
+  return `
+with old as (
+  update ${quoted}.dead_letter set state = 'replaced', changed_at = clock_timestamp()
+  where id = $1::bigint and state = 'dead' and settled = $2::bigint returning *),
+made as (
+  insert into ${quoted}.dead_letter (fold, message_id, headers, body, body_key, attempts, replaces, ${kept})
+  select $3::uuid, $4, $5::bytea, $6::bytea, $7, 0, id, ${kept} from old returning id, replaces),
+logged as (
+  insert into ${quoted}.operator_log (by, act, letter, detail)
+  select $8, 'edit', replaces, $9::jsonb || jsonb_build_object('made', id) from made)
+select id::text from made`
+}
+
+/** What the new message was made from: a trace and a person find the old one. */
+const causationHeader = 'causation-id'
+
+function editedHeaders(old: Headers, change: Readonly<Record<string, string | null>>, oldId: string): Headers {
+  const removed = new Set(Object.keys(change).filter((name) => change[name] === null))
+  const wireIds = new Set(['message-id', 'ce_id'])
+  const kept = headersFrom(
+    Object.keys(old)
+      .filter((name) => !removed.has(name) && !wireIds.has(name))
+      .map((name) => [name, old[name] ?? ''] as const),
+  )
+  const set: Record<string, string> = { [causationHeader]: oldId }
+  for (const [name, value] of Object.entries(change)) if (value !== null) set[name] = value
+  return withHeaders(kept, set)
+}
+
+function checked(ids: readonly string[]): readonly string[] {
+  const bad = ids.find((id) => !isLetterId(id))
+  if (bad !== undefined) throw badOption('letters', 'ids', 'numbers of letters', bad)
+  return ids
+}
