@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from './clock.ts'
-import type { Delivery, Outcome, Step } from './delivery.ts'
+import { ensureHeld, type Delivery, type Outcome, type Step } from './delivery.ts'
 import { RetryLater } from './errors.ts'
 import { badOption, callback, checkArgument, checkOptions, clockKind, count, ms, required } from './options.ts'
 
@@ -49,6 +49,12 @@ export function batched<D extends Delivery>(options: BatchOptions, handler: Batc
       const { message, signal } = each.delivery
       if (signal.aborted) {
         each.reject(new RetryLater(0, { because: 'stopped while it waited for its batch', cause: signal.reason }))
+        continue
+      }
+      try {
+        ensureHeld(each.delivery)
+      } catch (error) {
+        each.reject(error)
         continue
       }
       const { key } = message

@@ -128,6 +128,17 @@ export interface Claim {
    * @throws RetryLater when the key is completed or claimed already: roll back.
    */
   readonly claimIn?: (tx: StatementRunner) => Promise<bigint>
+  /**
+   * Looks at the clock, and throws if the lease is over. A process that stood still gets its answers before its timers: its
+   * signal has not aborted yet. The pipeline calls it last before the handler. Call it before work of your own.
+   * @throws RetryLater when the lease is over.
+   */
+  readonly ensureHeld?: () => void
+}
+
+/** The last look before work begins. */
+export function ensureHeld({ claim }: Delivery & Partial<Claimed>): void {
+  claim?.ensureHeld?.()
 }
 
 /** What a store needs of the caller's transaction. */

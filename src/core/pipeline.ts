@@ -1,6 +1,15 @@
 import { batched, type BatchHandler, type BatchOptions } from './batch.ts'
 import { bodyDecoder, type Decoder } from './codec.ts'
-import type { Delivery, Incoming, Outcome, Place, Stage, Step, Typed } from './delivery.ts'
+import {
+  ensureHeld,
+  type Delivery,
+  type Incoming,
+  type Outcome,
+  type Place,
+  type Stage,
+  type Step,
+  type Typed,
+} from './delivery.ts'
 import { describe, factsOf, refuseBadOrder, type Description } from './describe.ts'
 import { emitter } from './events.ts'
 import { headersFrom, type Bytes } from './message.ts'
@@ -81,6 +90,7 @@ function builder<Entry, Body, Added>(
     handle(handler) {
       checkArgument('handle', 'handler', handler, callback)
       const step = guarded(function handle(delivery: Delivery<Body> & Added) {
+        ensureHeld(delivery)
         return Promise.resolve(handler(delivery)).then(handled)
       })
       return finish(name, stages, (all) => compose(step, all))

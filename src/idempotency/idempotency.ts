@@ -124,8 +124,12 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
   let claims = 0
 
   function claimOf(lease: Lease): Claim {
-    if (transactional === undefined) return unclaimed.claim
+    const ensureHeld = (): void => {
+      if (!observing) running.ensureHeld(lease)
+    }
+    if (transactional === undefined) return { ensureHeld }
     return {
+      ensureHeld,
       async completeIn(tx) {
         const answer = await transactional.completeIn(tx, lease.held, retainMs)
         if (answer === 'ok') lease.completedInTransaction = true

@@ -31,6 +31,8 @@ export interface Leases {
   /** Renews it at every third of its length until it ends, is lost, or its delivery is aborted. */
   begin(lease: Lease): void
   end(lease: Lease): void
+  /** Throws if the lease is over by the clock, although its timer did not come yet. */
+  ensureHeld(lease: Lease): void
   /** The answer to what settles the claim: waited for while the lease lasts, and a moment longer than the delivery. */
   answered(lease: Lease, operation: string, answer: Promise<Held>): Promise<Held>
   /** After `error`: sends what settles a claim again, while the store is down and the lease lasts. */
@@ -53,11 +55,15 @@ export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): 
 
   function due(lease: Lease): void {
     const nowMs = clock.now()
-    if (nowMs - lease.goodMs >= leaseMs - roundingMs) return lose(lease)
+    if (isOver(lease, nowMs)) return lose(lease)
     // Looked at again in a third of the lease, and at its very end where that comes first.
     running.add(lease, Math.min(nowMs, lease.goodMs + (leaseMs * 2) / 3))
     // An aborted delivery is on its way out: a handler that is deaf to that must not keep its key for ever.
     if (!lease.delivery.signal.aborted) void renew(lease, nowMs)
+  }
+
+  function isOver({ goodMs }: Lease, nowMs: number): boolean {
+    return nowMs - goodMs >= leaseMs - roundingMs
   }
 
   async function renew(lease: Lease, sentMs: number): Promise<void> {
@@ -110,6 +116,11 @@ export function leases(store: IdempotencyStore, leaseMs: number, clock: Clock): 
       lease.over = true
       running.remove(lease)
       lease.end()
+    },
+    ensureHeld(lease) {
+      if (!isOver(lease, clock.now())) return
+      lose(lease)
+      throw leaseLost(lease.held)
     },
     async sendAgain(lease, operation, error, send) {
       let cause = error

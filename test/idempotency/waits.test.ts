@@ -29,6 +29,71 @@ function orders(faults: (store: IdempotencyStore) => Partial<IdempotencyStore>, 
   return { clock, memory, pipeline: built }
 }
 
+describe('after a standstill', () => {
+  /** Answers come before timers then: the time has passed, and no timer has run yet. */
+  function standingStill() {
+    const clock = fakeClock()
+    let stoodMs = 0
+    const late = { ...clock, now: () => clock.now() + stoodMs }
+    return { clock: late, standStill: (ms: number) => (stoodMs += ms) }
+  }
+
+  it.for([
+    ['one message', 1],
+    ['a batch', 2],
+  ] as const)('I-37: no handler starts under a lease that is over by the clock: %s', async ([, size]) => {
+    const { clock, standStill } = standingStill()
+    const store = memoryIdempotencyStore({ clock })
+    const begin = Promise.withResolvers<void>()
+    const started: string[] = []
+    const stage = pipeline<unknown>('orders')
+      .use(idempotency({ store, clock, leaseMs }))
+      .use((next) => async (delivery) => {
+        await begin.promise
+        return next(delivery)
+      })
+    const built =
+      size === 1
+        ? stage.handle(async ({ message: { id } }) => void started.push(id))
+        : stage.handleBatch(
+            { maxSize: size },
+            async (batch) => void started.push(...batch.map((one) => one.message.id)),
+          )
+    const running = Array.from({ length: size }, (_, at) =>
+      built.dispatch({ message: { id: `m${at}`, body: null } }).catch((error: unknown) => error),
+    )
+    await new Promise(setImmediate)
+    standStill(leaseMs)
+    begin.resolve()
+    for (const ended of await Promise.all(running)) expect(ended).toEqual(retryLater('lane', 'lost'))
+    expect(started).toEqual([])
+  })
+
+  it('a handler starts that has a moment of its lease left', async () => {
+    const { clock, standStill } = standingStill()
+    const built = pipeline<unknown>('orders')
+      .use(idempotency({ store: memoryIdempotencyStore({ clock }), clock, leaseMs }))
+      .use((next) => (delivery) => {
+        standStill(leaseMs - 1)
+        return next(delivery)
+      })
+      .handle(async () => {})
+    await expect(built.dispatch(message)).resolves.toBe('handled')
+  })
+
+  it('nothing is refused that only observes', async () => {
+    const { clock, standStill } = standingStill()
+    const built = pipeline<unknown>('orders')
+      .use(idempotency({ store: memoryIdempotencyStore({ clock }), clock, leaseMs, mode: 'observe' }))
+      .use((next) => (delivery) => {
+        standStill(leaseMs)
+        return next(delivery)
+      })
+      .handle(async () => {})
+    await expect(built.dispatch(message)).resolves.toBe('handled')
+  })
+})
+
 describe('nothing waits longer than its signal', () => {
   it('a claim without an answer ends with the delivery, and is released when its answer comes after all', async () => {
     const late = Promise.withResolvers<ClaimResult>()

@@ -1,5 +1,5 @@
 import type { BatchFailure, BatchHandler } from '../../core/batch.ts'
-import type { Claim, Claimed, Delivery, StatementRunner } from '../../core/delivery.ts'
+import { ensureHeld, type Claim, type Claimed, type Delivery, type StatementRunner } from '../../core/delivery.ts'
 import { isAbandoned, isRetryLater, RetryLater } from '../../core/errors.ts'
 import type { TransactionMiddleware } from './transaction.ts'
 
@@ -20,6 +20,7 @@ export function inOneTransaction<Tx, D extends Delivery & Partial<Claimed>>(
     const step = transaction(async ({ tx, runner }) => {
       const claimed = await claimAllIn(runner, deliveries)
       known = claimed.known
+      for (const delivery of claimed.fresh) ensureHeld(delivery)
       if (claimed.fresh.length > 0) await handler(claimed.fresh, tx)
       return 'handled'
     })
