@@ -28,6 +28,8 @@ export interface OperatorStore {
   claims(key: string, scope?: string): Promise<readonly ClaimRecord[]>
   /** Forgets a key: its message may run again, as if it had never come. */
   forget(scope: string, key: string, by: string): Promise<boolean>
+  /** Keys whose messages wait behind one that failed, longest waiting first. Left out where nothing is parked. */
+  parked?(page?: { readonly limit?: number; readonly scope?: string }): Promise<readonly ParkedLane[]>
   /** Every trace that a message left, unordered. */
   traces(messageId: string): Promise<MessageTraces>
   /** Journal rows are kept so long. */
@@ -64,6 +66,29 @@ export interface ClaimRecord {
   /** Completed and failed: until when that is remembered. */
   readonly retainedMs: number | null
   readonly failure: { readonly reason: FailureReason; readonly errorName: string; readonly errorMessage: string } | null
+}
+
+/** A key whose messages are kept aside until the first of them is handled. */
+export interface ParkedLane {
+  /** The pipeline that parked it. */
+  readonly scope: string
+  readonly key: string
+  readonly messages: number
+  readonly sinceMs: number
+  /** When its first message is tried again. `null` if that waits for an operator. */
+  readonly nextMs: number | null
+  readonly attempts: number
+  /** Why its first message waits. */
+  readonly error: string | null
+}
+
+/** A circuit breaker as it stands now. */
+export interface CircuitRecord {
+  readonly name: string
+  readonly state: 'closed' | 'open' | 'half-open'
+  readonly sinceMs: number | null
+  /** What the circuit waits for, or why it opened. */
+  readonly detail: string | null
 }
 
 export interface OutboxDeadRow {
