@@ -13,6 +13,7 @@ export function deliveries(): () => Delivery<Bytes> {
     pipeline: 'bench',
     origin,
     attempt: 1,
+    first: true,
     signal,
     raw: null,
   })

@@ -1,6 +1,7 @@
 import { bigError } from './reliability/big-error.ts'
 import { breakerOpen } from './reliability/breaker-open.ts'
 import { brokerDown } from './reliability/broker-down.ts'
+import { claimInside } from './reliability/claim-inside.ts'
 import { commitRefused } from './reliability/commit-refused.ts'
 import { compactedOffsets } from './reliability/compacted-offsets.ts'
 import { deadLetterDown } from './reliability/dead-letter-down.ts'
@@ -43,6 +44,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       deadlockStorm,
       postgresNetwork,
       pooled,
+      claimInside,
     ],
   },
   { title: 'Claims in Redis', scenarios: [redisReplyLost, redisRestart, redisFailover] },

@@ -7,6 +7,7 @@ import {
   type Middleware,
   type Outcome,
   type Place,
+  type Stage,
   type Step,
 } from '../core/delivery.ts'
 import {
@@ -156,6 +157,10 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     const decoded = standing?.outside.some((stage) => stage.name === 'decode') ?? false
     const fingerprintOf = fingerprinter(fingerprint, decoded)
     const final = standing?.outside.some((stage) => stage.name === 'dead-letter') ?? false
+    // What a batch's handler does with its claims shows at the first batch only.
+    const mayClaim = ({ name, facts }: Stage): boolean => name === 'batch' || facts?.database !== undefined
+    if (claimIn !== undefined && standing?.inside.some(mayClaim) === false)
+      throw badOption('idempotency', 'claim', "'outside' without transaction() inside", place)
 
     /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
     async function giveBack(lease: Lease, error: unknown): Promise<never> {

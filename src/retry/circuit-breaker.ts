@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
 import { RetryLater } from '../core/errors.ts'
@@ -119,7 +120,8 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
       tellFailed('circuitBreaker: onChange', error)
     }
   }
-  const owner = crypto.randomUUID()
+  // Readable, since an operator wants to know who probes.
+  const owner = `${hostname()}:${process.pid}:${crypto.randomUUID().slice(0, 8)}`
 
   function make(group: string | null): LocalCircuit {
     const circuit = new LocalCircuit(terms, group, changed)
@@ -214,6 +216,7 @@ async function through<T>(
   while (!isCall(entered)) {
     if (entered instanceof RetryLater) throw entered
     if (entered === 'full') await circuit.ramp.wait(signal).catch(stopped)
+    else if (entered === 'hear') await circuit.fleet?.hear()
     else await circuit.fleet?.ask()
     entered = circuit.enter(id)
   }
@@ -227,7 +230,7 @@ async function through<T>(
   return value
 }
 
-function isCall(entered: Call | 'full' | 'ask' | RetryLater): entered is Call {
+function isCall(entered: Call | 'full' | 'ask' | 'hear' | RetryLater): entered is Call {
   return typeof entered === 'object' && !(entered instanceof RetryLater)
 }
 

@@ -84,6 +84,7 @@ const factories: Readonly<
   'postgres/postgresSequenceStore': [(o, f) => f(pool, o), {}],
   'postgres/postgresChecks': [(o, f) => f(pool, o), {}],
   'postgres/inTransaction': [(o, f) => f(o), { begin: fn, runnerOf: fn }],
+  'postgres/transaction': [(o, f) => f({ connect: fn }, o), {}],
   'postgres/migrationPlan': [(o, f) => f(o), {}],
   'postgres/outboxGrants': [(o, f) => f(o), {}],
   'kafkajs/eachMessage': [(o, f) => f(pipeline, o), {}],
@@ -113,7 +114,7 @@ const others = new Set(
   `encode headerText headersFrom isAbandoned isFailedBefore isHoldfastError isPermanent isPublishError isRetryLater
   keyFromDigest keyFromHeader keyFromId keyOfParts on outgoing pipeline publisher staged subscribe
   postgres/drizzleTransaction postgres/inOneTransaction postgres/kyselyTransaction postgres/postgresjsTransaction
-  postgres/postgresjsRunner postgres/preparedRunner postgres/transaction postgres/viaDrizzle postgres/viaKnex
+  postgres/postgresjsRunner postgres/preparedRunner postgres/viaDrizzle postgres/viaKnex
   postgres/viaKysely postgres/viaPostgresJs postgres/viaPrepared postgres/viaPrisma postgres/viaQuery
   postgres/migrationUndo postgres/postgresOutboxListener postgres/postgresDeadLetters  postgres/postgresOperatorStore
   policies/defaultRecovery policies/dependencyErrors policies/recovery policies/when

@@ -5,7 +5,6 @@ import { fleetDependency, type FleetDependency } from './dependency.ts'
 import type { FleetWorkerCounts, FleetWorkerSettings } from './settings.ts'
 
 export const size = 8
-const perSecond = 20
 export const probeTimeoutMs = 2_000
 /** A grant is good for twice the time of a probe. */
 export const leaseMs = 2 * probeTimeoutMs
@@ -25,6 +24,8 @@ export interface Fleet {
 
 export interface FleetOptions {
   readonly redisUrl: string | null
+  /** Messages per second of each process. */
+  readonly perSecond: number
   /** One process that reaches no Redis. */
   readonly cutOff?: string
   readonly planted?: string | undefined
@@ -41,7 +42,7 @@ export async function withFleet<T>(options: FleetOptions, run: (fleet: Fleet) =>
   function spawn(id: string): Child {
     const redisUrl = options.cutOff === id ? 'redis://127.0.0.1:1' : options.redisUrl
     const settings: FleetWorkerSettings = {
-      ...{ id, dependencyUrl: dependency.url, redisUrl, prefix, perSecond, probeTimeoutMs },
+      ...{ id, dependencyUrl: dependency.url, redisUrl, prefix, probeTimeoutMs, perSecond: options.perSecond },
       planted: options.planted ?? null,
     }
     const child = spawnChild('scripts/chaos/fleet/worker.ts', { args: [JSON.stringify(settings)] })

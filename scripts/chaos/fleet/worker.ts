@@ -24,21 +24,29 @@ const redis =
     : new Redis(redisUrl, { maxRetriesPerRequest: 0, enableOfflineQueue: false, retryStrategy: () => 200 })
 redis?.on('error', () => {})
 
+/** What `--broken` plants in the script: the rule, and what stands there instead. */
+const plants: Readonly<Record<string, readonly [string, string]>> = {
+  'every-asker-probes': ["what == 'ask' and state == 'o' and till <= now", "what == 'ask' and state ~= 'c'"],
+  'window-again': [
+    "to('o', nextEpoch(), now + window, '', longer(window), since) end\n\n",
+    "to('o', nextEpoch(), now, '', window, since) end\n\n",
+  ],
+}
+
 /** The script with one rule left out. */
-function broken(client: RedisScripts): RedisScripts {
-  const text = circuitScript.text.replace(
-    "elseif what == 'ask' and state == 'o' and till <= now then",
-    "elseif what == 'ask' and state ~= 'c' then",
-  )
+function broken(client: RedisScripts, [rule, instead]: readonly [string, string]): RedisScripts {
+  const text = circuitScript.text.replace(rule, instead)
+  if (text === circuitScript.text) throw new Error(`the script has no rule '${rule}'`)
   return {
     evalsha: () => Promise.reject(new Error('NOSCRIPT')),
     eval: (_, count, ...rest) => client.eval(text, count, ...rest),
   }
 }
 
-const client = planted === 'every-asker-probes' && redis !== undefined ? broken(redis) : redis
+const plant = plants[planted ?? '']
+const client = plant !== undefined && redis !== undefined ? broken(redis, plant) : redis
 const payments = circuitBreaker({
-  ...{ name: 'payments', probeTimeoutMs },
+  ...{ name: 'payments', probeTimeoutMs, observe: planted === 'refuses-nothing' },
   ...(client !== undefined && { share: redisCircuits(client, { prefix }) }),
 })
 

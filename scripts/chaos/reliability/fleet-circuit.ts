@@ -7,8 +7,11 @@ import type { RunHow, Scenario } from '../scenario.ts'
 
 const calmMs = 3_000
 const outageMs = 24_000
-/** Windows of 1 s, growing by half to 5 s, each at least three quarters as long where it is spread. */
-const mostProbes = 1.2 * 9
+const longOutageMs = 60_000
+/** So many messages per second of all processes, where nothing else is said. */
+const perSecond = 160
+const mostPerWindow = 1.2
+const mostOfOwnCalls = 0.2
 
 interface Outage {
   readonly burnt: number
@@ -18,9 +21,15 @@ interface Outage {
   readonly killed: number
 }
 
+type Attack = (fleet: Fleet) => Promise<unknown>
+
 /** One outage: the fleet works, its dependency goes down, `attack` has its way, and it comes back. */
-async function outage(how: RunHow, options: FleetOptions, attack: (fleet: Fleet) => Promise<void>): Promise<Outage> {
-  return withFleet({ ...options, planted: how.broken }, async (fleet) => {
+async function outage(
+  how: RunHow,
+  { perSecond: all = perSecond, ...options }: Partial<FleetOptions> & Pick<FleetOptions, 'redisUrl'>,
+  attack: Attack,
+): Promise<Outage> {
+  return withFleet({ ...options, perSecond: all / size, planted: how.broken }, async (fleet) => {
     const { dependency } = fleet
     await sleep(calmMs, undefined, { signal: how.signal })
     dependency.down = true
@@ -30,7 +39,7 @@ async function outage(how: RunHow, options: FleetOptions, attack: (fleet: Fleet)
     const [backMs, before] = [performance.now(), dependency.calls.up]
     await until('the first call after the outage', () => dependency.calls.up > before)
     const recoveryMs = performance.now() - backMs
-    await until('that all circuits are closed', () => fleet.allClosed())
+    await until('that all circuits are closed', () => fleet.allClosed(), 60_000)
     const counts = await fleet.end()
     return { burnt, probes: dependency.probes, counts, recoveryMs, killed: fleet.killed }
   })
@@ -73,43 +82,54 @@ async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Prom
 
 export const fleetCircuit: Scenario = {
   name: 'fleet-circuit',
-  what: `${size} processes share the circuit of one dependency, which is down for ${outageMs / 1000} s; then once more, while the probe's holder is killed with -9, another is stopped for longer than its lease, one reaches no Redis, and Redis stands still, and is killed and comes back empty`,
-  promise:
-    'no two probes of one epoch; one probe for each window; at most a quarter of the probes that circuits of their own send; no message is lost, doubled or dead-lettered',
+  what: `${size} processes share the circuit of one dependency, which is down for ${outageMs / 1000} s; then once more, while the probe's holder is killed with -9, another is stopped for longer than its lease, one reaches no Redis, and Redis stands still, and is killed and comes back empty; at full length also for ${longOutageMs / 1000} s at 200 messages a second and at 1`,
+  promise: `no two probes of one epoch; at most ${mostPerWindow} probes for each window; at most ${mostOfOwnCalls} of the calls that circuits of their own burn; no message is lost, doubled or dead-lettered`,
   needs: [],
   breaks: {
     'every-asker-probes': 'grants a probe to every process that asks',
+    'window-again': 'the window of a probe whose process died is used again at once',
     'not-shared': 'each process has a circuit of its own',
+    'refuses-nothing': 'the circuit only observes: every message calls, and every failure is an attempt',
   },
   async run(how) {
     const redis = await privateRedis()
-    const shared = how.broken === 'not-shared' ? null : redis.url
+    const redisUrl = how.broken === 'not-shared' ? null : redis.url
+    const { broken } = how
+    const wait = (ms: number) => () => sleep(ms, undefined, { signal: how.signal })
     try {
-      const wait = () => sleep(outageMs, undefined, { signal: how.signal })
-      const own = await outage({ ...how, broken: undefined }, { redisUrl: null }, wait)
+      const own = await outage({ ...how, broken: undefined }, { redisUrl: null }, wait(outageMs))
       how.say(`circuits of their own: ${own.burnt} calls burnt, ${own.probes.length} probes`)
-      const plain = await outage(how, { redisUrl: shared }, wait)
+      const plain = await outage(how, { redisUrl }, wait(outageMs))
       how.say(`shared: ${plain.burnt} calls burnt, ${plain.probes.length} probes`)
-      const attacked =
-        how.broken === undefined
-          ? await outage(how, { redisUrl: redis.url, cutOff: 'w7' }, (fleet) => everything(fleet, redis, how))
-          : plain
-      const all = [own, plain, attacked].flatMap(({ counts }) => counts)
+      const shared = [plain]
+      if (broken === undefined || broken === 'window-again')
+        shared.push(await outage(how, { redisUrl, cutOff: 'w7' }, (fleet) => everything(fleet, redis, how)))
+      const [, attacked] = shared
+      if (how.full && broken === undefined)
+        for (const all of [200, 1]) {
+          const long = await outage(how, { redisUrl, perSecond: all }, wait(longOutageMs))
+          how.say(`${longOutageMs / 1000} s at ${all}/s: ${long.burnt} calls burnt, ${long.probes.length} probes`)
+          shared.push(long)
+        }
+      const runs = [own, ...shared]
+      const all = runs.flatMap(({ counts }) => counts)
       const sum = (of: (counts: FleetWorkerCounts) => number): number =>
         all.reduce((total, each) => total + of(each), 0)
-      const perEpoch = [plain, attacked].map(({ probes }) => mostOfOneEpoch(probes))
+      const dead = sum((counts) => counts.dead)
+      const perEpoch = Math.max(...shared.map(({ probes }) => mostOfOneEpoch(probes)))
+      const perWindow = Math.max(...shared.map(({ probes }) => probesPerWindow(probes)))
+      const ofOwn = plain.burnt / own.burnt
       const violations = [
-        ...(plain.probes.length <= mostProbes ? [] : [`${plain.probes.length} probes in ${outageMs / 1000} s`]),
-        ...(Math.max(...perEpoch) <= 1 ? [] : [`${Math.max(...perEpoch)} probes of one epoch`]),
-        ...(plain.probes.length <= own.probes.length / 4
-          ? []
-          : [`${plain.probes.length} probes, ${own.probes.length} of circuits of their own`]),
-        ...(sum(({ dead }) => dead) === 0 ? [] : [`${sum(({ dead }) => dead)} dead-lettered`]),
+        ...(perEpoch <= 1 ? [] : [`${perEpoch} probes of one epoch`]),
+        ...(perWindow <= mostPerWindow ? [] : [`${perWindow.toFixed(2)} probes for each window`]),
+        ...(ofOwn <= mostOfOwnCalls ? [] : [`${ofOwn.toFixed(2)} of the calls that circuits of their own burn`]),
+        ...(dead === 0 ? [] : [`${dead} dead-lettered`]),
       ]
+      const elected = attacked?.probes.filter(({ epoch }) => epoch !== null).length ?? 0
       return {
         injected: {
-          'calls that failed': own.burnt + plain.burnt + attacked.burnt,
-          ...(how.broken === undefined && {
+          'calls that failed': runs.reduce((total, { burnt }) => total + burnt, 0),
+          ...(attacked !== undefined && {
             'processes killed in their probe': attacked.killed,
             'processes stopped in their probe': 1,
             'losses of Redis': 2,
@@ -118,8 +138,8 @@ export const fleetCircuit: Scenario = {
         messages: sum(({ sent }) => sent),
         lost: sum(({ sent, done, dead }) => Math.max(0, sent - done - dead)),
         doubled: sum(({ sent, done }) => Math.max(0, done - sent)),
-        ...{ outOfOrder: null, recoveryMs: Math.max(plain.recoveryMs, attacked.recoveryMs), violations },
-        notes: `calls burnt in ${outageMs / 1000} s: ${plain.burnt} shared, ${own.burnt} by circuits of their own; probes ${plain.probes.length} and ${own.probes.length}; under attack ${attacked.probes.filter(({ epoch }) => epoch !== null).length} granted probes and ${attacked.probes.filter(({ epoch }) => epoch === null).length} of processes that reached no Redis`,
+        ...{ outOfOrder: null, recoveryMs: Math.max(...shared.map((each) => each.recoveryMs)), violations },
+        notes: `calls burnt in ${outageMs / 1000} s: ${plain.burnt} shared, ${own.burnt} by circuits of their own; probes ${plain.probes.length} and ${own.probes.length}; under attack ${elected} granted probes, at most ${perWindow.toFixed(2)} for each window, and ${(attacked?.probes.length ?? 0) - elected} of processes that reached no Redis`,
       }
     } finally {
       await redis.dispose()
@@ -131,4 +151,14 @@ function mostOfOneEpoch(probes: readonly Probe[]): number {
   const counts = new Map<string, number>()
   for (const { epoch } of probes) if (epoch !== null) counts.set(epoch, (counts.get(epoch) ?? 0) + 1)
   return Math.max(0, ...counts.values())
+}
+
+// The shortest window is 1 s.
+const shortestWindowMs = 900
+
+/** A granted probe that comes sooner than a window after the one before is a second one of its window. */
+function probesPerWindow(probes: readonly Probe[]): number {
+  const atMs = probes.filter(({ epoch }) => epoch !== null).map((probe) => probe.atMs)
+  const windows = atMs.filter((at, n) => n === 0 || at - (atMs[n - 1] ?? 0) >= shortestWindowMs).length
+  return windows === 0 ? 1 : atMs.length / windows
 }

@@ -31,9 +31,12 @@ export class FleetCircuit implements Fleet {
   #grant: Grant | undefined
   #probing: Grant | undefined
   #asking: Promise<void> | undefined
-  #reporting = false
-  #urgent = false
+  #hearing: Promise<void> | undefined
   #reportedAtMs = -Infinity
+  /** This process saw a failure that it has not reported. */
+  #untold = false
+  #toldAtMs = -Infinity
+  #heardAtMs = -Infinity
   /** Without the store, processes spread their first probes over one window. */
   #spread = false
 
@@ -77,10 +80,28 @@ export class FleetCircuit implements Fleet {
     return this.#asking
   }
 
+  /** The others may know already that the dependency is down: a process in doubt asks before it calls. */
+  get mustHear(): boolean {
+    if (!this.#online || this.#terms.observe || this.#local.bad === 0) return false
+    return this.#untold || this.#nowMs - this.#heardAtMs >= urgentEveryMs
+  }
+
+  hear(): Promise<void> {
+    this.#hearing ??= this.#hear().finally(() => {
+      this.#hearing = undefined
+      // It failed again while its report was on its way.
+      if (this.#untold && this.#isInDoubt) void this.hear()
+    })
+    return this.#hearing
+  }
+
   saw(what: 'answer' | 'failure' | 'opened'): void {
     if (what === 'opened') this.#opened = true
-    if (what === 'answer') this.#report(false)
-    else this.#report(true)
+    if (what === 'answer') this.#beat()
+    else {
+      this.#untold = true
+      void this.hear()
+    }
   }
 
   settled(result: ProbeResult): void {
@@ -135,31 +156,29 @@ export class FleetCircuit implements Fleet {
     else if (this.#local.state !== 'closed') this.#close()
   }
 
-  #report(urgent: boolean): void {
-    const sinceMs = this.#nowMs - this.#reportedAtMs
-    if (this.#reporting || sinceMs < (urgent ? urgentEveryMs : this.#circuits.beatMs)) {
-      if (urgent && !this.#urgent) this.#reportSoon()
-      return
-    }
-    this.#reportedAtMs = this.#nowMs
-    this.#reporting = true
-    void this.#exchange('report', this.#register()).then((answer) => {
-      this.#reporting = false
-      if (answer !== undefined) this.#adopt(answer)
-    })
+  #beat(): void {
+    if (this.#hearing === undefined && this.#nowMs - this.#reportedAtMs >= this.#circuits.beatMs) void this.#report()
   }
 
-  /** A failure is told at once, but not each of many, and only where nobody was answered meanwhile. */
-  #reportSoon(): void {
-    this.#urgent = true
-    this.#terms.clock.after(
-      urgentEveryMs,
-      () => {
-        this.#urgent = false
-        if (this.#local.bad > 0 || this.#opened) this.#report(true)
-      },
-      true,
-    )
+  /** A failure is reported at once, but not each of many, and only where no call was answered meanwhile. */
+  async #hear(): Promise<void> {
+    const inMs = this.#untold ? this.#toldAtMs + urgentEveryMs - this.#nowMs : 0
+    if (inMs > 0) await new Promise<void>((resolve) => void this.#terms.clock.after(inMs, resolve, true))
+    if (this.#isInDoubt) await this.#report()
+  }
+
+  get #isInDoubt(): boolean {
+    return this.#local.bad > 0 || this.#opened
+  }
+
+  async #report(): Promise<void> {
+    this.#reportedAtMs = this.#nowMs
+    if (this.#untold) this.#toldAtMs = this.#nowMs
+    this.#untold = false
+    const answer = await this.#exchange('report', this.#register())
+    if (answer === undefined) return
+    this.#heardAtMs = this.#nowMs
+    this.#adopt(answer)
   }
 
   #register(): CircuitRegister {

@@ -41,6 +41,9 @@ export interface Fleet {
   takeGrant(): boolean
   /** Asks for it. Afterwards the circuit has another state, or another time, or the grant is there. */
   ask(): Promise<void>
+  /** Whether a closed circuit must hear from the fleet before it makes a call. */
+  readonly mustHear: boolean
+  hear(): Promise<void>
   saw(what: 'answer' | 'failure' | 'opened'): void
   settled(result: ProbeResult): void
 }
@@ -112,11 +115,14 @@ export class LocalCircuit {
   }
 
   /**
-   * Starts a call. Else it says what to do first: wait for a place in the ramp, ask the fleet for the probe, or hand the
-   * message back.
+   * Starts a call. Else it says what to do first: wait for a place in the ramp, hear what the fleet knows, ask it for the
+   * probe, or hand the message back.
    */
-  enter(id: string | null): Call | 'full' | 'ask' | RetryLater {
-    if (this.state === 'closed') return this.ramp.isFull && !this.#terms.observe ? 'full' : this.#begin(id, false)
+  enter(id: string | null): Call | 'full' | 'ask' | 'hear' | RetryLater {
+    if (this.state === 'closed') {
+      if (this.fleet?.mustHear === true) return 'hear'
+      return this.ramp.isFull && !this.#terms.observe ? 'full' : this.#begin(id, false)
+    }
     const { nowMs } = this
     if (this.#probe !== undefined)
       return this.#refused(id, Math.min(this.#probeEndsAtMs - nowMs, this.#spread(probedWaitMs)), 'being probed')

@@ -24,6 +24,7 @@ export {
   postgresjsTransaction,
   transaction,
   type TransactionMiddleware,
+  type TransactionOptions,
 } from './transaction.ts'
 export {
   postgresOutboxDelayed,

@@ -1,4 +1,5 @@
 import type { StatementRunner } from '../../core/delivery.ts'
+import type { Queryable } from './queryable.ts'
 import { field, numberField } from './rows.ts'
 import { statementName } from './statement-name.ts'
 
@@ -39,6 +40,12 @@ export interface NamedQueryable {
  */
 export function preparedRunner(pool: NamedQueryable): StatementRunner {
   return { query: (text, values) => pool.query({ name: statementName(text), text, values }) }
+}
+
+/** The same in one transaction of pg: its client takes a statement with a name too. */
+export function preparedTransaction(tx: Queryable): StatementRunner {
+  const query: unknown = tx.query.bind(tx)
+  return preparedRunner({ query: query as NamedQueryable['query'] })
 }
 
 /** Runs the statements of the idempotency store on postgres.js: `postgresIdempotencyStore(postgresjsRunner(sql))`. */

@@ -1,6 +1,6 @@
 import type { Claimed, Delivery, Middleware, Transactional } from '../../core/delivery.ts'
 import { HoldfastError, isAbandoned } from '../../core/errors.ts'
-import { having } from '../../core/options.ts'
+import { checkOptions, flag, having } from '../../core/options.ts'
 import { checkClient } from '../clients.ts'
 import { isReadTimeout, sqlFault } from './failures.ts'
 import { inTransaction, type Begin } from './in-transaction.ts'
@@ -8,6 +8,7 @@ import type { PoolClientSlice, PoolSlice } from './queryable.ts'
 import {
   drizzleRunner,
   kyselyRunner,
+  preparedTransaction,
   postgresjsRunner,
   type DrizzleSlice,
   type KyselySlice,
@@ -17,6 +18,15 @@ import {
 /** The type of a transaction stage. */
 export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery & Partial<Claimed>>
 
+export interface TransactionOptions {
+  /**
+   * Sends the statements of holdfast, and those of `delivery.runner`, as prepared statements: PostgreSQL parses each once per
+   * connection. Behind pgbouncer in transaction mode it needs 1.21 or newer, with `max_prepared_statements` above 0.
+   * @defaultValue `false`
+   */
+  readonly prepared?: boolean
+}
+
 /**
  * Runs the handler in a transaction of node-postgres. `tx` is the client. The handler's effects and the completion of the
  * claim commit together, or roll back together.
@@ -25,7 +35,11 @@ export type TransactionMiddleware<Tx> = Middleware<Transactional<Tx>, Delivery &
  * `transaction-ended` (final) when the handler ran COMMIT or ROLLBACK itself; `session-lost` when the session ended while
  * the database answers others.
  */
-export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Client>): TransactionMiddleware<Client> {
+export function transaction<Client extends PoolClientSlice>(
+  pool: PoolSlice<Client>,
+  options: TransactionOptions = {},
+): TransactionMiddleware<Client> {
+  const { prepared = false } = checkOptions('transaction', options, { prepared: flag })
   checkClient('transaction', 'pool', pool, having('connect'), {
     not: ['a single client of pg'],
     instead: {
@@ -37,7 +51,7 @@ export function transaction<Client extends PoolClientSlice>(pool: PoolSlice<Clie
   })
   return inTransaction<Client>({
     begin: beginOn(pool),
-    runnerOf: (tx) => tx,
+    runnerOf: prepared ? preparedTransaction : (tx) => tx,
     checksCommit: true,
     endsReadOnly: true,
     poolSize: pool.options?.max,

@@ -239,10 +239,12 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
     )
   })
 
-  it('says so where no transaction stage claims anything', async () => {
-    const built = pipeline('orders')
-      .use(idempotency({ store: store(), claim: 'inside' }))
-      .handle(() => {})
-    await expect(built.dispatch(first('a'))).rejects.toMatchObject({ code: 'bad-order' })
+  it('is refused when it is built where no stage inside opens a transaction, and at the first message of a batch', async () => {
+    const claiming = pipeline('orders').use(idempotency({ store: store(), claim: 'inside' }))
+    expect(() => claiming.use(retry()).handle(() => {})).toThrow(
+      "idempotency: claim must be 'outside' without transaction() inside, got 'inside'",
+    )
+    const batch = claiming.handleBatch({ maxSize: 2 }, () => Promise.resolve())
+    await expect(batch.dispatch(first('a'))).rejects.toMatchObject({ code: 'bad-order' })
   })
 })
