@@ -19,6 +19,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   codecs: ['core'],
   ...Object.fromEntries(FEATURES.map((feature) => [feature, ['core']])),
   logs: ['core'],
+  flow: ['core'],
   tracing: ['core'],
   metrics: ['core'],
   consumer: ['core'],

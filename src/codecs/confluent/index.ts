@@ -1,0 +1,8 @@
+export {
+  confluent,
+  publishConfluent,
+  type ConfluentOptions,
+  type ConfluentReader,
+  type PublishConfluentOptions,
+} from './confluent.ts'
+export type { RegisteredSchema, SchemaRegistry } from './schemas.ts'

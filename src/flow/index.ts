@@ -1,0 +1,5 @@
+export { caused, flow, type CausedOptions, type FlowOptions } from './flow.ts'
+export { flowGraph, type FlowEdge, type FlowGraph, type FlowGraphOptions } from './graph.ts'
+export { flowHeaders } from './headers.ts'
+export { idFrom } from './ids.ts'
+export { replay, sideEffect, type Positions, type Replayed, type ReplayOptions } from './replay.ts'
