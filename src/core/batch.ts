@@ -47,11 +47,9 @@ export function batched<D extends Delivery>(options: BatchOptions, handler: Batc
     const later: Waiting<D>[] = []
     for (const each of waiting) {
       const { message, signal } = each.delivery
-      if (signal.aborted) {
-        each.reject(new RetryLater(0, { because: 'stopped while it waited for its batch', cause: signal.reason }))
-        continue
-      }
       try {
+        if (signal.aborted)
+          throw new RetryLater(0, { because: 'stopped while it waited for its batch', cause: signal.reason })
         ensureHeld(each.delivery)
       } catch (error) {
         each.reject(error)

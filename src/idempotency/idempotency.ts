@@ -12,9 +12,7 @@ import {
 } from '../core/delivery.ts'
 import {
   attemptsBefore,
-  FailedBeforeError,
   failureFrom,
-  HoldfastError,
   isAbandoned,
   isHoldfastError,
   isPermanent,
@@ -23,7 +21,6 @@ import {
   PermanentError,
   RetryLater,
 } from '../core/errors.ts'
-import { emitter } from '../core/events.ts'
 import { whoseFault } from '../core/fault.ts'
 import { generationOf } from '../core/redrive.ts'
 import {
@@ -40,9 +37,11 @@ import {
   text,
 } from '../core/options.ts'
 import { untilAborted } from '../core/signals.ts'
-import { digest, storedKey } from '../core/stored-key.ts'
+import { storedKey } from '../core/stored-key.ts'
+import { fingerprinter } from './fingerprint.ts'
 import { claimInside } from './inside.ts'
 import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
+import { recognise } from './known.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
 import type { ClaimRequest, ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
@@ -70,13 +69,9 @@ export interface IdempotencyOptions<Body = unknown> {
   readonly clock?: Clock
 }
 
-const duplicateSeen = emitter('duplicate-seen')
-const conflictSeen = emitter('conflict-seen')
-
 // Further than any store can count from now.
 const longestRetainMs = 1000 * 365 * 86_400_000
-// A claim may be released long before its lease ends: ask again sooner.
-const longestLaneWaitMs = 500
+const otherDatabaseWaitMs = 500
 // Handled without a claim: lower than any token of a store.
 const unclaimed: Claimed = { fence: 0n, claim: {} }
 
@@ -140,15 +135,55 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     }
   }
 
-  /** After an error: the claim is completed as long as its lease lasts, or else it is not acked. */
-  async function completeAgain(lease: Lease, error: unknown): Promise<Held> {
+  /** Records the success, for as long as the lease lasts. What cannot be recorded is not acked. */
+  async function complete(lease: Lease): Promise<Held> {
+    const send = () => store.complete(lease.held, retainMs)
     try {
-      return await running.sendAgain(lease, 'complete', error, () => store.complete(lease.held, retainMs))
-    } catch (down) {
-      if (failsOpen) return 'ok'
-      throw down
+      return await running.answered(lease, 'complete', send())
+    } catch (error) {
+      return running.sendAgain(lease, 'complete', error, send).catch((down: unknown) => {
+        if (failsOpen) return 'ok'
+        throw down
+      })
     }
   }
+
+  /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
+  async function giveBack(lease: Lease, error: unknown, final: boolean): Promise<never> {
+    const { delivery } = lease
+    // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
+    if (isAbandoned(error)) throw error
+    if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
+    const deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
+    const counts = !deferred || (isRetryLater(error) && error.counts)
+    const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
+    if (deferred || !final || observing) {
+      // Best effort: what is not released lapses with its lease.
+      await running.answered(lease, 'release', store.release(lease.held, attempts)).catch(releaseFailed)
+      throw error
+    }
+    noteClaim(error, delivery.message.id, lease.held.scope, lease.held.key)
+    const failure = failureFrom(error, delivery.message.id, attempts)
+    const send = () => running.answered(lease, 'fail', store.fail(lease.held, failure, retainMs))
+    const answer = await send().catch((cause: unknown) =>
+      // A key that the store refuses keeps no failure either: the dead letter does.
+      cause === error ? 'ok' : running.sendAgain(lease, 'fail', cause, send),
+    )
+    if (answer === 'lost') throw leaseLost(lease.held)
+    throw error
+  }
+
+  /** Nobody waited for this claim any more: it need not last as long as its lease. */
+  function releaseLate(scope: string, key: string, answer: ClaimResult): void {
+    if (answer.state !== 'claimed') return
+    store.release({ scope, key, token: answer.token }, answer.attempts - 1).catch(releaseFailed)
+  }
+
+  function reportFailure(operation: string, error: unknown): void {
+    if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error })
+  }
+
+  const releaseFailed = (error: unknown): void => reportFailure('release', error)
 
   const middleware: Middleware<Claimed, Delivery<Body>> = <D extends Delivery<Body>>(
     next: Step<D & Claimed>,
@@ -161,33 +196,6 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     const mayClaim = ({ name, facts }: Stage): boolean => name === 'batch' || facts?.database !== undefined
     if (claimIn !== undefined && standing?.inside.some(mayClaim) === false)
       throw badOption('idempotency', 'claim', "'outside' without transaction() inside", place)
-
-    /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
-    async function giveBack(lease: Lease, error: unknown): Promise<never> {
-      const { delivery } = lease
-      // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
-      if (isAbandoned(error)) throw error
-      if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
-      const deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
-      const counts = !deferred || (isRetryLater(error) && error.counts)
-      const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
-      if (deferred || !final || observing) {
-        // Best effort: what is not released lapses with its lease.
-        await running
-          .answered(lease, 'release', store.release(lease.held, attempts))
-          .catch((cause: unknown) => reportFailure('release', cause))
-        throw error
-      }
-      noteClaim(error, delivery.message.id, lease.held.scope, lease.held.key)
-      const failure = failureFrom(error, delivery.message.id, attempts)
-      const send = () => running.answered(lease, 'fail', store.fail(lease.held, failure, retainMs))
-      const answer = await send().catch((cause: unknown) =>
-        // A key that the store refuses keeps no failure either: the dead letter does.
-        cause === error ? 'ok' : running.sendAgain(lease, 'fail', cause, send),
-      )
-      if (answer === 'lost') throw leaseLost(lease.held)
-      throw error
-    }
 
     return async function idempotency(delivery) {
       refuseAborted(delivery)
@@ -236,10 +244,10 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       if (answer.state === 'claimed') {
         const lease = new Lease({ scope: inScope, key, token: answer.token }, answer.attempts, delivery, sentMs)
         // The answer may have taken longer than the lease, or the delivery ended meanwhile.
-        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery))
+        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery), final)
         if (clock.now() - sentMs >= leaseMs) {
           running.end(lease)
-          return giveBack(lease, leaseLost(lease.held))
+          return giveBack(lease, leaseLost(lease.held), final)
         }
         running.begin(lease)
         const signal = observing ? delivery.signal : lease.signal
@@ -248,55 +256,22 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
           if (failed !== undefined) throw failed.error
           const outcome = await next({ ...delivery, attempt, signal, fence, claim: claimOf(lease) })
           if (outcome === 'handled' && lease.completedInTransaction) return outcome
-          let held: Held
-          try {
-            held = await running.answered(lease, 'complete', store.complete(lease.held, retainMs))
-          } catch (error) {
-            held = await completeAgain(lease, error)
-          }
+          const held = await complete(lease)
           // Acks only what is recorded. Once the store says `lost`, the next claim decides.
           if (held === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
           return outcome
         } catch (error) {
-          return await giveBack(lease, error)
+          return await giveBack(lease, error, final)
         } finally {
           running.end(lease)
         }
       }
-      const known = recognise(delivery, key, answer)
+      const known = recognise(delivery, key, answer, !observing)
       if (observing) return next({ ...delivery, ...unclaimed })
       if (known === 'duplicate') return known
       noteClaim(known, delivery.message.id, inScope, key)
       throw known
     }
-  }
-
-  /** Nobody waited for this claim any more: it need not last as long as its lease. */
-  function releaseLate(scope: string, key: string, answer: ClaimResult): void {
-    if (answer.state !== 'claimed') return
-    const release = store.release({ scope, key, token: answer.token }, answer.attempts - 1)
-    release.catch((cause: unknown) => reportFailure('release', cause))
-  }
-
-  /** What it means that the key is known. */
-  function recognise(delivery: Delivery, key: string, answer: Exclude<ClaimResult, { state: 'claimed' }>) {
-    const id = delivery.message.id
-    if (answer.state === 'in-progress') {
-      const because = `'${key}' is in progress elsewhere`
-      return new RetryLater(Math.min(answer.retryAfterMs, longestLaneWaitMs), { holds: 'lane', because })
-    }
-    if (answer.state === 'conflict') {
-      if (conflictSeen.active()) conflictSeen.publish({ delivery })
-      return new HoldfastError('key-conflict', `message ${id}: the key '${key}' is known with another content`)
-    }
-    if (duplicateSeen.active()) duplicateSeen.publish({ delivery, suppressed: !observing })
-    if (answer.state === 'completed') return 'duplicate' as const
-    const { errorName, errorMessage } = answer.failure
-    return new FailedBeforeError(`message ${id} failed for good before: ${errorName}: ${errorMessage}`, answer.failure)
-  }
-
-  function reportFailure(operation: string, error: unknown): void {
-    if (storeFailed.active()) storeFailed.publish({ store: store.name, operation, error })
   }
 
   return staged(middleware, {
@@ -318,28 +293,6 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     wantsOutside: { 'dead-letter': 'a failure is recorded only where a dead letter takes it' },
     excludes: { idempotency: 'the inner claim would be taken for a duplicate of the outer one' },
   })
-}
-
-function fingerprinter<Body>(
-  fingerprint: boolean | ((delivery: Delivery<Body>) => string | Uint8Array),
-  decoded: boolean,
-): (delivery: Delivery<Body>) => string | null {
-  if (fingerprint === false) return () => null
-  if (fingerprint !== true) return (delivery) => digest(fingerprint(delivery))
-  return ({ bytes, message }) => {
-    if (bytes !== null) return digest(bytes)
-    // Without decode() around, a body that is not null never was bytes: nothing could tell one from another.
-    if (!decoded && message.body !== null) throw noBytes(message.id)
-    return tombstone
-  }
-}
-
-// No digest reads like this.
-const tombstone = 'none'
-
-function noBytes(messageId: string): RetryLater {
-  const because = `idempotency: fingerprint true digests bytes, and message ${messageId} has none: give a function`
-  return new RetryLater(longestLaneWaitMs, { holds: 'pipeline', because })
 }
 
 function canCompleteInTransaction(store: IdempotencyStore): store is TransactionalIdempotencyStore {
@@ -369,7 +322,7 @@ function isBadSetup(error: unknown): boolean {
 }
 
 function otherDatabase(): RetryLater {
-  return new RetryLater(longestLaneWaitMs, {
+  return new RetryLater(otherDatabaseWaitMs, {
     holds: 'pipeline',
     because: 'the transaction is on another database than the idempotency store: give both the same one',
   })
