@@ -14,6 +14,8 @@ export interface StandStill {
   readonly partition: number
   readonly ms: number
   readonly owners: readonly string[]
+  /** What happened before. */
+  readonly timeline: readonly string[]
 }
 
 /** Counts what every partition was sent and what was handled, and finds the partition that stands still. */
@@ -23,6 +25,7 @@ export class RebalanceWatch {
   readonly #handled: Set<string>[]
   readonly #movedAtMs: number[]
   readonly #standing = new Set<number>()
+  readonly #timeline: string[] = []
   readonly standStills: StandStill[] = []
   readonly alarms = new Map<string, number>()
   readonly alarmTexts: string[] = []
@@ -43,7 +46,14 @@ export class RebalanceWatch {
     })
   }
 
+  /** For the timeline of a stand-still. */
+  note(what: string): void {
+    this.#timeline.push(`${(performance.now() / 1000).toFixed(2)} s ${what}`)
+    if (this.#timeline.length > 60) this.#timeline.shift()
+  }
+
   #noted({ change, detail, error }: ConsumerChange): void {
+    this.note(`${change} ${JSON.stringify(detail)} ${error instanceof Error ? error.message : ''}`)
     if (change === 'drained') this.drains.push(Number(detail?.['ms']))
     if (change === 'joined') this.joins++
     if (change === 'commit-failed') this.commitsFailed++
@@ -74,7 +84,12 @@ export class RebalanceWatch {
       this.longestMs = Math.max(this.longestMs, ms)
       if (ms < this.#limitMs || this.#standing.has(partition)) continue
       this.#standing.add(partition)
-      this.standStills.push({ partition, ms, owners: members.map(({ health }) => JSON.stringify(health())) })
+      this.standStills.push({
+        partition,
+        ms,
+        owners: members.map((member) => JSON.stringify(member.health())),
+        timeline: [...this.#timeline],
+      })
     }
   }
 

@@ -28,6 +28,7 @@ const { values: flags } = parseArgs({
     'busy-ms': { type: 'string', default: '0' },
     'handler-ms': { type: 'string', default: '5' },
     'every-ms': { type: 'string', default: '4000' },
+    'still-ms': { type: 'string', default: '15000' },
     help: { type: 'boolean', default: false },
   },
 })
@@ -39,8 +40,8 @@ if (flags.help || client === undefined) {
 const [messages, minutes, rate] = [Number(flags.messages), Number(flags.minutes), Number(flags.rate)]
 const [busyMs, handlerMs, everyMs] = [Number(flags['busy-ms']), Number(flags['handler-ms']), Number(flags['every-ms'])]
 const partitions = 12
-// A hand-over with these settings takes less than a second. Nobody may wait for half of a session.
-const standStillMs = 15_000
+// A hand-over takes less than a second. Nobody may wait for half of a session.
+const standStillMs = Number(flags['still-ms'])
 
 const topic = `rebalances_${randomBytes(4).toString('hex')}`
 const { brokers } = await sharedBroker()
@@ -53,6 +54,7 @@ await admin.createTopics({ topics: [{ topic, numPartitions: partitions }] })
 const producer = kafka().producer({ idempotent: true, maxInFlightRequests: 1 })
 await producer.connect()
 let next = 0
+let started = 0
 async function send(count: number): Promise<void> {
   const batch = Array.from({ length: count }, () => {
     const n = next++
@@ -72,6 +74,8 @@ interface Running extends Watched {
 }
 function start(): Running {
   const stopping = new AbortController()
+  const name = `member ${++started}`
+  watch.note(`${name} starts`)
   const options = { groupId: topic, topics: [topic], pipeline: work }
   const consumer =
     client === 'kafkajs' || client === undefined
@@ -86,8 +90,9 @@ function start(): Running {
   return {
     health: () => consumer.health(),
     stop() {
+      watch.note(`${name} stops`)
       stopping.abort()
-      return running
+      return running.then(() => watch.note(`${name} stopped`))
     },
   }
 }
@@ -157,6 +162,6 @@ const rows = {
 }
 for (const [what, value] of Object.entries(rows)) console.log(`${what.padEnd(30)} ${value}`)
 for (const text of watch.alarmTexts.slice(0, 20)) console.log(`alarm: ${text}`)
-for (const each of watch.standStills.slice(0, 5)) console.log(`still: ${JSON.stringify(each)}`)
+for (const each of watch.standStills.slice(0, 5)) console.log(`still: ${JSON.stringify(each, null, 1)}`)
 const failed = redelivered > 0 || rows.lost > 0 || watch.standStills.length > 0 || watch.alarmTexts.length > 0
 process.exit(failed ? 1 : 0)

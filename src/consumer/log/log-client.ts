@@ -118,6 +118,8 @@ export interface LogSession {
 
 /** What a client joined once and for all. */
 export interface LogMembership {
+  /** Why it cannot fetch now, for `health()`. */
+  problem?(): string | undefined
   /** The consumer stops: nothing is accepted any more. Commits and beats still are. */
   quiet(): void
   /** Leaves the group and closes what the client opened. Bounded by the consumer. */

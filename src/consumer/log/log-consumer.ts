@@ -1,14 +1,11 @@
-import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import type { Health } from '../../core/health.ts'
-import { checkOptions, count, having, list, ms, required, text, type Kinds } from '../../core/options.ts'
+import { checkOptions, count, having, ms, required, text, type Kinds } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
-import { consumerHealth } from '../consumer-health.ts'
-import { lanes, type Lanes } from '../lanes.ts'
+import type { SourceInput } from '../consumer-health.ts'
 import { Liveness } from '../liveness.ts'
-import { attemptAfter } from '../redelivery.ts'
-import { reporter, Run, within, type Report } from '../run.ts'
+import { within } from '../run.ts'
+import { notesKind, SharedConsumer, type Notes } from '../shared-consumer.ts'
 import { Assignment, type LogItem, type Owned } from './assignment.ts'
 import { Committer } from './committer.ts'
 import { answerMs, LogGeneration, type GenerationHost } from './generation.ts'
@@ -30,7 +27,7 @@ export interface LogConsumerOptions<Raw> extends ConsumerOptions {
   /** How often the group must answer. @defaultValue 1000 */
   readonly heartbeatMs?: number
   /** What is worth knowing of the settings, for `health()`. */
-  readonly notes?: readonly string[]
+  readonly notes?: Notes
 }
 
 const kinds: Kinds<LogConsumerOptions<never>> = {
@@ -43,9 +40,8 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
   sessionMs: ms(),
   rebalanceMs: ms(),
   heartbeatMs: ms(),
-  notes: list,
+  notes: notesKind,
 }
-const leaveMs = 5000
 
 /**
  * A consumer over any partitioned log: many keys in parallel, each in order. It commits only what is done without a gap,
@@ -56,67 +52,31 @@ export function logConsumer<Raw>(options: LogConsumerOptions<Raw>): Consumer {
   return { run: (signal) => consumer.run(signal), health: () => consumer.health() }
 }
 
-class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
+class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<Raw>, GenerationHost<Raw> {
   readonly client: LogClient<Raw>
-  readonly lanes: Lanes<LogItem<Raw>>
   readonly assigned: Assignment<Raw>
   readonly committer: Committer<Raw, LogGeneration<Raw>>
   readonly liveness: Liveness | undefined
-  readonly life: Run
-  readonly report: Report
   readonly buffer: number
-  readonly drainMs: number
   readonly rebalanceMs: number
-  readonly clock: Clock
-  readonly #name: string
+  protected readonly sourcesAs = 'partitions'
   readonly #pipeline: Pipeline
   readonly #group: string
-  readonly #hungAfterMs: number
-  readonly #notes: readonly string[]
   readonly #certainAfter: number
   #generation: LogGeneration<Raw> | undefined
   #crashed: Error | undefined
 
-  constructor({
-    client,
-    group,
-    pipeline,
-    concurrency = 64,
-    ahead = 256,
-    buffer = 1000,
-    redeliverMs = 1000,
-    drainMs = 20_000,
-    commitEveryMs = 250,
-    sessionMs,
-    rebalanceMs = 60_000,
-    heartbeatMs = 1000,
-    hungAfterMs = 300_000,
-    notes = [],
-    clock = systemClock,
-  }: LogConsumerOptions<Raw>) {
+  constructor(options: LogConsumerOptions<Raw>) {
+    const { client, group, pipeline, ahead = 256, buffer = 1000, rebalanceMs = 60_000 } = options
+    const { commitEveryMs = 250, sessionMs, heartbeatMs = 1000 } = options
+    super(client.system, options)
+    const { clock } = this
     this.client = client
     this.buffer = buffer
-    this.drainMs = drainMs
     this.rebalanceMs = rebalanceMs
-    this.clock = clock
-    this.#name = `${client.system} ${group}`
     this.#pipeline = pipeline
     this.#group = group
-    this.#hungAfterMs = hungAfterMs
-    this.#notes = notes
     this.#certainAfter = 2 * ahead
-    this.life = new Run(this.#name)
-    this.report = reporter(client.system, group)
-    this.lanes = lanes<LogItem<Raw>>({
-      concurrency,
-      ahead,
-      redeliverMs,
-      clock,
-      run: (item, key, attempt) => this.#step(item, key, attempt),
-      onNack: (item, error, attempt) => attemptAfter(error, item.id, attempt),
-      onHoldsAlone: ({ id, owned: { topic, partition } }, error) =>
-        this.report('holds-alone', { messageId: id, topic, partition }, error),
-    })
     this.assigned = new Assignment<Raw>({
       lanes: this.lanes,
       client,
@@ -155,7 +115,11 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     return !started && owned.handled >= this.#certainAfter
   }
 
-  #step(item: LogItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
+  protected placeOf({ owned: { topic, partition } }: LogItem<Raw>): Readonly<Record<string, unknown>> {
+    return { topic, partition }
+  }
+
+  protected handle(item: LogItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
     const { owned, record } = item
     const first = this.#isFirst(item)
     item.started = true
@@ -222,8 +186,7 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     if (this.#generation !== undefined) this.leave(this.#generation, reason)
     this.#crashed = error
     this.report('crashed', { restart: !isFinal }, error)
-    if (isFinal)
-      this.life.fail(new HoldfastError('unavailable', `${this.client.system}: ${error.message}`, { cause: error }))
+    if (isFinal) this.fail(error)
   }
 
   /** Bounded, since a broker that is gone may never answer. */
@@ -246,26 +209,17 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     })
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    this.life.begin(signal)
-    let membership: LogMembership | undefined
-    try {
-      await this.client.check?.(signal)
-      if (signal.aborted) return
-      this.liveness?.start()
-      membership = await this.client.open(this)
-      await this.life.over
-    } finally {
-      await this.#stop(membership)
-    }
+  protected check(signal: AbortSignal): Promise<void> | undefined {
+    return this.client.check?.(signal)
   }
 
-  async #stop(membership: LogMembership | undefined): Promise<void> {
-    const wasReady = membership !== undefined
-    this.life.stop()
-    membership?.quiet()
-    this.lanes.quit()
-    if (wasReady) await (this.#generation?.finished('stop') ?? this.drain('stop'))
+  protected open(): Promise<LogMembership> {
+    this.liveness?.start()
+    return this.client.open(this)
+  }
+
+  protected async finishAll(wasOpen: boolean): Promise<void> {
+    if (wasOpen) await (this.#generation?.finished('stop') ?? this.drain('stop'))
     if (this.lanes.inFlight > 0) {
       this.assigned.abort(new HoldfastError('stopped', 'shutting down'))
       await within(this.clock, Math.min(this.drainMs, 1000), this.lanes.drain())
@@ -273,34 +227,31 @@ class LogConsumer<Raw> implements LogHost<Raw>, GenerationHost<Raw> {
     }
     this.committer.stop()
     this.liveness?.stop()
-    if (membership !== undefined) await within(this.clock, leaveMs, membership.leave())
+  }
+
+  protected override ended(): void {
     this.#generation?.close()
     this.#generation = undefined
     // Also where leaving failed: no timer of a lane may outlive this.
     this.assigned.drop(new HoldfastError('stopped', 'shutting down'))
-    if (wasReady) this.report('stopped', { unfinished: this.lanes.inFlight })
   }
 
-  health(): Health {
-    const nowMs = this.clock.now()
+  protected sources(nowMs: number): readonly SourceInput<LogItem<Raw>>[] {
+    return [...this.assigned.all()].map((owned) => sourceOf(owned, nowMs))
+  }
+
+  protected state() {
     const joined = this.#generation !== undefined
     const silent = this.liveness?.isSilent === true
-    return consumerHealth({
-      name: this.#name,
-      lanes: this.lanes,
-      sources: [...this.assigned.all()].map((owned) => sourceOf(owned, nowMs)),
-      sourcesAs: 'partitions',
-      messageIdOf: ({ id }) => id,
-      hungAfterMs: this.#hungAfterMs,
-      nowMs,
+    const crashed = this.#crashed?.message ?? null
+    return {
       reasons: [
         ...(joined ? [] : ['it is not a member of the group']),
-        ...(this.#crashed === undefined ? [] : [`it crashed: ${this.#crashed.message}`]),
+        ...(crashed === null ? [] : [`it crashed: ${crashed}`]),
         ...(silent ? ['the group does not answer its heartbeats'] : []),
-        ...(this.life.isStopping ? ['it is stopping'] : []),
       ],
-      details: { joined, crashed: this.#crashed?.message ?? null, silent, notes: this.#notes },
-    })
+      details: { joined, crashed, silent },
+    }
   }
 }
 

@@ -119,14 +119,7 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     random: Math.random,
     note: (said) => void notes.add(said),
   })
-  const consumer = queueConsumer({ client, group, pipeline, buffer: 2 * ahead, ahead, clock, ...rest })
-  return {
-    run: (signal) => consumer.run(signal),
-    health() {
-      const health = consumer.health()
-      return { ...health, details: { ...health.details, notes: [...notes] } }
-    },
-  }
+  return queueConsumer({ client, group, pipeline, buffer: 2 * ahead, ahead, clock, notes: () => notes, ...rest })
 }
 
 /** Returns the partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */

@@ -1,7 +1,6 @@
-import type { Batch, Consumer, ConsumerConfig, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import type { Consumer, ConsumerConfig, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
 import type {
   Generation,
-  LogBatch,
   LogClient,
   LogHost,
   LogMembership,
@@ -14,8 +13,10 @@ import { badOption } from '../../core/options.ts'
 import { keyFromBytes } from '../../core/message.ts'
 import { checkKafka } from './check-kafka.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
+import { FetchWatch } from './fetch-watch.ts'
 import { joinGate } from './join-gate.ts'
-import { asError, faultOf, verdictOn } from './kafka-errors.ts'
+import { beyondHelp, verdictOn } from './kafka-errors.ts'
+import { readBatch } from './read-batch.ts'
 import { LostOffsets } from './lost-offsets.ts'
 
 export interface KafkajsClientOptions {
@@ -68,6 +69,7 @@ class KafkajsMembership implements LogMembership {
   readonly #options: KafkajsClientOptions
   readonly #host: LogHost<KafkaMessage>
   readonly #lost: LostOffsets
+  readonly #fetches: FetchWatch
   /** Partitions with room again, by the `eachBatch` that waits for it. */
   readonly #room = new Map<string, () => void>()
   /** Partitions whose committed position was compared with the log. */
@@ -83,6 +85,7 @@ class KafkajsMembership implements LogMembership {
   constructor(options: KafkajsClientOptions, host: LogHost<KafkaMessage>) {
     this.#options = options
     this.#host = host
+    this.#fetches = new FetchWatch(options.clock, options.maxWaitMs)
     this.#lost = new LostOffsets(options.kafka, options.groupId, (change, detail) => host.report(change, detail))
   }
 
@@ -129,6 +132,8 @@ class KafkajsMembership implements LogMembership {
   #watch(consumer: Consumer): void {
     const { events } = consumer
     consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberId, payload.memberAssignment))
+    consumer.on(events.FETCH_START, ({ payload }) => this.#fetches.started(payload.nodeId))
+    consumer.on(events.FETCH, ({ payload }) => this.#fetches.answered(payload.nodeId))
     consumer.on(events.HEARTBEAT, () => this.#ownership?.generation.heard())
     consumer.on(events.STOP, () => {
       this.#ownership?.generation.ended()
@@ -153,6 +158,7 @@ class KafkajsMembership implements LogMembership {
     const places = Object.entries(assignment).flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic, partition })),
     )
+    this.#fetches.clear()
     const isSame = member === this.#member && this.#ownership?.generation.isOver === false
     const before = isSame ? this.#owned : new Set()
     this.#member = member
@@ -204,6 +210,7 @@ class KafkajsMembership implements LogMembership {
   }
 
   #forget(): void {
+    this.#fetches.clear()
     this.#api = undefined
     this.#ownership = undefined
     this.#owned = new Set()
@@ -277,6 +284,10 @@ class KafkajsMembership implements LogMembership {
     this.#consumer?.resume([{ topic: place.topic, partitions: [place.partition] }])
   }
 
+  problem(): string | undefined {
+    return this.#fetches.problem
+  }
+
   quiet(): void {
     this.#isQuiet = true
     this.#releaseRoom()
@@ -320,25 +331,6 @@ class KafkajsSession implements LogSession {
   explain(gap: Parameters<NonNullable<LogSession['explain']>>[0]): void {
     this.#membership.lost.explain(gap)
   }
-}
-
-function readBatch(batch: Batch): LogBatch<KafkaMessage> {
-  const last = Number(batch.lastOffset())
-  return {
-    topic: batch.topic,
-    partition: batch.partition,
-    records: batch.messages,
-    from: 'fetchedOffset' in batch ? Number(batch.fetchedOffset) : 0,
-    first: Number(batch.firstOffset() ?? last),
-    last,
-  }
-}
-
-function beyondHelp(error: Error): Error {
-  const { name, message } = faultOf(error)
-  if (name !== 'KafkaJSNotImplemented') return asError(error)
-  const missing = `${message}: register its codec in kafkajs' CompressionCodecs before the consumer is made`
-  return new Error(missing, { cause: error })
 }
 
 function idOf({ topic, partition }: Place): string {

@@ -65,3 +65,11 @@ export function blames(error: unknown): Blame {
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
 }
+
+/** What ended kafkajs for good, with what to do about it. */
+export function beyondHelp(error: Error): Error {
+  const { name, message } = faultOf(error)
+  if (name !== 'KafkaJSNotImplemented') return asError(error)
+  const missing = `${message}: register its codec in kafkajs' CompressionCodecs before the consumer is made`
+  return new Error(missing, { cause: error })
+}

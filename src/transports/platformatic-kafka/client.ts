@@ -167,6 +167,10 @@ class Membership implements LogMembership, GroupHost, FetchSink {
     this.#host.report('fetch-recovered', {})
   }
 
+  problem(): string | undefined {
+    return this.#fetcher.problem
+  }
+
   quiet(): void {
     this.#fetcher.quiet()
   }

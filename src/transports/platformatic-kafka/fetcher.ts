@@ -1,7 +1,8 @@
 import type { ClusterMetadata, fetchV17 } from '@platformatic/kafka'
 import { sleep, type Clock } from '../../core/clock.ts'
 import { placeId, type Place } from './coordinator.ts'
-import { hasCode } from './errors.ts'
+import { hasCode, reasonOf } from './errors.ts'
+import { FetchTroubles } from './fetch-troubles.ts'
 import { asError } from './group.ts'
 import { committedRecords, type Piece } from './records.ts'
 import type { Wire } from './wire.ts'
@@ -75,7 +76,7 @@ export class Fetcher {
   #wakers: (() => void)[] = []
   #starting = false
   #quiet = false
-  #troubled = false
+  readonly #troubles: FetchTroubles
 
   constructor(
     wires: { readonly fetch: Wire; readonly quick: Wire },
@@ -87,6 +88,15 @@ export class Fetcher {
     this.#settings = settings
     this.#sink = sink
     this.#clock = clock
+    this.#troubles = new FetchTroubles(
+      (error) => sink.troubled(error),
+      () => sink.recovered(),
+    )
+  }
+
+  /** Why it cannot fetch something now. */
+  get problem(): string | undefined {
+    return this.#troubles.problem
   }
 
   /** What is owned from now on, all of it paused. */
@@ -145,9 +155,10 @@ export class Fetcher {
     this.#starting = true
     try {
       const { brokers } = await this.#wires.quick.known(this.#settings.topics)
+      this.#troubles.over(undefined)
       for (const node of brokers.keys()) if (!this.#looping.has(node)) void this.#loop(node)
     } catch (error) {
-      this.#trouble(error)
+      this.#troubles.began(undefined, error)
       this.#clock.after(500, () => void this.#start())
     } finally {
       this.#starting = false
@@ -163,6 +174,7 @@ export class Fetcher {
         if (!metadata.brokers.has(node)) break
         const wanted = this.#wantedFrom(node, metadata)
         if (wanted.length === 0) {
+          this.#troubles.over(node)
           await this.#somethingToDo()
           continue
         }
@@ -174,7 +186,7 @@ export class Fetcher {
           this.#sink.failed(asError(error))
           break
         }
-        this.#trouble(error)
+        this.#troubles.began(node, error)
         this.#wires.quick.forget()
         await sleep(this.#clock, Math.min(50 * 2 ** Math.min(failures++, 5), 1_000), this.#closing.signal).catch(
           () => {},
@@ -182,6 +194,7 @@ export class Fetcher {
       }
     }
     this.#looping.delete(node)
+    this.#troubles.over(node)
     // The partitions of a broker that has gone are led by another one.
     if (!this.#isClosed()) void this.#start()
   }
@@ -207,16 +220,14 @@ export class Fetcher {
     const { maxWaitMs, maxBytes } = this.#settings
     const waitMs = wanted.length < this.#cursors.size ? Math.min(maxWaitMs, waitWhilePausedMs) : maxWaitMs
     const { request, asked } = this.#request(metadata, wanted)
+    let refusal: unknown
     const answer = await this.#wires.fetch
       .ask(node, 'Fetch', waitMs, 1, maxBytes, 1, 0, -1, request, [], '')
       // An error of one partition rejects the whole. The answer for the others is in it.
-      .catch((error: unknown) => answerIn(error))
-    const stale = await this.#take(answer, asked)
-    if (!stale) {
-      if (this.#troubled) this.#sink.recovered()
-      this.#troubled = false
-      return
-    }
+      .catch((error: unknown) => answerIn((refusal = error)))
+    const refused = await this.#take(answer, asked)
+    if (refused === undefined) return this.#troubles.over(node)
+    this.#troubles.refused(node, `${refused.topic}/${refused.partition}: ${reasonOf(refusal)}`)
     this.#wires.quick.forget()
     await sleep(this.#clock, 50, this.#closing.signal).catch(() => {})
   }
@@ -243,9 +254,9 @@ export class Fetcher {
     return { request, asked }
   }
 
-  /** True where some partition has to be looked for again. */
-  async #take({ responses }: Answer, asked: ReadonlyMap<string, Asked>): Promise<boolean> {
-    let stale = false
+  /** Says which partition was refused, and has to be looked for again. */
+  async #take({ responses }: Answer, asked: ReadonlyMap<string, Asked>): Promise<Place | undefined> {
+    let refused: Place | undefined
     for (const { topicId, partitions } of responses)
       for (const part of partitions) {
         const found = asked.get(placeId(topicId, part.partitionIndex))
@@ -253,9 +264,9 @@ export class Fetcher {
         if (found === undefined || !this.#isCurrent(found)) continue
         if (part.errorCode === 0) this.#hand(found, part)
         else if (part.errorCode === offsetOutOfRange) await this.#outOfRange(found)
-        else stale = true
+        else refused = found.cursor
       }
-    return stale
+    return refused
   }
 
   #isCurrent({ cursor, from }: Asked): boolean {
@@ -296,12 +307,6 @@ export class Fetcher {
     this.#sink.report('out-of-range', { topic, partition, position, madeAnew: true })
     this.#sink.restarted(cursor)
     cursor.offset = 0
-  }
-
-  #trouble(error: unknown): void {
-    if (this.#troubled || this.#isClosed()) return
-    this.#troubled = true
-    this.#sink.troubled(asError(error))
   }
 
   #isClosed(): boolean {

@@ -101,22 +101,16 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
     random: Math.random,
     clock,
   })
-  const consumer = queueConsumer({
+  return queueConsumer({
     client,
     group,
     pipeline,
     buffer: prefetch,
     ahead: Number.MAX_SAFE_INTEGER,
     clock,
+    notes: () => notes,
     ...rest,
   })
-  return {
-    run: (signal) => consumer.run(signal),
-    health() {
-      const health = consumer.health()
-      return { ...health, details: { ...health.details, notes: [...notes] } }
-    },
-  }
 }
 
 /** A message that is not acked in time is taken back by the broker while its handler still runs. */
