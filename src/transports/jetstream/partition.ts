@@ -180,7 +180,8 @@ class Tenure implements QueueSession<NatsRecord> {
   #heardMs: number
   #owned: Ownership<NatsRecord> | undefined
   #messages: ConsumerMessages | undefined
-  #nextDelivery: number | undefined
+  /** The consumer is this ownership's own, so its deliveries begin at 1. The very first one may be lost on the way too. */
+  #nextDelivery = 1
   #lastReply: string | undefined
   #cancelBeat = (): void => {}
 
@@ -253,7 +254,7 @@ class Tenure implements QueueSession<NatsRecord> {
     const owned = this.#owned
     if (owned === undefined || owned.isOver) return
     const { deliverySequence } = raw.info
-    if (this.#nextDelivery !== undefined && deliverySequence > this.#nextDelivery)
+    if (deliverySequence > this.#nextDelivery)
       return this.#lose(`deliveries ${this.#nextDelivery} to ${deliverySequence - 1} were lost on the way`)
     this.#nextDelivery = deliverySequence + 1
     if (this.#known.has(raw.seq)) return
