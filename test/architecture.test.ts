@@ -20,6 +20,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(FEATURES.map((feature) => [feature, ['core']])),
   logs: ['core'],
   flow: ['core'],
+  encryption: ['core'],
   tracing: ['core'],
   metrics: ['core'],
   consumer: ['core'],

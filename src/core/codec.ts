@@ -44,6 +44,14 @@ export function bodyDecoder<Body>(
   decoder: Pick<Decoder<Body>, 'decode'>,
   maxAttempts: number,
 ): (delivery: Delivery<Bytes>) => Promise<Body> {
+  return bodyReader((bytes, { message, signal }) => decoder.decode(bytes, message.headers, signal), maxAttempts)
+}
+
+/** Turns the bytes of a delivery into what stands for them. Its errors mean what those of {@link Decoder} mean. */
+export function bodyReader<Body>(
+  read: (bytes: Bytes, delivery: Delivery<Bytes>) => Promise<Body> | Body,
+  maxAttempts: number,
+): (delivery: Delivery<Bytes>) => Promise<Body> {
   const failures = new Map<string, number>()
 
   function failed({ message, signal }: Delivery, cause: unknown): unknown {
@@ -54,7 +62,11 @@ export function bodyDecoder<Body>(
     }
     if (signal.aborted) return stopped(signal)
     if (saysOutage(cause))
-      return new RetryLater(firstWaitMs, { holds: 'pipeline', because: 'the codec reached no server', cause })
+      return new RetryLater(firstWaitMs, {
+        holds: 'pipeline',
+        because: 'no server was reached to read the body',
+        cause,
+      })
     const count = (failures.get(id) ?? 0) + 1
     failures.delete(id)
     if (count >= maxAttempts) return undecodable(id, cause)
@@ -62,16 +74,16 @@ export function bodyDecoder<Body>(
     const [oldest] = failures.keys()
     if (failures.size > mostFailing && oldest !== undefined) failures.delete(oldest)
     const waitMs = Math.min(firstWaitMs * 2 ** (count - 1), longestWaitMs)
-    return new RetryLater(waitMs, { because: `decoding failed (${count} of ${maxAttempts})`, cause })
+    return new RetryLater(waitMs, { because: `the body could not be read (${count} of ${maxAttempts})`, cause })
   }
 
-  return async function decodeBody(delivery) {
+  return async function readBody(delivery) {
     const { message, signal } = delivery
     try {
       const bytes = bytesFrom(message.body)
       if (bytes === undefined) throw new PermanentError('the body to decode is an object, not bytes')
-      const decoding = decoder.decode(bytes, message.headers, signal)
-      const body = decoding instanceof Promise ? await unlessAborted(decoding, signal) : await decoding
+      const reading = read(bytes, delivery)
+      const body = reading instanceof Promise ? await unlessAborted(reading, signal) : await reading
       if (failures.size > 0) failures.delete(message.id)
       return body
     } catch (cause) {
@@ -90,7 +102,7 @@ function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 function stopped(signal: AbortSignal): RetryLater {
-  return new RetryLater(0, { because: 'stopped while it was decoded', cause: signal.reason })
+  return new RetryLater(0, { because: 'stopped while its body was read', cause: signal.reason })
 }
 
 function undecodable(messageId: string, error: unknown): unknown {

@@ -142,7 +142,7 @@ describe('confluent()', () => {
     await decode(good)
     const error: unknown = await decode(forged).catch((error: unknown) => error)
     expect(error).not.toHaveProperty('code')
-    expect(error).toMatchObject({ message: expect.stringContaining('did give others') as string })
+    expect(error).toMatchObject({ message: expect.stringContaining('did for others') as string })
   })
 
   it('tells a Protobuf reader the indexes of its message type', async () => {

@@ -1,0 +1,35 @@
+import { systemClock, type Clock } from '../core/clock.ts'
+
+/** The most that are kept. Ids of keys come out of headers, so their number must have a bound. */
+const most = 1000
+
+/** Asks once for each name, and keeps the answer for a time. A failed question is asked again by the next one. */
+export class Cache<Answer> {
+  readonly #keepMs: number
+  readonly #clock: Clock
+  readonly #kept = new Map<string, { readonly answer: Promise<Answer>; readonly untilMs: number }>()
+
+  constructor(keepMs: number, clock: Clock = systemClock) {
+    this.#keepMs = keepMs
+    this.#clock = clock
+  }
+
+  /** @param lasts whether an answer may be kept */
+  get(name: string, ask: () => Promise<Answer>, lasts: (answer: Answer) => boolean = () => true): Promise<Answer> {
+    const now = this.#clock.now()
+    const found = this.#kept.get(name)
+    if (found !== undefined && found.untilMs > now) return found.answer
+    const answer = ask()
+    this.#kept.delete(name)
+    this.#kept.set(name, { answer, untilMs: now + this.#keepMs })
+    const [oldest] = this.#kept.keys()
+    if (this.#kept.size > most && oldest !== undefined) this.#kept.delete(oldest)
+    const forget = (): void => {
+      if (this.#kept.get(name)?.answer === answer) this.#kept.delete(name)
+    }
+    answer.then((given) => {
+      if (!lasts(given)) forget()
+    }, forget)
+    return answer
+  }
+}

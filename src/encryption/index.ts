@@ -1,0 +1,3 @@
+export { decrypt, type DecryptOptions } from './decrypt.ts'
+export { encrypt, type EncryptOptions } from './encrypt.ts'
+export { fixedKeys, type EncryptionKey, type KeyProvider } from './keys.ts'
