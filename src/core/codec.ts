@@ -1,8 +1,8 @@
 import type { Delivery } from './delivery.ts'
 import { isHoldfastError, judge, PermanentError, RetryLater } from './errors.ts'
+import { saysOutage } from './fault.ts'
 import { bytesFrom, type Bytes, type Headers } from './message.ts'
 import { checkArgument, having } from './options.ts'
-import { saysOutage } from './outage.ts'
 import type { PublishMiddleware } from './publisher.ts'
 import { whenAborted } from './signals.ts'
 

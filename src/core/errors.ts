@@ -173,7 +173,7 @@ export function isFailedBefore(error: unknown): error is FailedBeforeError {
   )
 }
 export function isPublishError(error: unknown): error is PublishError {
-  return hasCode(error, 'publish-failed', ({ failures }) => Array.isArray(failures))
+  return hasCode(error, 'publish-failed', ({ failures }) => Array.isArray(failures) && failures.every(isObject))
 }
 
 function hasCode(

@@ -35,14 +35,37 @@ const ofCode: Readonly<Partial<Record<ErrorCode, Fault>>> = {
   unavailable: 'infrastructure',
 }
 
-/** Whether Node says that a connection could not be made or broke. It does not say to whom. */
+/** Whether Node or undici says that a connection could not be made or broke. It does not say to whom. */
 export function hasNetworkCode(error: unknown): boolean {
-  return firstInChain(error, (each) => networkCodes.has(String(Reflect.get(each, 'code'))) || undefined) ?? false
+  return firstInChain(error, (each) => isNetworkCode(Reflect.get(each, 'code')) || undefined) ?? false
 }
-const networkCodes: ReadonlySet<string> = new Set([
-  ...['ECONNRESET', 'ECONNREFUSED', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN'],
-  ...['EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN'],
-])
+
+/**
+ * Whether an error says by itself that a server did not answer: a connection refused or lost, a time-out, or the HTTP
+ * statuses 401, 403, 408, 429 and 5xx. Any other error concerns the message.
+ */
+export function saysOutage(error: unknown): boolean {
+  return firstInChain(error, ofServer) ?? false
+}
+
+function ofServer(error: object): boolean | undefined {
+  // What it wraps does not count: it has decided.
+  if (isHoldfastError(error)) return error.code === 'unavailable' || error.code === 'timed-out'
+  const { code, name, status, statusCode } = error as Readonly<Record<string, unknown>>
+  if (isNetworkCode(code) || name === 'AbortError' || name === 'TimeoutError') return true
+  return isOutageStatus(status) || isOutageStatus(statusCode) || undefined
+}
+
+function isNetworkCode(code: unknown): boolean {
+  return typeof code === 'string' && networkCodes.test(code)
+}
+const networkCodes =
+  /^(ECONN(REFUSED|RESET|ABORTED)|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN|E(HOST|NET)(UNREACH|DOWN)|UND_ERR_.*)$/
+
+/** Not now: time-outs, rate limits, missing or expired credentials, and every fault of the server. */
+function isOutageStatus(status: unknown): boolean {
+  return typeof status === 'number' && ([401, 403, 408, 429].includes(status) || (status >= 500 && status < 600))
+}
 
 // Where clients keep the error that they wrap: everybody, TypeORM, Prisma, Prisma's driver adapters.
 const wrapped = ['cause', 'driverError', 'meta', 'driverAdapterError'] as const

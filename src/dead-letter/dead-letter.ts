@@ -10,10 +10,11 @@ import {
   type Failure,
 } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
+import { whoseFault } from '../core/fault.ts'
 import { asks, guarded } from '../core/guarded.ts'
 import { bytesFrom, type Bytes } from '../core/message.ts'
 import { callback, checkOptions, clockKind, count, either, flag, having, required, text } from '../core/options.ts'
-import { failuresIn, type Publisher } from '../core/publisher.ts'
+import type { Publisher } from '../core/publisher.ts'
 import { isForAnother, redrivenFrom, redriveHeader } from '../core/redrive.ts'
 import { metadataOf, withMetadata, withRedactedHistory, type DeadLetterMetadata } from './envelope.ts'
 import { isDeadLetterStore } from './store.ts'
@@ -119,7 +120,7 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
       await send(maxMetadataBytes)
     } catch (cause) {
       // A message just below the broker's limit may be above it with all that is said about it.
-      if (!isRefused(cause)) throw cause
+      if (!isItsOwn(cause)) throw cause
       await send(leastMetadataBytes)
     }
   }
@@ -135,8 +136,8 @@ export function deadLetter(options: DeadLetterOptions): Middleware<unknown, Deli
     } catch (cause) {
       if (deadLetterFailed.active()) deadLetterFailed.publish({ delivery, error: cause, destination: target })
       const because = `'${target}' did not take the dead letter of message ${delivery.message.id}: ${textOf(cause).errorMessage}`
-      // Refused for good: it is this message alone that cannot go on, and it needs somebody to look.
-      const holds = isRefused(cause) ? 'message' : 'pipeline'
+      // Refused for good: this message alone cannot go on, and an operator has to look.
+      const holds = isItsOwn(cause) ? 'message' : 'pipeline'
       throw new RetryLater(retryPublishingMs, { holds, because, cause })
     }
     if (deadLettered.active()) deadLettered.publish({ delivery, error, reason: failure.reason })
@@ -186,9 +187,9 @@ function withoutText(metadata: DeadLetterMetadata): DeadLetterMetadata {
   return { ...metadata, errorMessage: '', errorStack: null }
 }
 
-/** Whether the target will never take this one message: then nothing else has to wait for it. */
-function isRefused(error: unknown): boolean {
-  return failuresIn(error, 1)?.some(({ permanent }) => permanent) ?? false
+/** Whether it is this one message that the target does not take: then no other has to wait. */
+function isItsOwn(error: unknown): boolean {
+  return whoseFault(error, 'infrastructure') === 'message'
 }
 
 function stackOf(error: unknown): string | null {

@@ -28,7 +28,7 @@ export interface OutboxRelayOptions {
   readonly publisher: Publisher
   /** The owner of the leases. No two relays may share a name. @defaultValue host, process and a random part */
   readonly name?: string
-  /** Length of a shard's lease in ms. The shards of a dead relay are free after that. @defaultValue 10_000 */
+  /** Length of a shard's lease in ms. The shards of a dead relay are free after that. At least 100. @defaultValue 10_000 */
   readonly leaseMs?: number
   /** Most messages in one page, read and published together. @defaultValue 500 */
   readonly batchRows?: number
@@ -75,6 +75,9 @@ const statusEvent = emitter('outbox-status')
 const endedEvent = emitter('outbox-relay-ended')
 const storeFailed = emitter('store-failed')
 
+// Renewed at a fifth: less than a query or two would take, and shards would change hands without end.
+const leastLeaseMs = 100
+
 /** Publishes the messages of committed transactions at least once, in order per key. Any number of relays may run. */
 export function outboxRelay(options: OutboxRelayOptions): OutboxRelay {
   const {
@@ -100,7 +103,7 @@ export function outboxRelay(options: OutboxRelayOptions): OutboxRelay {
     store: required(having('check', 'attend', 'claim', 'leave', 'rotate', 'status')),
     publisher: required(having('publish')),
     name: text,
-    leaseMs: ms(),
+    leaseMs: ms(leastLeaseMs),
     batchRows: count(),
     batchBytes: count(),
     minPollMs: ms(),

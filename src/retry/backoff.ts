@@ -1,11 +1,11 @@
 import { noJitterGenerator } from 'cockatiel'
-import { callback, checkOptions, ms, oneOf } from '../core/options.ts'
+import { badOption, callback, checkOptions, ms, oneOf } from '../core/options.ts'
 
 /** Returns the wait in ms after a failed attempt. The first attempt is 1. */
 export type Backoff = (attempt: number) => number
 
 export interface BackoffOptions {
-  /** The wait in ms after the first attempt, before jitter. It doubles with every attempt. @defaultValue 100 */
+  /** The wait in ms after the first attempt, before jitter. It doubles with every attempt. At most `maxMs`. @defaultValue 100, or `maxMs` if that is less */
   readonly initialMs?: number
   /** Longest wait in ms. @defaultValue 30_000 */
   readonly maxMs?: number
@@ -21,8 +21,8 @@ export const longestDelayMs: number = 2 ** 31 - 1
 /** A backoff that doubles from `initialMs` up to `maxMs`, with full jitter. */
 export function exponential(options: BackoffOptions = {}): Backoff {
   const {
-    initialMs = 100,
     maxMs = 30_000,
+    initialMs = Math.min(100, maxMs),
     jitter = 'full',
     random = Math.random,
   } = checkOptions('exponential', options, {
@@ -31,6 +31,7 @@ export function exponential(options: BackoffOptions = {}): Backoff {
     jitter: oneOf('full', 'none'),
     random: callback,
   })
+  if (initialMs > maxMs) throw badOption('exponential', 'initialMs', `at most maxMs (${maxMs})`, initialMs)
   const maths = { generator: noJitterGenerator, maxDelay: maxMs, exponent: 2, initialDelay: initialMs }
   return (attempt) => {
     const [ceilingMs] = noJitterGenerator(attempt - 1, maths)

@@ -1,45 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import {
-  AbandonedError,
-  FailedBeforeError,
-  HoldfastError,
-  PermanentError,
-  PublishError,
-  RetryLater,
-  type ErrorCode,
-} from '../../src/core/errors.ts'
-import { firstInChain, hasNetworkCode, whoseFault, type Fault } from '../../src/core/fault.ts'
+import { HoldfastError, PermanentError } from '../../src/core/errors.ts'
+import { firstInChain, hasNetworkCode, saysOutage, whoseFault } from '../../src/core/fault.ts'
+import { faultTable } from './fault-table.ts'
 
-const failure = { reason: 'permanent', errorName: 'E', errorMessage: '', attempts: 1 } as const
 const coded = (code: string, cause?: unknown) => Object.assign(new Error('failed', { cause }), { code })
-const ours = (code: ErrorCode) => new HoldfastError(code, code)
-const refused = (permanent: boolean) => new PublishError('no', [{ index: 0, error: new Error('no'), permanent }])
 
 describe('whose fault a failure is', () => {
-  // One row a case. `null`: the table does not know it, and the place where it was thrown decides.
-  const table: [what: string, error: unknown, fault: Fault | null][] = [
-    ['a PermanentError', new PermanentError('never'), 'message'],
-    ['a failure of before', new FailedBeforeError('again', failure), 'message'],
-    ['a key with another content', ours('key-conflict'), 'message'],
-    ['a transaction that the handler ended', ours('transaction-ended'), 'message'],
-    ['a COMMIT that was a ROLLBACK', ours('commit-refused'), 'message'],
-    ['a session that one message lost', ours('session-lost'), 'message'],
-    ['an abandoned handler', new AbandonedError('deaf', Promise.resolve()), 'message'],
-    ['a RetryLater of one message', new RetryLater(1), 'message'],
-    ['a RetryLater of a key', new RetryLater(1, { holds: 'lane' }), 'message'],
-    ['a RetryLater of everything', new RetryLater(1, { holds: 'pipeline' }), 'infrastructure'],
-    ['a message that the broker refuses', refused(true), 'message'],
-    ['a message that the broker did not take now', refused(false), 'infrastructure'],
-    ['a PublishError that names nothing', new PublishError('no', []), 'infrastructure'],
-    ['a time-out', ours('timed-out'), 'dependency'],
-    ['a store that is not there', ours('unavailable'), 'infrastructure'],
-    ['tables that are missing', ours('bad-schema'), 'infrastructure'],
-    ['a wrong option', ours('bad-option'), 'infrastructure'],
-    ['any other error', new Error('no'), null],
-    ['a text', 'no', null],
-    ['nothing', undefined, null],
-  ]
-  it.each(table)('%s', (_, error, fault) => {
+  it.each(faultTable)('%s', (_, error, fault) => {
     for (const otherwise of ['message', 'infrastructure'] as const)
       expect(whoseFault(error, otherwise)).toBe(fault ?? otherwise)
   })
@@ -48,6 +15,26 @@ describe('whose fault a failure is', () => {
     const error = new TypeError('fetch failed', { cause: coded('ECONNREFUSED') })
     expect(whoseFault(error, 'message')).toBe('dependency')
     expect(whoseFault(error, 'infrastructure')).toBe('infrastructure')
+  })
+})
+
+describe('an error that says by itself that a server did not answer', () => {
+  const status = (status: number) => Object.assign(new Error('no'), { status })
+  it.each<[what: string, error: unknown, outage: boolean]>([
+    ...['ECONNREFUSED', 'EHOSTUNREACH', 'UND_ERR_SOCKET'].map((code): [string, unknown, boolean] => [
+      code,
+      coded(code),
+      true,
+    ]),
+    ...[401, 403, 408, 429, 500, 503].map((code): [string, unknown, boolean] => [`HTTP ${code}`, status(code), true]),
+    ...[400, 404, 409, 422].map((code): [string, unknown, boolean] => [`HTTP ${code}`, status(code), false]),
+    ['a time-out', new DOMException('late', 'TimeoutError'), true],
+    ['its cause', new TypeError('fetch failed', { cause: coded('ECONNRESET') }), true],
+    ['a store that is not there', new HoldfastError('unavailable', 'no'), true],
+    ['a verdict on a lost connection', new PermanentError('never', { cause: coded('ECONNRESET') }), false],
+    ['any other error', new Error('no'), false],
+  ])('%s', (_, error, outage) => {
+    expect(saysOutage(error)).toBe(outage)
   })
 })
 

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { json, type Schema } from '../../src/codecs/json.ts'
 import { deadLetter, type DeadLetterOptions } from '../../src/dead-letter/dead-letter.ts'
 import { readDeadLetter } from '../../src/dead-letter/envelope.ts'
@@ -13,6 +13,7 @@ import { pipeline } from '../../src/core/pipeline.ts'
 import type { Outgoing, Publisher } from '../../src/core/publisher.ts'
 import { memoryOutbox, memoryOutboxStore } from '../../src/outbox/memory-store.ts'
 import { retry } from '../../src/retry/retry.ts'
+import { faultTable } from '../core/fault-table.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { watch, watched } from '../support/watch.ts'
 
@@ -172,6 +173,15 @@ describe('deadLetter()', () => {
       to.failure = undefined
       expect(await dispatch()).toBe('dead-lettered')
       expect(to.letters).toHaveLength(1)
+    })
+
+    it.each(faultTable)('decides by the one table who waits: %s', async (_, thrown, fault) => {
+      const publish = vi.fn<Publisher['publish']>().mockRejectedValue(thrown)
+      const { dispatch } = orders(throwing(new Error('poison')), { to: { publish } })
+      const holds = fault === 'message' ? 'message' : 'pipeline'
+      expect(await rejection(dispatch())).toMatchObject({ code: 'retry-later', holds })
+      // What is this message's own is tried once more, with less said about it.
+      expect(publish).toHaveBeenCalledTimes(fault === 'message' ? 2 : 1)
     })
 
     it('takes a PublishError that names no message for an outage, not for a confirmation', async () => {

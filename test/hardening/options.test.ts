@@ -38,6 +38,8 @@ const codec = holdfast.json(schema as holdfast.Schema)
 const stack = { codec, deadLetters: to, store, log: false }
 const built = holdfast.pipeline('orders').handle(() => {})
 const broker = memory.memoryBroker()
+const outboxStore = memory.memoryOutboxStore()
+const managed = { kafka: { consumer: () => {}, admin: () => {} }, groupId: 'g', topics: ['t'], pipeline: built }
 const consumer = { broker, groupId: 'g', topics: ['t'], pipeline: built }
 
 /** Factory, its arguments, what the message must name: the option, and the value that was given. */
@@ -79,6 +81,9 @@ const mistakes: readonly (readonly [
   ['holdfast', 'retry', [{ budget: 5 }], ['budget', '5']],
   ['holdfast', 'retry', [{ backoff: { initialMs: -1 } }], ['initialMs', '-1']],
   ['policies', 'exponential', [{ maxMs: Infinity }], ['maxMs', 'Infinity']],
+  ['policies', 'exponential', [{ initialMs: 200, maxMs: 100 }], ['initialMs', '200']],
+  ['policies', 'exponential', [{ initialMs: 60_000 }], ['initialMs', '60000']],
+  ['holdfast', 'retry', [{ backoff: { initialMs: 200, maxMs: 100 } }], ['initialMs', '200']],
   ['policies', 'exponential', [{ jitter: 'some' }], ['jitter', "'some'"]],
   ['policies', 'exponential', [{ random: 4 }], ['random', '4']],
   ['policies', 'retryBudget', [{ ratio: -1 }], ['ratio', '-1']],
@@ -125,14 +130,19 @@ const mistakes: readonly (readonly [
   ['logs', 'logEvents', ['console'], ['logger', "'console'"]],
   ['logs', 'logEvents', [undefined, { events: ['nack'] }], ['events', "'nack'"]],
   ['outbox', 'outboxRelay', [{}], ['store', 'undefined']],
+  ['outbox', 'outboxRelay', [{ store: outboxStore, publisher: to, leaseMs: 1 }], ['leaseMs', '1']],
   ['postgres', 'postgresIdempotencyStore', [undefined], ['pool', 'undefined']],
   ['postgres', 'transaction', [undefined], ['pool', 'undefined']],
   ['kafkajs', 'kafkajsPublisher', [undefined], ['producer', 'undefined']],
   ['kafkajs', 'kafkajsPublisher', [{ sendBatch: publish }, { acks: 0 }], ['acks', '0']],
   ['kafkajs', 'eachMessage', [undefined], ['pipeline', 'undefined']],
   ['kafkajs', 'eachMessage', [built, { redeliverMs: 0 }], ['redeliverMs', '0']],
+  ['kafkajs', 'eachMessage', [built, { sessionMs: 500 }], ['sessionMs', '500']],
   ['kafkajs', 'eachBatch', [undefined], ['pipeline', 'undefined']],
   ['kafkajs', 'eachBatch', [built, { concurrency: 0 }], ['concurrency', '0']],
+  ['kafkajs', 'eachBatch', [built, { sessionMs: 2_999 }], ['sessionMs', '2999']],
+  ['kafkajs', 'kafkajsConsumer', [{ ...managed, buffer: 20 }], ['buffer', '20']],
+  ['kafkajs', 'kafkajsConsumer', [{ ...managed, ahead: 2000 }], ['buffer', '1000']],
   ['memory', 'memoryIdempotencyStore', [{ maxKeys: 0 }], ['maxKeys', '0']],
   ['memory', 'memoryBroker', [{ partitions: 0 }], ['partitions', '0']],
   ['memory', 'memoryBroker', [{ faults: { duplicates: 2 } }], ['duplicates', '2']],

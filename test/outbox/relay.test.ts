@@ -548,7 +548,7 @@ describe('outboxRelay()', () => {
 
   it('refuses options that make no sense, naming option and value', () => {
     const make = (options: Partial<OutboxRelayOptions>) => () => outboxRelay({ store, publisher: target(), ...options })
-    expect(make({ leaseMs: 0 })).toThrow('outboxRelay: leaseMs must be a number of ms of at least 1, got 0')
+    expect(make({ leaseMs: 99 })).toThrow('outboxRelay: leaseMs must be a number of ms of at least 100, got 99')
     expect(make({ batchRows: 1.5 })).toThrow('outboxRelay: batchRows must be an integer of at least 1, got 1.5')
     expect(make({ name: '' })).toThrow("outboxRelay: name must be a text that is not empty, got ''")
     expect(() => outboxRelay({ store, publisher: {} as Publisher })).toThrow(

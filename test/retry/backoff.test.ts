@@ -15,7 +15,8 @@ describe('exponential()', () => {
         fc.double({ min: 0, max: 1e300, noNaN: true }),
         fc.integer({ min: 1, max: 100_000 }),
         fc.double({ min: 0, max: 1, noNaN: true }),
-        (initialMs, maxMs, attempt, dice) => {
+        (one, other, attempt, dice) => {
+          const [initialMs, maxMs] = [Math.min(one, other), Math.max(one, other)]
           const ms = exponential({ initialMs, maxMs, random: () => dice })(attempt)
           expect(ms).toBeGreaterThanOrEqual(0)
           expect(ms).toBeLessThanOrEqual(Math.min(maxMs, longestDelayMs))
@@ -28,10 +29,11 @@ describe('exponential()', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 10_000 }),
-        fc.integer({ min: 1, max: 100_000 }),
+        fc.integer({ min: 0, max: 100_000 }),
         fc.integer({ min: 1, max: 40 }),
         fc.double({ min: 0, max: 1, noNaN: true }),
-        (initialMs, maxMs, attempt, dice) => {
+        (initialMs, more, attempt, dice) => {
+          const maxMs = initialMs + more
           const ceiling = exponential({ initialMs, maxMs, jitter: 'none' })
           expect(exponential({ initialMs, maxMs, random: () => 0 })(attempt)).toBe(0)
           expect(exponential({ initialMs, maxMs, random: () => dice })(attempt)).toBeCloseTo(dice * ceiling(attempt), 6)
@@ -41,7 +43,13 @@ describe('exponential()', () => {
     )
   })
 
+  it('begins with its longest wait where that is shorter than the usual first one', () => {
+    const waitMs = exponential({ maxMs: 5, jitter: 'none' })
+    expect([1, 2].map(waitMs)).toEqual([5, 5])
+  })
+
   it.each([
+    [{ initialMs: 30_001 }, 'exponential: initialMs must be at most maxMs (30000), got 30001'],
     [{ initialMs: -1 }, 'exponential: initialMs must be a number of ms of at least 0, got -1'],
     [{ maxMs: NaN }, 'exponential: maxMs must be a number of ms of at least 0, got NaN'],
   ])('refuses %j', (options, message) => {

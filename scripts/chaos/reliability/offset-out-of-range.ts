@@ -23,7 +23,8 @@ export const offsetOutOfRange: Scenario = {
       let gate = Promise.resolve()
       const work = rig.once({ before: () => gate })
       // Little in memory, so that a reader has most of the log still before it.
-      const start = () => rig.start(work, { concurrency, buffer: 20, settings: { maxBytesPerPartition: 1024 } })
+      const start = () =>
+        rig.start(work, { concurrency, buffer: 20, ahead: 20, settings: { maxBytesPerPartition: 1024 } })
 
       async function produce(): Promise<void> {
         // A fetch never splits what was sent as one.

@@ -10,6 +10,7 @@ import { Assignment, type LogItem, type Owned } from './assignment.ts'
 import { Committer } from './committer.ts'
 import { answerMs, LogGeneration, type GenerationHost } from './generation.ts'
 import type { Assigned, Generation, LogClient, LogHost, LogMembership, LogSession } from './log-client.ts'
+import { requireRoom } from './settings.ts'
 
 export interface LogConsumerOptions<Raw> extends ConsumerOptions {
   readonly client: LogClient<Raw>
@@ -69,6 +70,7 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
   constructor(options: LogConsumerOptions<Raw>) {
     const { client, group, pipeline, ahead = 256, buffer = 1000, rebalanceMs = 60_000 } = options
     const { commitEveryMs = 250, sessionMs, heartbeatMs = 1000 } = options
+    requireRoom('logConsumer', ahead, buffer)
     super(client.system, options)
     const { clock } = this
     this.client = client

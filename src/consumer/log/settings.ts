@@ -1,6 +1,7 @@
 import type { Stage } from '../../core/delivery.ts'
 import { factsOf } from '../../core/describe.ts'
 import { HoldfastError } from '../../core/errors.ts'
+import { badOption } from '../../core/options.ts'
 
 export interface TimeSettings {
   readonly concurrency: number
@@ -9,6 +10,17 @@ export interface TimeSettings {
   readonly heartbeatMs: number
   readonly maxWaitMs: number
   readonly drainMs: number
+}
+
+/** Refuses a buffer that is full before as many messages are in memory as may be started. */
+export function requireRoom(where: string, ahead: number, buffer: number): void {
+  if (buffer < ahead) throw badOption(where, 'buffer', `at least ahead (${ahead})`, buffer)
+}
+
+/** Refuses a session that one or two lost heartbeats would end. */
+export function requireBeats(where: string, heartbeatMs: number, sessionMs: number): void {
+  if (heartbeatMs * 3 > sessionMs)
+    throw badOption(where, 'sessionMs', `at least three times heartbeatMs (${heartbeatMs})`, sessionMs)
 }
 
 /** Refuses settings that contradict each other or the pipeline, all in one message. Gives what is merely worth knowing. */

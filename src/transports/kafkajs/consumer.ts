@@ -17,7 +17,7 @@ import {
   text,
 } from '../../core/options.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
-import { checkSettings } from '../../consumer/log/settings.ts'
+import { checkSettings, requireRoom } from '../../consumer/log/settings.ts'
 import { kafkajsClient } from './client.ts'
 import type { KafkajsConsumer, KafkajsConsumerOptions } from './consumer-options.ts'
 
@@ -71,6 +71,7 @@ export function kafkajsConsumer(options: KafkajsConsumerOptions): KafkajsConsume
   requireMethods('kafkajsConsumer', 'pipeline', pipeline, ['step'])
   requireText('kafkajsConsumer', { groupId })
   requireCount('kafkajsConsumer', { concurrency, ahead, buffer })
+  requireRoom('kafkajsConsumer', ahead, buffer)
   requireMs('kafkajsConsumer', { redeliverMs, drainMs, commitEveryMs, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs })
   requireMs('kafkajsConsumer', { hungAfterMs })
   requireOneOf('kafkajsConsumer', 'startFrom', startFrom, ['earliest', 'latest'])

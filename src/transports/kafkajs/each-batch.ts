@@ -19,6 +19,7 @@ import { attemptAfter } from '../../consumer/redelivery.ts'
 import type { LaneTrack } from '../../consumer/track.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import type { ChildSignal } from '../../core/signals.ts'
+import { requireBeats } from '../../consumer/log/settings.ts'
 import { deliveryFrom } from './codec.ts'
 import type { EachMessageOptions } from './each-message.ts'
 import { heartbeats } from './heartbeats.ts'
@@ -74,6 +75,7 @@ export function eachBatch(
   requireMethods('eachBatch', 'pipeline', pipeline, ['step'])
   requireCount('eachBatch', { concurrency })
   requireMs('eachBatch', { redeliverMs, heartbeatMs, sessionMs })
+  requireBeats('eachBatch', heartbeatMs, sessionMs)
   const member = membership(consumer, signal)
   const beats = heartbeats(clock, heartbeatMs, sessionMs)
   const tracks = new Set<LaneTrack<Item>>()

@@ -14,6 +14,7 @@ import {
 } from '../../core/options.ts'
 import { attemptAfter, redelivery } from '../../consumer/redelivery.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
+import { requireBeats } from '../../consumer/log/settings.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
 import { heartbeats } from './heartbeats.ts'
 import { asError } from './kafka-errors.ts'
@@ -62,6 +63,7 @@ export function eachMessage(
   })
   requireMethods('eachMessage', 'pipeline', pipeline, ['step'])
   requireMs('eachMessage', { redeliverMs, heartbeatMs, sessionMs })
+  requireBeats('eachMessage', heartbeatMs, sessionMs)
   const member = membership(consumer, signal)
   const beats = heartbeats(clock, heartbeatMs, sessionMs)
   const holding = new Map<string, number>()

@@ -1,6 +1,6 @@
 import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
-import { checkSettings } from '../../consumer/log/settings.ts'
+import { checkSettings, requireRoom } from '../../consumer/log/settings.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
   anything,
@@ -132,6 +132,7 @@ export function platformaticKafkaConsumer(options: PlatformaticKafkaConsumerOpti
     clock = systemClock,
   } = checkOptions(self, options, kinds)
   checkOptions(`${self}: connection`, connection, connectionKinds)
+  requireRoom(self, ahead, buffer)
   const notes = checkSettings(
     self,
     { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs },

@@ -149,7 +149,7 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
         calls++
         if (open) throw new RetryLater(300, { holds: 'pipeline', because: 'circuit open' })
       },
-      { buffer: 50, concurrency: 8, settings: { maxBytesPerPartition: 1024 } },
+      { buffer: 50, ahead: 50, concurrency: 8, settings: { maxBytesPerPartition: 1024 } },
     )
     await until('halted', () => consumer.health().details['halted'] === true)
     await sleep(1200)
@@ -171,7 +171,7 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
         signals.push(signal)
         return new Promise(() => {})
       },
-      { buffer: 20, drainMs: 300 },
+      { buffer: 20, ahead: 20, drainMs: 300 },
     )
     await until('full', () => signals.length === 64)
     await consumer.stop()
@@ -215,7 +215,7 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
         started++
         return free.promise
       },
-      { buffer: 20, settings: { maxBytesPerPartition: 1024 } },
+      { buffer: 20, ahead: 20, settings: { maxBytesPerPartition: 1024 } },
     )
     await until('paused', () => {
       const [partition] = consumer.health().details['partitions'] as { paused: boolean }[]

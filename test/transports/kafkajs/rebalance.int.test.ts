@@ -117,7 +117,7 @@ describeWith(['kafka'], 'rebalances of the managed consumer on real Kafka', () =
       await gate.open.promise
       seen.add(message.id)
     }
-    const options = { buffer: 20, settings: { maxBytesPerPartition: 2048 }, drainMs: 500 }
+    const options = { buffer: 20, ahead: 20, settings: { maxBytesPerPartition: 2048 }, drainMs: 500 }
     const first = managed(topic, groupId, handler, options)
     const partitions = (of: typeof first) => of.health().details['partitions'] as { paused: boolean }[]
     await until('paused', () => partitions(first).length === 2 && partitions(first).every(({ paused }) => paused))
