@@ -30,7 +30,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   testing: ['core', 'port', 'consumer'],
   vitest: ['testing'],
   operations: ['core', 'port'],
-  cli: ['core', 'port', 'operations', 'dead-letter', 'stores/postgres'],
+  dashboard: ['core', 'port', 'operations'],
+  cli: ['core', 'port', 'operations', 'dashboard', 'dead-letter', 'stores/postgres'],
 }
 
 /**

@@ -125,7 +125,7 @@ const others = new Set(
 )
 /** Young rooms: their own tests hold their options. Move them into the tables above. */
 const ownTests =
-  /^(dead-letters|operations|rabbitmq|nats|encryption|platformatic-kafka|jetstream|confluent|contracts|flow|nest|fastify)\//
+  /^(dead-letters|operations|dashboard|rabbitmq|nats|encryption|platformatic-kafka|jetstream|confluent|contracts|flow|nest|fastify)\//
 
 const all = await exported()
 const sync = Object.entries(factories).map(([name, [call, least]]) => ({ name, call, least }))

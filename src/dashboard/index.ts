@@ -1,0 +1,5 @@
+export { operatorPage, type LoopbackOptions, type OperatorPageOptions } from './operator-page.ts'
+export { nodeListener, type NodeListenerOptions, type NodeRequest } from './node.ts'
+export type { Auth } from './access.ts'
+export type { PageFailure } from './server.ts'
+export type { Operator } from './visit.ts'
