@@ -55,17 +55,27 @@ async function demo(options: Options): Promise<number> {
   }
 }
 
-async function backendFor({ seed, kafka, rabbitmq, redis, postgres }: Options): Promise<Backend> {
-  // The clients are loaded only where they are used.
-  let broker: Broker = memoryBackend(seed)
-  if (kafka !== false) broker = await (await import('./backends/kafka.ts')).kafkaBackend(kafka)
-  if (rabbitmq !== false) broker = await (await import('./backends/rabbitmq.ts')).rabbitmqBackend(rabbitmq)
+async function backendFor(options: Options): Promise<Backend> {
+  const { redis, postgres } = options
+  const [broker, carries] = await brokerFor(options)
   let keys: Keys = memoryKeys()
   if (redis !== false) keys = await (await import('./backends/redis.ts')).redisKeys(redis)
   if (postgres !== false) keys = await (await import('./backends/postgres.ts')).postgresKeys(postgres)
-  const brokers = [kafka !== false && 'Kafka', rabbitmq !== false && 'RabbitMQ']
-  const real = [...brokers, redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
+  const real = [carries, redis !== false && 'Redis', postgres !== false && 'PostgreSQL']
   return { ...broker, ...keys, name: real.filter(Boolean).join(' and ') || 'in memory' }
+}
+
+/** The clients are loaded only where they are used. */
+async function brokerFor(options: Options): Promise<readonly [broker: Broker, name: string]> {
+  const { seed, kafka, platformaticKafka, rabbitmq, nats } = options
+  if (kafka !== false) return [await (await import('./backends/kafka.ts')).kafkaBackend(kafka), 'Kafka']
+  if (platformaticKafka !== false) {
+    const { platformaticKafkaBackend } = await import('./backends/platformatic-kafka.ts')
+    return [await platformaticKafkaBackend(platformaticKafka), 'Kafka (@platformatic/kafka)']
+  }
+  if (rabbitmq !== false) return [await (await import('./backends/rabbitmq.ts')).rabbitmqBackend(rabbitmq), 'RabbitMQ']
+  if (nats !== false) return [await (await import('./backends/nats.ts')).natsBackend(nats), 'NATS']
+  return [memoryBackend(seed), '']
 }
 
 /** A pipe has no width. */

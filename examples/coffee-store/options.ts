@@ -7,11 +7,13 @@ Usage: npm run demo -- [options]
   --naive             the same handlers without holdfast: the audit fails
   --json              print the audit as JSON and nothing else
 
-  --kafka [brokers]   real Kafka instead of the broker in memory
-  --rabbitmq [url]    real RabbitMQ instead of it
-  --redis [url]       keep the idempotency keys in Redis
-  --postgres [url]    keep the idempotency keys in PostgreSQL
-                      (without an address: what \`npm run services -- up\` started)
+  --kafka [brokers]                real Kafka instead of the broker in memory
+  --platformatic-kafka [brokers]   real Kafka, by @platformatic/kafka instead of kafkajs
+  --rabbitmq [url]                 real RabbitMQ instead of it
+  --nats [url]                     real NATS JetStream instead of it
+  --redis [url]                    keep the idempotency keys in Redis
+  --postgres [url]                 keep the idempotency keys in PostgreSQL
+                                   (without an address: what \`npm run services -- up\` started)
 
   --help
 
@@ -26,7 +28,9 @@ export interface Options {
   readonly help: boolean
   /** An address, `true` for the default one, `false` for none. */
   readonly kafka: string | boolean
+  readonly platformaticKafka: string | boolean
   readonly rabbitmq: string | boolean
+  readonly nats: string | boolean
   readonly redis: string | boolean
   readonly postgres: string | boolean
 }
@@ -42,7 +46,9 @@ const defaults: Options = {
   json: false,
   help: false,
   kafka: false,
+  platformaticKafka: false,
   rabbitmq: false,
+  nats: false,
   redis: false,
   postgres: false,
 }
@@ -58,9 +64,14 @@ export function optionsFrom(args: readonly string[]): Options {
   }
   if (options.redis !== false && options.postgres !== false)
     throw new UsageError('--redis and --postgres both keep the idempotency keys: take one of them')
-  if (options.kafka !== false && options.rabbitmq !== false)
-    throw new UsageError('--kafka and --rabbitmq both carry the messages: take one of them')
+  const [one, other] = brokersOf(options)
+  if (other !== undefined) throw new UsageError(`${one} and ${other} both carry the messages: take one of them`)
   return options
+}
+
+function brokersOf({ kafka, platformaticKafka, rabbitmq, nats }: Options): readonly string[] {
+  const all = { '--kafka': kafka, '--platformatic-kafka': platformaticKafka, '--rabbitmq': rabbitmq, '--nats': nats }
+  return Object.entries(all).flatMap(([flag, value]) => (value === false ? [] : [flag]))
 }
 
 function parse(flag: string, value: () => string | undefined, inline: string | undefined): Partial<Options> {
@@ -78,8 +89,12 @@ function parse(flag: string, value: () => string | undefined, inline: string | u
       return refuseValue(flag, inline, { help: true })
     case '--kafka':
       return { kafka: value() ?? true }
+    case '--platformatic-kafka':
+      return { platformaticKafka: value() ?? true }
     case '--rabbitmq':
       return { rabbitmq: address(flag, value(), ['amqp:', 'amqps:']) }
+    case '--nats':
+      return { nats: address(flag, value(), ['nats:', 'tls:']) }
     case '--redis':
       return { redis: address(flag, value(), ['redis:', 'rediss:']) }
     case '--postgres':

@@ -1,10 +1,10 @@
-import { connect as connectSocket, createServer, type AddressInfo, type Socket } from 'node:net'
 import { connect } from 'amqplib'
 import type { Outgoing } from 'holdfast'
 import { byKey, declareQueues, rabbitmqConsumer, rabbitmqPublisher, toQueue } from 'holdfast/rabbitmq'
 import { addressOf } from '../../services.ts'
 import type { Broker } from '../backend.ts'
 import { serviceNames, type ServiceName } from '../plan.ts'
+import { cuttable } from './cuttable.ts'
 import { unreachable } from './unreachable.ts'
 
 const queuesOfGroup = 8
@@ -36,7 +36,7 @@ export async function rabbitmqBackend(address: string | true): Promise<Broker> {
     ordersTopic,
     deadLetterTopic,
     async consume(service, pipeline) {
-      const wire = await cuttable(new URL(url))
+      const wire = await cuttable(new URL(url), 5672)
       const own = await connect(wire.url, { recovery: true })
       own.on('error', () => {})
       const stopping = new AbortController()
@@ -80,35 +80,6 @@ export async function rabbitmqBackend(address: string | true): Promise<Broker> {
       }
       await admin.deleteExchange(ordersTopic)
       await connection.close()
-    },
-  }
-}
-
-/** A way to the broker that can be cut from one moment to the next, as the end of a process does. */
-async function cuttable(broker: URL) {
-  const sockets = new Set<Socket>()
-  let isCut = false
-  const server = createServer((client) => {
-    if (isCut) return void client.destroy()
-    const upstream = connectSocket({ host: broker.hostname, port: Number(broker.port || 5672) })
-    for (const socket of [client, upstream]) sockets.add(socket.on('error', () => {}))
-    client.pipe(upstream).pipe(client)
-    client.once('close', () => upstream.destroy())
-    upstream.once('close', () => client.destroy())
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const through = new URL(broker)
-  through.host = `127.0.0.1:${(server.address() as AddressInfo).port}`
-  const cut = (): void => {
-    isCut = true
-    for (const socket of sockets) socket.destroy()
-  }
-  return {
-    url: through.href,
-    cut,
-    close() {
-      cut()
-      server.close()
     },
   }
 }

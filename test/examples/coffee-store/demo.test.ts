@@ -64,6 +64,7 @@ it('answers a wrong option with one line, and --help with the options', { timeou
   })
   const { code, stdout } = await runExample(demo, ['--help'])
   expect(code).toBe(0)
-  for (const option of ['messages', 'seed', 'naive', 'json', 'kafka', 'rabbitmq', 'redis', 'postgres'])
+  const brokers = ['kafka', 'platformatic-kafka', 'rabbitmq', 'nats']
+  for (const option of ['messages', 'seed', 'naive', 'json', ...brokers, 'redis', 'postgres'])
     expect(stdout).toContain(`--${option}`)
 })

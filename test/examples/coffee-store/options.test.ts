@@ -24,6 +24,9 @@ it.each([
   [['--json=yes'], '--json takes no value, got yes'],
   [['--redis', 'localhost'], '--redis takes an address that begins with redis://'],
   [['--postgres=mysql://x'], '--postgres takes an address that begins with postgres://'],
+  [['--nats', 'http://x'], '--nats takes an address that begins with nats://'],
+  [['--nats', '--rabbitmq'], '--rabbitmq and --nats both carry the messages: take one of them'],
+  [['--platformatic-kafka', '--kafka'], '--kafka and --platformatic-kafka both carry the messages: take one of them'],
   [['--redis', '--postgres'], '--redis and --postgres both keep the idempotency keys: take one of them'],
 ])('refuses %j', (args, message) => {
   expect(() => optionsFrom(args)).toThrow(message)
