@@ -1,5 +1,6 @@
 import { bigError } from './reliability/big-error.ts'
 import { breakerOpen } from './reliability/breaker-open.ts'
+import { natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
 import { brokerDown } from './reliability/broker-down.ts'
 import { claimInside } from './reliability/claim-inside.ts'
 import { commitRefused } from './reliability/commit-refused.ts'
@@ -10,7 +11,7 @@ import { eventLoopBlock } from './reliability/event-loop-block.ts'
 import { failureStep } from './reliability/failure-step.ts'
 import { fleetCircuit } from './reliability/fleet-circuit.ts'
 import { hostileHeadersRow } from './reliability/hostile-headers.ts'
-import { kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
+import { kafkaClassic, kafkaConsumerProtocol, kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
 import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
 import { lateCompletion } from './reliability/late-completion.ts'
 import { leaseExpiry } from './reliability/lease-expiry.ts'
@@ -22,7 +23,6 @@ import { poison } from './reliability/poison.ts'
 import { poisonBurst } from './reliability/poison-burst.ts'
 import { postgresNetwork } from './reliability/postgres-network.ts'
 import { postgresRestart } from './reliability/postgres-restart.ts'
-import { rabbitmqCrashes } from './reliability/rabbitmq-crashes.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
 import { redisFailover } from './reliability/redis-failover.ts'
 import { redisReplyLost } from './reliability/redis-reply-lost.ts'
@@ -57,6 +57,8 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
     scenarios: [
       kafkaCrashes,
       kafkaOrdered,
+      kafkaClassic,
+      kafkaConsumerProtocol,
       brokerDown,
       rebalanceStorm,
       lateCompletion,
@@ -65,6 +67,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
     ],
   },
   { title: 'RabbitMQ', scenarios: [rabbitmqCrashes] },
+  { title: 'NATS JetStream', scenarios: [natsCrashes] },
   {
     title: 'Pipeline',
     scenarios: [

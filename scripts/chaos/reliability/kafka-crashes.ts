@@ -34,17 +34,32 @@ export const kafkaCrashes: Scenario = {
   run: (how) => crashes(how, [], { 'kill -9': 'kills', 'process blocked for 7 s': 'freezes' }),
 }
 
-export const kafkaOrdered: Scenario = {
-  name: 'kafka-ordered',
-  what: 'the managed consumer: kills, SIGSTOP past the session, members that leave and join, a broker that restarts',
-  promise: `${promise}, every key in order`,
-  needs: ['kafka', 'postgres'],
-  breaks: { 'highest-offset': breaks['highest-offset'], 'ownership-guard': breaks['ownership-guard'] },
-  run: (how) =>
-    crashes(how, ['--ordered'], {
-      'kill -9': 'kills',
-      SIGSTOP: 'pauses',
-      SIGTERM: 'leaves',
-      'broker restarts': 'brokerRestarts',
-    }),
+function ordered(name: string, what: string, flags: readonly string[]): Scenario {
+  return {
+    name,
+    what: `${what}: kills, SIGSTOP past the session, members that leave and join, a broker that restarts`,
+    promise: `${promise}, every key in order`,
+    needs: ['kafka', 'postgres'],
+    breaks: { 'highest-offset': breaks['highest-offset'], 'ownership-guard': breaks['ownership-guard'] },
+    run: (how) =>
+      crashes(how, ['--ordered', ...flags], {
+        'kill -9': 'kills',
+        SIGSTOP: 'pauses',
+        SIGTERM: 'leaves',
+        'broker restarts': 'brokerRestarts',
+      }),
+  }
 }
+
+export const kafkaOrdered = ordered('kafka-ordered', 'the managed consumer', [])
+
+export const kafkaClassic = ordered('kafka-platformatic', 'the managed consumer on @platformatic/kafka', [
+  '--client',
+  'classic',
+])
+
+export const kafkaConsumerProtocol = ordered(
+  'kafka-kip-848',
+  'the managed consumer on @platformatic/kafka with the consumer protocol',
+  ['--client', 'consumer'],
+)

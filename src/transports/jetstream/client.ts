@@ -5,7 +5,7 @@ import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
 import { inTime } from '../in-time.ts'
-import { isStreamMissing, reasonOf } from './errors.ts'
+import { isNobodyThere, isStreamMissing, isUnanswered, reasonOf } from './errors.ts'
 import { Partition, type NatsPartition, type NatsRecord, type PartitionSettings } from './partition.ts'
 
 export interface NatsClientSettings extends PartitionSettings {
@@ -45,21 +45,36 @@ export class NatsClient implements QueueClient<NatsRecord> {
     return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
   }
 
-  async check(): Promise<void> {
-    const { jsm, stream } = this.#settings
-    try {
-      await jsm.streams.info(stream)
-    } catch (error) {
-      const what = isStreamMissing(error)
-        ? `stream: '${stream}' does not exist`
-        : `stream: '${stream}' cannot be read: ${reasonOf(error)}`
-      throw new HoldfastError('unavailable', `nats: ${what}`, { cause: error })
-    }
+  async check(signal: AbortSignal): Promise<void> {
+    const { jsm, stream, clock } = this.#settings
+    for (let tries = 1; !signal.aborted; tries++)
+      try {
+        return void (await jsm.streams.info(stream))
+      } catch (error) {
+        if (!mayPass(error, tries)) throw noStream(stream, error)
+        await sleep(clock, checkAgainMs, signal).catch(() => {})
+      }
   }
 
   open(host: QueueHost<NatsRecord>): Promise<QueueMembership> {
     return Promise.resolve(new NatsMembership(this.#settings, host))
   }
+}
+
+const checkAgainMs = 500
+// A server that starts answers before its JetStream does.
+const nobodyThereTries = 20
+
+/** A server that is away comes back, and the client connects to it by itself. What it answers, no wait mends. */
+function mayPass(error: unknown, tries: number): boolean {
+  return isUnanswered(error) || (isNobodyThere(error) && tries < nobodyThereTries)
+}
+
+function noStream(stream: string, error: unknown): HoldfastError {
+  const what = isStreamMissing(error)
+    ? `stream: '${stream}' does not exist`
+    : `stream: '${stream}' cannot be read: ${reasonOf(error)}`
+  return new HoldfastError('unavailable', `nats: ${what}`, { cause: error })
 }
 
 // A list of the members has at most a key for each.

@@ -24,6 +24,14 @@ export function isNobodyThere(error: unknown): boolean {
   return /no responders|jetstream is not enabled/i.test(reasonOf(error))
 }
 
+/** The server is away, or its answer was lost. */
+export function isUnanswered(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    (error.name === 'TimeoutError' || /^(timeout|connection disconnected)$/i.test(error.message))
+  )
+}
+
 export function reasonOf(error: unknown): string {
   return textOf(error).errorMessage
 }

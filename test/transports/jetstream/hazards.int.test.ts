@@ -21,8 +21,15 @@ describeWith(['nats'], 'the hazards of JetStream', () => {
   })
   afterEach(() => test.dispose())
 
-  async function member(stream: string, handler: Handler, more: Partial<NatsConsumerOptions> = {}, url = natsUrl()) {
+  async function member(
+    stream: string,
+    handler: Handler,
+    more: Partial<NatsConsumerOptions> = {},
+    url = natsUrl(),
+    beforeRun = (): void => {},
+  ) {
     const own = await test.connect(url)
+    beforeRun()
     const changes: ConsumerChange[] = []
     const unsubscribe = subscribe('consumer-changed', (change) => {
       if (change.system === 'nats') changes.push(change)
@@ -317,6 +324,28 @@ describeWith(['nats'], 'the hazards of JetStream', () => {
     await until('the message', () => seen.length > 0)
     await one.stop()
     expect(seen).toEqual(['own'])
+  })
+
+  it('N-19: waits for a server that is away at the start, not ready, and begins once it is there', async () => {
+    const stream = await test.stream()
+    await send(stream, 3)
+    const proxy = await faultProxy(natsUrl())
+    const seen: string[] = []
+    const one = await member(
+      stream,
+      ({ message }) => void seen.push(message.id),
+      {},
+      `nats://${proxy.address}`,
+      () => proxy.refuse(),
+    )
+    // Longer than a question waits for its answer.
+    await sleep(3_000)
+    expect(one.consumer.health().ready).toBe(false)
+    proxy.restore()
+    await until('all three', () => seen.length === 3)
+    await until('ready', () => one.consumer.health().ready)
+    await one.stop()
+    await proxy.dispose()
   })
 
   it('names a stream that does not exist, in one error at the start', async () => {

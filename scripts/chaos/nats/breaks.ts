@@ -1,0 +1,29 @@
+import type { Patch } from '../brokers/plant.ts'
+
+const file = 'transports/jetstream/partition.ts'
+
+/** Faults planted on purpose, to show that the run would see them. */
+export const breaks = {
+  'no-idempotency': 'nothing remembers which messages had their effect',
+  'early-ack': 'a message is acked when it arrives',
+  'holes-ignored': 'what was lost on the way to a member is not missed',
+  'delivered-floor': 'a new owner begins behind what was delivered, not behind what was acked',
+} as const
+
+export const patches: Readonly<Record<string, Patch>> = {
+  'early-ack': {
+    file,
+    changes: [
+      ['this.#known.delete(raw.seq)\n    raw.ack()', 'this.#known.delete(raw.seq)'],
+      ['if (owned.deliver(this.#read(raw)))', 'raw.ack(); if (owned.deliver(this.#read(raw)))'],
+    ],
+  },
+  'holes-ignored': {
+    file,
+    changes: [['deliverySequence > this.#nextDelivery)', 'deliverySequence < 0)']],
+  },
+  'delivered-floor': {
+    file,
+    changes: [['return info.ack_floor.stream_seq', 'return info.delivered.stream_seq']],
+  },
+}
