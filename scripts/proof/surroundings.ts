@@ -16,7 +16,7 @@ export interface Surroundings {
 /** What the figures were taken on; brings the servers up to ask them. */
 export async function surroundings(): Promise<Surroundings> {
   const servers: string[] = []
-  for (const name of ['postgres', 'redis', 'kafka']) {
+  for (const name of ['postgres', 'redis', 'kafka', 'rabbitmq', 'nats']) {
     const service = serviceNamed(name)
     const version = await up(service, (line) => console.error(`${name}: ${line}`)).then(
       (running) => running.version,
@@ -26,7 +26,9 @@ export async function surroundings(): Promise<Surroundings> {
   }
   // The page itself does not count.
   const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':(exclude)docs/proof.*')
-  const clients = ['kafkajs', 'pg', 'ioredis'].map((name) => `${name} ${packageVersion(name)}`)
+  const clients = ['kafkajs', '@platformatic/kafka', 'amqplib', '@nats-io/jetstream', 'pg', 'ioredis'].map(
+    (name) => `${name} ${packageVersion(name)}`,
+  )
   return {
     date: new Date().toISOString().slice(0, 10),
     commit: `${git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : '-dirty'}`,

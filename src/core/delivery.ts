@@ -31,6 +31,8 @@ export interface Origin {
   readonly partition: string | null
   readonly position: string | null
   readonly group: string | null
+  /** RabbitMQ's: by what the exchange chose the queue. */
+  readonly routingKey?: string
 }
 
 /** How a message was acked. Every return is an ack. */

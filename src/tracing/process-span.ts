@@ -48,9 +48,18 @@ export function deliveryAttributes(
     if (origin.position !== null) attributes[names.kafkaOffset] = Number(origin.position)
     if (bytes === null) attributes[names.kafkaTombstone] = true
   }
-  if (origin.system === 'rabbitmq' && origin.position !== null)
-    attributes[names.rabbitmqDeliveryTag] = Number(origin.position)
+  if (origin.system === 'rabbitmq') Object.assign(attributes, rabbitmqAttributes(origin))
   return attributes
+}
+
+/** A destination is an exchange, a routing key and a queue: those that have a name, and each name once. */
+function rabbitmqAttributes({ destination, routingKey = '', partition, position }: Origin): Attributes {
+  const parts = [destination, routingKey, partition ?? ''].filter((part) => part !== '')
+  return {
+    [names.destination]: [...new Set(parts)].join(':'),
+    ...(routingKey !== '' && { [names.rabbitmqRoutingKey]: routingKey }),
+    ...(position !== null && { [names.rabbitmqDeliveryTag]: Number(position) }),
+  }
 }
 
 /** Whether another instrumentation opened the `process` span of this very message. Spans of the SDK show their attributes. */

@@ -13,6 +13,7 @@ export const attributes = {
   bodySize: 'messaging.message.body.size',
   batchSize: 'messaging.batch.message_count',
   kafkaOffset: 'messaging.kafka.offset',
+  rabbitmqRoutingKey: 'messaging.rabbitmq.destination.routing_key',
   rabbitmqDeliveryTag: 'messaging.rabbitmq.message.delivery_tag',
   kafkaTombstone: 'messaging.kafka.message.tombstone',
   errorType: 'error.type',

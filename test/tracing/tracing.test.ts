@@ -56,13 +56,14 @@ describe('tracing()', () => {
     expect(span.status.code).toBe(SpanStatusCode.UNSET)
   })
 
-  it('names the system and the delivery tag of a message from RabbitMQ', async () => {
+  it('names the exchange, the routing key, the queue and the delivery tag of a message from RabbitMQ', async () => {
     const from = {
       system: 'rabbitmq',
       destination: 'orders',
       partition: 'orders.billing.3',
       position: '7',
       group: 'billing',
+      routingKey: '3',
     }
     await pipeline('billing')
       .use(tracing({ clock }))
@@ -70,8 +71,9 @@ describe('tracing()', () => {
       .dispatch({ ...incoming(), origin: from })
     expect(sdk.span('process orders').attributes).toMatchObject({
       'messaging.system': 'rabbitmq',
-      'messaging.destination.name': 'orders',
+      'messaging.destination.name': 'orders:3:orders.billing.3',
       'messaging.destination.partition.id': 'orders.billing.3',
+      'messaging.rabbitmq.destination.routing_key': '3',
       'messaging.rabbitmq.message.delivery_tag': 7,
     })
   })

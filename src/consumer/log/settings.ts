@@ -2,6 +2,7 @@ import type { Stage } from '../../core/delivery.ts'
 import { factsOf } from '../../core/describe.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import { badOption } from '../../core/options.ts'
+import { misfits, pipelineNotes } from '../fits-pipeline.ts'
 
 export interface TimeSettings {
   readonly concurrency: number
@@ -36,22 +37,12 @@ export function checkSettings(where: string, settings: TimeSettings, stages: rea
     wrong.push(
       `drainMs (${drainMs}) + heartbeatMs (${heartbeatMs}) + maxWaitMs (${maxWaitMs}) must be less than rebalanceMs (${rebalanceMs}): a member that drains for longer is expelled`,
     )
-  if (facts.timeoutMs !== undefined && facts.timeoutMs > drainMs)
-    wrong.push(
-      `drainMs (${drainMs}) must be at least the pipeline's timeout (${facts.timeoutMs}): every rebalance would cut off handlers that are in time`,
-    )
-  const running = Math.min(concurrency, facts.maxConcurrent ?? concurrency)
-  if (facts.poolSize !== undefined && running > facts.poolSize)
-    wrong.push(
-      `concurrency (${running}) must not exceed the transaction's pool (${facts.poolSize}): the rest would wait for a connection with their leases running`,
-    )
+  wrong.push(...misfits({ concurrency, drainMs }, stages))
   if (wrong.length > 0) throw new HoldfastError('bad-option', `${where}: ${wrong.join('; ')}`)
   const notes: string[] = []
   if (facts.leaseMs !== undefined && facts.leaseMs > sessionMs + rebalanceMs)
     notes.push(
       `leaseMs (${facts.leaseMs}) outlasts a crash's hand-over (sessionMs + rebalanceMs): the keys of a killed process wait for their leases`,
     )
-  if (stages.some(({ name }) => name === 'idempotency') && facts.timeoutMs === undefined)
-    notes.push('no timeout(): a handler that hangs holds its key until the process ends')
-  return notes
+  return [...notes, ...pipelineNotes(stages)]
 }

@@ -1,6 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -99,7 +100,8 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     ...rest
   } = checkOptions(self, options, kinds)
   checkPartitions(partitions)
-  const notes = new Set<string>()
+  requireFit(self, options)
+  const notes = new Set(pipelineNotes(pipeline.stages))
   const client = new NatsClient({
     nc,
     js,

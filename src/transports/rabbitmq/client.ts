@@ -86,7 +86,7 @@ export function deliveryOf(
   const { raw, message, idError } = record.idError === undefined ? record : recordFrom(record.raw, queue, id)
   if (idError !== undefined) throw idError
   const { pipeline, group, attempt, signal, draining } = context
-  const { exchange, deliveryTag } = raw.fields
+  const { exchange, routingKey, deliveryTag } = raw.fields
   const origin = {
     system,
     // The default exchange has no name: what was published to it was published to the queue.
@@ -94,6 +94,7 @@ export function deliveryOf(
     partition: queue,
     position: String(deliveryTag),
     group,
+    routingKey,
   }
   return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
 }

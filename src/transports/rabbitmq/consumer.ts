@@ -1,4 +1,5 @@
 import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -83,7 +84,8 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
   if (queues.length === 0) throw badOption(self, 'queues', 'a list of at least one queue', queues)
   for (const [at, queue] of queues.entries())
     if (!text.fits(queue)) throw badOption(self, `queues[${at}]`, text.wanted, queue)
-  const notes = new Set<string>()
+  requireFit(self, options)
+  const notes = new Set(pipelineNotes(pipeline.stages))
   const client = new RabbitmqClient({
     connection,
     queues: [...new Set(queues)],

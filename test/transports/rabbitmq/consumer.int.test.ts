@@ -158,7 +158,7 @@ describeWith(['rabbitmq'], 'rabbitmqConsumer', () => {
     const slow = pipeline('slow')
       .use(timeout({ afterMs: 3_600_000 }))
       .handle(() => {})
-    const { ended } = await start({ queues: [queue], pipeline: slow })
+    const { ended } = await start({ queues: [queue], pipeline: slow, drainMs: 3_600_000 })
     await expect(ended).rejects.toMatchObject({
       code: 'bad-option',
       message: expect.stringContaining('below the consumer timeout') as string,

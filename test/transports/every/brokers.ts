@@ -1,0 +1,144 @@
+import type { Consumer } from 'holdfast/consumer'
+import { kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
+import { bySubject, natsConsumer, natsPublisher, numberedPartitions } from 'holdfast/nats'
+import { platformaticKafkaConsumer, platformaticKafkaPublisher } from 'holdfast/platformatic-kafka'
+import { byKey, declareQueues, rabbitmqConsumer, rabbitmqPublisher, toQueue } from 'holdfast/rabbitmq'
+import type { Message, Pipeline, Publisher } from 'holdfast'
+import { kafkaBrokers, natsUrl, rabbitmqUrl, uniqueName } from '../../support/services.ts'
+import { testNats } from '../jetstream/support.ts'
+import { everythingIn } from '../kafkajs/everything-in.ts'
+import { testKafka } from '../kafkajs/support.ts'
+import { connectionTo, producerOn } from '../platformatic-kafka/under-test.ts'
+import { testRabbitmq } from '../rabbitmq/support.ts'
+
+/** A transport, as a service uses it. */
+export interface Transport {
+  readonly name: string
+  readonly service: string
+  /** As in `delivery.origin.system`. */
+  readonly system: string
+  open(): Promise<OpenTransport>
+}
+
+export interface OpenTransport {
+  readonly publisher: Publisher
+  /** Where `consumer()` reads, with two partitions. */
+  readonly topic: string
+  /** Where `deadLetters()` looks. */
+  readonly deadLetterTopic: string
+  consumer(pipeline: Pipeline): Consumer
+  deadLetters(): Promise<readonly Message<Uint8Array | null>[]>
+  dispose(): Promise<void>
+}
+
+const partitions = 2
+const quick = { redeliverMs: 50 }
+
+async function openKafka() {
+  const test = await testKafka()
+  const [topic, deadLetterTopic] = [await test.topic(partitions), await test.topic(1)]
+  const deadLetters = () => everythingIn(test, deadLetterTopic)
+  return { test, topic, deadLetterTopic, deadLetters, groupId: uniqueName('group') }
+}
+
+const kafkajs: Transport = {
+  name: 'kafkajs',
+  service: 'kafka',
+  system: 'kafka',
+  async open() {
+    const { test, groupId, ...opened } = await openKafka()
+    const producer = test.kafka.producer({ idempotent: true })
+    await producer.connect()
+    return {
+      ...opened,
+      publisher: kafkajsPublisher(producer),
+      consumer: (pipeline) =>
+        kafkajsConsumer({ kafka: test.kafka, groupId, topics: [opened.topic], pipeline, commitEveryMs: 50, ...quick }),
+      async dispose() {
+        await producer.disconnect()
+        await test.dispose()
+      },
+    }
+  },
+}
+
+const platformatic: Transport = {
+  name: '@platformatic/kafka',
+  service: 'kafka',
+  system: 'kafka',
+  async open() {
+    const [broker = ''] = kafkaBrokers()
+    const { test, groupId, ...opened } = await openKafka()
+    const producer = producerOn(broker)
+    return {
+      ...opened,
+      publisher: platformaticKafkaPublisher(producer),
+      consumer: (pipeline) =>
+        platformaticKafkaConsumer({
+          ...{ connection: connectionTo(broker), groupId, topics: [opened.topic], pipeline, commitEveryMs: 50 },
+          ...quick,
+        }),
+      async dispose() {
+        await producer.close()
+        await test.dispose()
+      },
+    }
+  },
+}
+
+const rabbitmq: Transport = {
+  name: 'RabbitMQ',
+  service: 'rabbitmq',
+  system: 'rabbitmq',
+  async open() {
+    const test = await testRabbitmq(rabbitmqUrl())
+    const topic = uniqueName('topic')
+    const queues = await declareQueues(test.direct, { exchange: topic, group: 'g', queues: partitions })
+    test.onDispose(async () => {
+      for (const queue of queues) await test.channel.deleteQueue(queue)
+      await test.channel.deleteExchange(topic)
+    })
+    const deadLetterTopic = await test.queue()
+    const toTopic = byKey(partitions)
+    const [publishing, consuming] = [await test.connect(), await test.connect()]
+    return {
+      topic,
+      deadLetterTopic,
+      publisher: rabbitmqPublisher(publishing, {
+        route: (message) => (message.destination === topic ? toTopic(message) : toQueue(message)),
+      }),
+      consumer: (pipeline) => rabbitmqConsumer({ connection: consuming, queues, pipeline, ...quick }),
+      deadLetters: () => test.arrived(deadLetterTopic),
+      dispose: () => test.dispose(),
+    }
+  },
+}
+
+const nats: Transport = {
+  name: 'NATS',
+  service: 'nats',
+  system: 'nats',
+  async open() {
+    const test = await testNats(natsUrl())
+    const [topic, dead] = [await test.stream(), await test.stream()]
+    const toTopic = bySubject(partitions)
+    const own = await test.connect()
+    return {
+      topic,
+      deadLetterTopic: `${dead}.letters`,
+      publisher: natsPublisher(test.js, {
+        jsm: test.jsm,
+        subject: (message) => (message.destination === topic ? toTopic(message) : message.destination),
+      }),
+      consumer: (pipeline) =>
+        natsConsumer({
+          ...{ ...own, stream: topic, group: 'g', partitions: numberedPartitions(topic, partitions), pipeline },
+          ...{ leaseMs: 1500, shareEveryMs: 100, ...quick },
+        }),
+      deadLetters: () => test.arrived(dead),
+      dispose: () => test.dispose(),
+    }
+  },
+}
+
+export const transports: readonly Transport[] = [kafkajs, platformatic, rabbitmq, nats]
