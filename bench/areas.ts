@@ -5,6 +5,7 @@ import { importArea } from './areas/import.ts'
 import { kafkaArea } from './areas/kafka.ts'
 import { memoryArea } from './areas/memory.ts'
 import { middlewareArea } from './areas/middleware.ts'
+import { natsArea } from './areas/nats.ts'
 import { observabilityArea } from './areas/observability.ts'
 import { outboxArea } from './areas/outbox.ts'
 import { postgresArea } from './areas/postgres.ts'
@@ -42,7 +43,7 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   kafka: {
     says: 'a topic consumed from its beginning, on a real broker',
-    peers: ['kafkajs'],
+    peers: ['kafkajs', '@platformatic/kafka'],
     servers: ['kafka'],
     run: kafkaArea,
   },
@@ -51,6 +52,12 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['amqplib'],
     servers: ['rabbitmq'],
     run: rabbitmqArea,
+  },
+  nats: {
+    says: 'a stream filled and consumed to its end, on a real server',
+    peers: ['@nats-io/transport-node', '@nats-io/jetstream'],
+    servers: ['nats'],
+    run: natsArea,
   },
   outbox: {
     says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',

@@ -1,14 +1,24 @@
 import { pipeline, type Pipeline } from 'holdfast'
 import type { Kafka } from 'kafkajs'
 import { backlogRows } from '../kafka/backlog.ts'
-import { managed, rawEachBatch, rawEachMessage, type Side, type Work } from '../kafka/consumers.ts'
+import {
+  managed,
+  managedByPlatformatic,
+  rawEachBatch,
+  rawEachMessage,
+  type Side,
+  type Work,
+} from '../kafka/consumers.ts'
 import { nsPerMessage } from '../kafka/rate.ts'
 import { deleteTopic, kafkaBrokers, kafkaClient, preloadedTopic } from '../kafka/topic.ts'
-import { rowOf, type Row, type Sample, type Target } from '../measure.ts'
+import { interleaved } from '../interleaved.ts'
+import { rowOf, type Row, type Target } from '../measure.ts'
 import { stackPipeline } from './stack.ts'
 
 const backlog = 200_000
 const lanesOnly = managed('holdfast', bare)
+const lanesOnKafkajs = managed('holdfast on kafkajs', bare)
+const lanesOnPlatformatic = managedByPlatformatic('holdfast on @platformatic/kafka', bare)
 const fullStack = managed('holdfast', stackPipeline)
 
 interface Pair {
@@ -44,6 +54,20 @@ function pairs(): Pair[] {
   return [
     { ...noop, name: 'handler does nothing, lanes only', target: { speed: 0.9 } },
     { ...noop, name: 'handler does nothing, full stack', ours: { side: fullStack, messages: backlog }, target: null },
+    {
+      ...noop,
+      name: 'handler does nothing, lanes only, on @platformatic/kafka',
+      ours: { side: lanesOnPlatformatic, messages: backlog },
+      beside: { side: lanesOnKafkajs, messages: backlog },
+      target: { speed: 1 },
+    },
+    {
+      ...slow,
+      name: 'handler of 5 ms, 64 in flight, on @platformatic/kafka',
+      ours: { side: lanesOnPlatformatic, messages: 20_000 },
+      beside: { side: lanesOnKafkajs, messages: 20_000 },
+      target: { speed: 1 },
+    },
     { ...slow, beside: { side: rawEachMessage(1), messages: 300 }, target: { speed: 55 } },
     { ...slow, beside: { side: rawEachMessage(4), messages: 1200 }, target: { speed: 13 } },
   ]
@@ -63,14 +87,11 @@ interface Where {
 async function compared({ name, ours, beside, target, handlerMs }: Pair, { rounds, ...where }: Where): Promise<Row> {
   const rate = ({ side, messages }: Counted): Promise<number> =>
     nsPerMessage(side, { ...where, messages, ...(handlerMs === undefined ? {} : { handlerMs }) })
-  const samples: Sample[] = []
-  for (let round = 0; round < rounds; round++) {
-    if (round % 2 === 0) samples.push({ oursNs: await rate(ours), besideNs: await rate(beside) })
-    else {
-      const besideNs = await rate(beside)
-      samples.push({ oursNs: await rate(ours), besideNs })
-    }
-  }
+  const samples = await interleaved(
+    rounds,
+    () => rate(ours),
+    () => rate(beside),
+  )
   return rowOf({ area: 'kafka', name, beside: beside.side.name, target }, samples)
 }
 

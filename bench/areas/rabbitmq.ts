@@ -3,7 +3,8 @@ import { outgoing, pipeline } from 'holdfast'
 import { queueArguments, rabbitmqConsumer, rabbitmqPublisher } from 'holdfast/rabbitmq'
 import { up } from '../../scripts/services/manager.ts'
 import { serviceNamed } from '../../scripts/services/table.ts'
-import { rowOf, type Row, type Sample, type Target } from '../measure.ts'
+import { interleaved } from '../interleaved.ts'
+import { rowOf, type Row, type Target } from '../measure.ts'
 
 const prefetch = 256
 const keys = 1000
@@ -68,18 +69,6 @@ export async function* rabbitmqArea(rounds: number): AsyncIterable<Row> {
   const name = 'publish 200 bytes with six headers, 500 a call'
   yield rowOf({ area: 'rabbitmq', name, beside: 'amqplib confirms, without headers', target: null }, samples)
   await connection.close()
-}
-
-async function interleaved(rounds: number, a: () => Promise<number>, b: () => Promise<number>): Promise<Sample[]> {
-  const samples: Sample[] = []
-  for (let round = 0; round < rounds; round++) {
-    if (round % 2 === 0) samples.push({ oursNs: await a(), besideNs: await b() })
-    else {
-      const besideNs = await b()
-      samples.push({ oursNs: await a(), besideNs })
-    }
-  }
-  return samples
 }
 
 let count = 0

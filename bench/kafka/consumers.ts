@@ -1,7 +1,11 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Pipeline } from 'holdfast'
 import { kafkajsConsumer } from 'holdfast/kafkajs'
+import { platformaticKafkaConsumer } from 'holdfast/platformatic-kafka'
 import type { Consumer, ConsumerConfig, Kafka } from 'kafkajs'
-import { uniqueName } from './topic.ts'
+import { kafkaBrokers, uniqueName } from './topic.ts'
+
+const changes = 'holdfast:consumer-changed'
 
 export type Work = () => Promise<void>
 
@@ -68,6 +72,34 @@ export function managed(name: string, build: (work: Work) => Pipeline): Side {
       return () => {
         stop.abort()
         return running
+      }
+    },
+  }
+}
+
+/** The same on the other client. It makes its own connections. */
+export function managedByPlatformatic(name: string, build: (work: Work) => Pipeline): Side {
+  return {
+    name,
+    async start({ topic, work, onJoin }) {
+      const stop = new AbortController()
+      const group = uniqueName('holdfast')
+      const joined = (event: unknown): void => {
+        const { change, group: whose } = event as { readonly change: string; readonly group: string }
+        if (whose === group && change === 'joined') onJoin()
+      }
+      subscribe(changes, joined)
+      const consumer = platformaticKafkaConsumer({
+        connection: { clientId: 'holdfast-bench', bootstrapBrokers: await kafkaBrokers() },
+        groupId: group,
+        topics: [topic],
+        pipeline: build(work),
+      })
+      const running = consumer.run(stop.signal)
+      return async () => {
+        stop.abort()
+        await running
+        unsubscribe(changes, joined)
       }
     },
   }

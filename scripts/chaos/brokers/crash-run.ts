@@ -171,7 +171,8 @@ async function cut(proxy: FaultProxy, random: () => number, over: AbortSignal): 
     await sleep(cutEveryMs * (0.5 + random()), undefined, { signal: over }).catch(() => {})
     proxy.cut()
   }
-  return proxy.counts.cut
+  // Each connection has two sockets.
+  return Math.round(proxy.counts.cut)
 }
 
 async function stop(members: readonly Member[]): Promise<void> {

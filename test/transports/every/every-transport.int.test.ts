@@ -144,6 +144,8 @@ for (const transport of transports)
       expect(parentOf(process)).toBe(send.spanContext().spanId)
       expect(linksOf(process)).toEqual([send.spanContext().spanId])
       const [origin] = seen
+      // The first of its log, its stream and its channel.
+      expect(origin?.position).toBe(transport.system === 'kafka' ? '0' : '1')
       const { [`holdfast.dwell_ms`]: _, ...attributes } = process.attributes
       expect(attributes).toEqual({
         'messaging.system': transport.system,

@@ -226,6 +226,22 @@ describeWith(['nats'], 'the hazards of JetStream', () => {
     await proxy.dispose()
   })
 
+  it('leaves its lease free when it stops, with the floor of what was acked, and pulls nothing more', async () => {
+    const stream = await test.stream()
+    await send(stream, 5)
+    const positions: (string | null)[] = []
+    const one = await member(stream, ({ origin }) => void positions.push(origin.position), { leaseMs: 60_000 })
+    await until('five', () => positions.length === 5)
+    await one.stop()
+    expect(positions).toEqual(['1', '2', '3', '4', '5'])
+    const lease = await test.kv.get('g.p.0')
+    expect(lease?.json()).toMatchObject({ owner: null, floor: 5 })
+    await send(stream, 3, 5)
+    await sleep(200)
+    const { delivered, num_waiting: pulls } = await test.jsm.consumers.info(stream, 'g-0-e1')
+    expect({ delivered: delivered.stream_seq, pulls }).toEqual({ delivered: 5, pulls: 0 })
+  })
+
   it('N-10: consumes a work queue, and removes what is done', async () => {
     const stream = await test.stream({ retention: 'workqueue' })
     await send(stream, 10)
