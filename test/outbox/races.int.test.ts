@@ -9,6 +9,8 @@ import { describeOnBoth, outboxDatabase, pause, type OutboxDatabase, slotsByFunc
 
 // Each race runs in a tight loop until the broken way has failed; ours runs at the same time or for as long.
 const longestMs = 20_000
+// A busy machine takes longer for as many: the race goes on until they are there.
+const enoughMessages = 100
 
 interface Seen {
   lost: number
@@ -123,7 +125,8 @@ describeOnBoth('races of the outbox', (url) => {
       await pause(500)
       const already = [...committed]
       await pause(200)
-      if (judged(already, naive).lost > 0 && judged(already, byTransaction).outOfOrder > 0) break
+      const enough = already.length > enoughMessages
+      if (enough && judged(already, naive).lost > 0 && judged(already, byTransaction).outOfOrder > 0) break
     }
     stop.abort()
     await Promise.all([...writers, ...readers])
@@ -131,7 +134,7 @@ describeOnBoth('races of the outbox', (url) => {
     expect(judged(committed, byTransaction).outOfOrder).toBeGreaterThan(0)
     expect(judged(committed, ours)).toEqual({ lost: 0, outOfOrder: 0 })
     expect(new Set(ours).size).toBe(ours.length)
-    expect(committed.length).toBeGreaterThan(30)
+    expect(committed.length).toBeGreaterThan(enoughMessages)
   })
 
   /** Bursts into one partition, read as they come, while it is cleaned as often as can be. */
