@@ -21,6 +21,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   logs: ['core'],
   flow: ['core'],
   encryption: ['core'],
+  contracts: ['core', 'codecs'],
   tracing: ['core'],
   metrics: ['core'],
   consumer: ['core'],
@@ -31,7 +32,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   vitest: ['testing'],
   operations: ['core', 'port'],
   dashboard: ['core', 'port', 'operations'],
-  cli: ['core', 'port', 'operations', 'dashboard', 'dead-letter', 'stores/postgres'],
+  cli: ['core', 'port', 'operations', 'dashboard', 'contracts', 'dead-letter', 'stores/postgres'],
 }
 
 /**

@@ -1,30 +1,18 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import type { CliPool, Config, Surroundings } from './command.ts'
-import { exits, Stop, usage } from './exit.ts'
+import { exits, Stop } from './exit.ts'
+import { load } from './load.ts'
 import { printable } from './terminal.ts'
 
 const names = ['ts', 'mts', 'mjs', 'js'].map((extension) => `holdfast.config.${extension}`)
 
 /** The default export of the config file, `{}` where there is none. */
-export async function readConfig(given: string | undefined, { cwd }: Surroundings): Promise<Config> {
-  const name = given ?? names.find((each) => existsSync(join(cwd, each)))
+export async function readConfig(given: string | undefined, around: Surroundings): Promise<Config> {
+  const name = given ?? names.find((each) => existsSync(join(around.cwd, each)))
   if (name === undefined) return {}
-  const file = join(cwd, name)
-  if (!existsSync(file)) throw usage(`there is no ${printable(name)}`)
-  try {
-    const loaded: unknown = await import(pathToFileURL(file).href)
-    const config: unknown = typeof loaded === 'object' && loaded !== null ? Reflect.get(loaded, 'default') : undefined
-    return typeof config === 'object' && config !== null ? config : {}
-  } catch (error) {
-    const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION')
-      throw usage(`${name}: Node ${process.version} reads no TypeScript: use 22.18 or newer, or holdfast.config.mjs`)
-    throw usage(
-      `${name}: ${printable(error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'cannot be read')}`,
-    )
-  }
+  const { default: config } = await load(name, around)
+  return typeof config === 'object' && config !== null ? config : {}
 }
 
 export interface Connection {

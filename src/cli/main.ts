@@ -5,6 +5,7 @@ import { nearest } from '../core/nearest.ts'
 import { operations } from '../operations/index.ts'
 import { postgresOperatorStore, type PostgresDeadLetters } from '../stores/postgres/index.ts'
 import type { Command, Config, Context, Flags, Surroundings } from './command.ts'
+import { contractCommands } from './commands/contracts.ts'
 import { dlqCommands } from './commands/dlq.ts'
 import { doctorCommands } from './commands/doctor.ts'
 import { keyCommands } from './commands/keys.ts'
@@ -27,6 +28,7 @@ export const commands: readonly Command[] = [
   ...outboxCommands,
   ...keyCommands,
   ...migrateCommands,
+  ...contractCommands,
 ]
 
 const common: Flags = {
