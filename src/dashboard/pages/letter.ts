@@ -5,6 +5,7 @@ import { breakable, cut, html, type Fragment, type Html } from '../html.ts'
 import { note } from '../layout.ts'
 import type { Answer, Route, View, Visit } from '../visit.ts'
 import { asking, badge, button, card, counted, facts, inside, name, plural, table } from '../widgets.ts'
+import { traceLink } from '../traces.ts'
 import { missing } from './missing.ts'
 import { timeline } from './message.ts'
 
@@ -176,11 +177,6 @@ function messageCard({ links, times, traceUrl }: Visit, letter: Known): Html {
       ]),
     ),
   )
-}
-
-export function traceLink(traceId: string, traceUrl: string | undefined): Html {
-  if (traceUrl === undefined || !/^[0-9a-f]{32}$/.test(traceId)) return name(traceId)
-  return html`<a href="${traceUrl.replaceAll('{trace}', traceId)}" rel="noreferrer">${traceId}</a>`
 }
 
 function historyCard(visit: Visit, { messageId }: Known, happenings: readonly Happening[]): Html {

@@ -1,9 +1,9 @@
 import { explanationAsMermaid, type Explanation, type Happening } from '../../operations/explain.ts'
 import { cut, exact, html, type Fragment, type Html } from '../html.ts'
 import { note } from '../layout.ts'
+import { traceLink } from '../traces.ts'
 import type { Route, View, Visit } from '../visit.ts'
 import { card, field, inside, name, plural } from '../widgets.ts'
-import { traceLink } from './letter.ts'
 import { missing, numberOf } from './missing.ts'
 
 /** What happened to one message, in one line of time. */
