@@ -42,8 +42,14 @@ export interface Events {
   'attempt-unproven': { readonly name: string; readonly error: unknown; readonly failures: number }
   /** The store of a shared circuit or limit went offline or came back. While it is offline each process decides alone. */
   'share-changed': { readonly name: string; readonly share: string; readonly online: boolean; readonly error?: unknown }
-  /** A message was above a rate limit and was nacked for `waitMs`. */
-  'limit-reached': { readonly delivery: Delivery; readonly name: string; readonly waitMs: number }
+  /** A message was above a rate limit, or above the places of its group, and was nacked for `waitMs`. */
+  'limit-reached': {
+    readonly delivery: Delivery
+    readonly name: string
+    readonly waitMs: number
+    /** The group that `by` of a bulkhead returned. */
+    readonly group?: string
+  }
   /** A message was published to the dead letter and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }

@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from '../core/clock.ts'
 import { checkOptions, clockKind, having, number, text } from '../core/options.ts'
 import { Rate, SharedRate } from './rate.ts'
+import { requireSameTerms } from './same-terms.ts'
 import type { Limits } from './store.ts'
 
 export interface RetryBudgetOptions {
@@ -52,6 +53,7 @@ export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
     share: having('take'),
     clock: clockKind,
   })
+  if (share !== undefined) requireSameTerms('retryBudget', share, name, { tokensPerSecond, maxTokens })
 
   const terms = { name, perSecond: tokensPerSecond, burst: maxTokens, clock }
   const rate = share === undefined ? new Rate(terms) : new SharedRate({ ...terms, name: `budget:${name}` }, share)

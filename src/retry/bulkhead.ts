@@ -1,26 +1,64 @@
+import type { Clock } from '../core/clock.ts'
 import { staged, type Delivery, type Middleware, type Outcome } from '../core/delivery.ts'
 import { isAbandoned, RetryLater } from '../core/errors.ts'
-import { checkOptions, count, required } from '../core/options.ts'
+import type { HasHealth, Health } from '../core/health.ts'
+import type { Message } from '../core/message.ts'
+import { badOption, callback, checkOptions, clockKind, count, having, oneOf, required, text } from '../core/options.ts'
 import { whenAborted } from '../core/signals.ts'
+import { bulkheadByGroup } from './places/by-group.ts'
+import type { Limits } from './store.ts'
 
 export interface BulkheadOptions {
-  /** Most handlers that run at once. */
+  /** Most handlers that run at once: of each group, and of all processes that share it. */
   readonly maxConcurrent: number
-  /** Most messages that wait for a place. Messages above that are nacked. @defaultValue no limit; the transport bounds it */
+  /** The name of the limit, for events and messages. Required with `share`: processes that share it use the same name. @defaultValue `'bulkhead'` */
+  readonly name?: string
+  /** Returns the group of a message, such as its tenant. Each group has its own places. @defaultValue one group for all */
+  readonly by?: (message: Message) => string
+  /** Shares the places between processes: `redisLimits(redis)`. @defaultValue this process alone */
+  readonly share?: Limits
+  /** While the store of `share` is away: start nothing, or use `maxConcurrent` places in each process. @defaultValue `'wait'` */
+  readonly whileAway?: 'wait' | 'this-process'
+  /**
+   * Most messages that wait in the bulkhead for a place. Messages above that are nacked. With `by` or `share` none waits there.
+   * @defaultValue no limit; the transport bounds it
+   */
   readonly maxQueued?: number
+  readonly clock?: Clock
 }
+
+/** A bulkhead. */
+export interface Bulkhead extends Middleware, HasHealth {}
 
 const fullWaitMs = 100
 
 /**
  * Runs at most `maxConcurrent` handlers at once. Other messages wait in order of arrival.
+ * With `by` or `share`, a message above the limit is nacked with the time at which its place is likely to be free. That nack
+ * holds the message's key and is no attempt; other groups go on.
  * A handler that was given up keeps its place until it ends.
  */
-export function bulkhead(options: BulkheadOptions): Middleware {
-  const { maxConcurrent, maxQueued } = checkOptions('bulkhead', options, {
+export function bulkhead(options: BulkheadOptions): Bulkhead {
+  const checked = checkOptions('bulkhead', options, {
     maxConcurrent: required(count()),
+    name: text,
+    by: callback,
+    share: having('hold'),
+    whileAway: oneOf('wait', 'this-process'),
     maxQueued: count(0),
+    clock: clockKind,
   })
+  const { maxConcurrent, by, share, maxQueued } = checked
+  if (share !== undefined && checked.name === undefined)
+    throw badOption('bulkhead', 'name', 'a text that all processes use, with share', undefined)
+  if (by === undefined && share === undefined) return inPlace(maxConcurrent, maxQueued)
+  if (maxQueued !== undefined)
+    throw badOption('bulkhead', 'maxQueued', 'left out with by or share: no message waits in the bulkhead', maxQueued)
+  return bulkheadByGroup(checked)
+}
+
+/** The bulkhead of one process and one group: messages wait in it. */
+function inPlace(maxConcurrent: number, maxQueued: number | undefined): Bulkhead {
   const queue = new Queue()
   let running = 0
 
@@ -73,7 +111,13 @@ export function bulkhead(options: BulkheadOptions): Middleware {
       return wait(delivery)
     }
   }
-  return staged(middleware, { name: 'bulkhead', facts: { maxConcurrent } })
+  const health = (): Health => ({
+    name: 'bulkhead',
+    live: true,
+    ready: true,
+    details: { maxConcurrent, running, waiting: queue.length },
+  })
+  return Object.assign(staged(middleware, { name: 'bulkhead', facts: { maxConcurrent } }), { health })
 }
 
 function stopped(delivery: Delivery): RetryLater {

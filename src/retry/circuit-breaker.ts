@@ -23,6 +23,7 @@ import { Groups } from './circuit/groups.ts'
 import { LocalCircuit, type Call, type CircuitTerms } from './circuit/local-circuit.ts'
 import { dependencyErrors } from './circuit/looks-down.ts'
 import { guarded, tellFailed } from '../core/guarded.ts'
+import { requireSameTerms } from './same-terms.ts'
 import type { Circuits } from './store.ts'
 
 export interface CircuitBreakerOptions {
@@ -110,6 +111,8 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
     random: callback,
   })
   if (maxOpenMs < openMs) throw badOption('circuitBreaker', 'maxOpenMs', `at least openMs (${openMs})`, maxOpenMs)
+  if (share !== undefined)
+    requireSameTerms('circuitBreaker', share, name, { openAfter, openMs, maxOpenMs, probeTimeoutMs })
   const terms: CircuitTerms = {
     ...{ name, openAfter, looksDown, openMs, maxOpenMs, probeTimeoutMs, maxRamp, observe, clock, random },
   }

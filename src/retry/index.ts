@@ -1,13 +1,22 @@
 export { exponential, type Backoff, type BackoffOptions } from './backoff.ts'
 export { retryBudget, type RetryBudget, type RetryBudgetOptions } from './budget.ts'
-export { bulkhead, type BulkheadOptions } from './bulkhead.ts'
+export { bulkhead, type Bulkhead, type BulkheadOptions } from './bulkhead.ts'
 export {
   circuitBreaker,
   type CircuitBreaker,
   type CircuitBreakerOptions,
   type CircuitRunOptions,
 } from './circuit-breaker.ts'
-export type { CircuitAnswer, CircuitExchange, CircuitRegister, Circuits, CircuitSight } from './store.ts'
+export type {
+  CircuitAnswer,
+  CircuitExchange,
+  CircuitRegister,
+  Circuits,
+  CircuitSight,
+  Limits,
+  PlacesRequest,
+  TokenRequest,
+} from './store.ts'
 export { dependencyErrors } from './circuit/looks-down.ts'
 export {
   defaultRecovery,

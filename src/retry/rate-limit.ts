@@ -4,9 +4,10 @@ import { RetryLater } from '../core/errors.ts'
 import { emitter } from '../core/events.ts'
 import { guarded } from '../core/guarded.ts'
 import type { Message } from '../core/message.ts'
-import { callback, checkOptions, clockKind, having, number, required, text } from '../core/options.ts'
+import { badOption, callback, checkOptions, clockKind, having, number, required, text } from '../core/options.ts'
 import { Groups } from './circuit/groups.ts'
 import { Rate, SharedRate } from './rate.ts'
+import { requireSameTerms } from './same-terms.ts'
 import type { Limits } from './store.ts'
 
 export interface RateLimitOptions {
@@ -44,6 +45,11 @@ export function rateLimit(options: RateLimitOptions): Middleware {
     share: having('take'),
     clock: clockKind,
   })
+  if (share !== undefined) {
+    if (options.name === undefined)
+      throw badOption('rateLimit', 'name', 'a text that all processes use, with share', undefined)
+    requireSameTerms('rateLimit', share, name, { perSecond, burst })
+  }
   const make = (group: string | null): Rate | SharedRate => {
     const terms = { name: group === null ? name : `${name.length}:${name}:${group}`, perSecond, burst, clock }
     return share === undefined ? new Rate(terms) : new SharedRate(terms, share)

@@ -69,7 +69,19 @@ export interface TokenRequest {
   readonly earned: number
 }
 
-/** Lets processes share rates and retry budgets. In any second they use at most `perSecond` tokens plus the burst. */
+export interface PlacesRequest {
+  /** The process. */
+  readonly owner: string
+  /** Places in which something runs now. */
+  readonly held: number
+  /** Places that it could use: those and the messages that wait. With 0 it gives all of them back. */
+  readonly want: number
+  /** Places of all processes. */
+  readonly max: number
+  readonly leaseMs: number
+}
+
+/** Lets processes share rates, retry budgets and places. In any second they use at most `perSecond` tokens plus the burst. */
 export interface Limits {
   /** For events and `describe()`. */
   readonly name: string
@@ -77,5 +89,15 @@ export interface Limits {
    * Takes up to `count` tokens. The first is valid in `inMs`, each further one a gap later. If no more may be reserved,
    * `taken` is 0 and `inMs` says when to ask again.
    */
-  take(limit: string, request: TokenRequest): Promise<{ readonly taken: number; readonly inMs: number }>
+  take(this: void, limit: string, request: TokenRequest): Promise<{ readonly taken: number; readonly inMs: number }>
+  /**
+   * Hands out places of a group under a lease that begins with the request. Resolves to how many this process may use:
+   * - Places of all live leases add up to `max` at most. What still runs keeps its place, also beyond the answer.
+   * - The answer is max-min fair: a process gets what it wants, or as much as every other that wants more. What cannot be
+   *   divided goes round.
+   * - The places of a process that died are free once its lease is over.
+   */
+  hold?(this: void, limit: string, request: PlacesRequest): Promise<number>
+  /** Length of that lease in ms. A process renews it five times as often. */
+  readonly leaseMs?: number
 }

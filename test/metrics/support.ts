@@ -31,6 +31,8 @@ export function tellOfEverything(delivery: Delivery | undefined): void {
   tell('circuit-changed', { name: 'told', from: 'open', to: 'closed' })
   tell('probe-settled', { name: 'told', result: 'answered' })
   tell('attempt-unproven', { name: 'told', error: 'x', failures: 1 })
+  tell('limit-reached', { delivery: { pipeline: 'told' } as unknown as Delivery, name: 'told', waitMs: 1 })
+  tell('share-changed', { name: 'told', share: 'redis', online: true })
   tell('consumer-changed', { system: 'kafka', group: 'billing', change: 'joined' })
   const relay = { relay: 'r', shard: 0 }
   tell('outbox-shard-changed', { ...relay, epoch: 1n, change: 'claimed' })

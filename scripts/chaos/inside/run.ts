@@ -13,7 +13,7 @@ const inFlight = 24
 const leaseMs = 1_200
 /** Longer than the server lets a transaction be silent. */
 const stoppedMs = 2_500
-const longestRunMs = 240_000
+const longestRunMs = 180_000
 
 export interface InsideCounts {
   readonly messages: number
@@ -121,7 +121,7 @@ export async function insideRun(run: InsideRun, how: RunHow, random: () => numbe
     while (fleet.acked.size < ids.length && performance.now() < endMs && !how.signal.aborted) {
       feed(fleet, random, counts)
       if (performance.now() > nextFaultMs && fleet.awake.length > 1) {
-        nextFaultMs = performance.now() + 700 + random() * 800
+        nextFaultMs = performance.now() + 2_000 + random() * 2_000
         strike(fleet, random, counts)
       }
       await sleep(5)

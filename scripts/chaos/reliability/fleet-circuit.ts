@@ -10,6 +10,8 @@ const outageMs = 24_000
 const longOutageMs = 60_000
 /** So many messages per second of all processes, where nothing else is said. */
 const perSecond = 160
+/** The shortest window is 1 s. */
+const shortestWindowMs = 900
 const mostPerWindow = 1.2
 const mostOfOwnCalls = 0.2
 
@@ -19,9 +21,11 @@ interface Outage {
   readonly counts: readonly FleetWorkerCounts[]
   readonly recoveryMs: number
   readonly killed: number
+  readonly seen: readonly string[]
 }
 
-type Attack = (fleet: Fleet) => Promise<unknown>
+/** Says what it saw that must not be. */
+type Attack = (fleet: Fleet) => Promise<readonly string[] | void>
 
 /** One outage: the fleet works, its dependency goes down, `attack` has its way, and it comes back. */
 async function outage(
@@ -33,7 +37,7 @@ async function outage(
     const { dependency } = fleet
     await sleep(calmMs, undefined, { signal: how.signal })
     dependency.down = true
-    await attack(fleet)
+    const seen = (await attack(fleet)) ?? []
     const { down: burnt } = dependency.calls
     dependency.down = false
     const [backMs, before] = [performance.now(), dependency.calls.up]
@@ -41,7 +45,7 @@ async function outage(
     const recoveryMs = performance.now() - backMs
     await until('that all circuits are closed', () => fleet.allClosed(), 60_000)
     const counts = await fleet.end()
-    return { burnt, probes: dependency.probes, counts, recoveryMs, killed: fleet.killed }
+    return { burnt, probes: dependency.probes, counts, recoveryMs, killed: fleet.killed, seen }
   })
 }
 
@@ -56,12 +60,13 @@ async function granted(fleet: Fleet, withinMs = 20_000): Promise<Probe> {
 }
 
 /** Kills the probe's holder, stops another for longer than its lease, and takes Redis away: stopped, then killed and empty. */
-async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Promise<void> {
+async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Promise<string[]> {
   fleet.dependency.hangMs = 1_000
   const holder = await granted(fleet)
   fleet.replace(holder.id)
   how.say(`killed ${holder.id} in its probe`)
   const sleeper = await granted(fleet)
+  const afterMs = sleeper.atMs - holder.atMs
   const child = fleet.workers.get(sleeper.id)
   child?.kill('SIGSTOP')
   await sleep(leaseMs + 1_500)
@@ -78,6 +83,8 @@ async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Prom
   await redis.start()
   how.say('Redis was killed, and is back empty')
   await granted(fleet)
+  // The lease of the dead process had to end, and then one more window.
+  return afterMs >= leaseMs + shortestWindowMs ? [] : [`a probe ${Math.round(afterMs)} ms after that of a dead process`]
 }
 
 export const fleetCircuit: Scenario = {
@@ -95,7 +102,10 @@ export const fleetCircuit: Scenario = {
     const redis = await privateRedis()
     const redisUrl = how.broken === 'not-shared' ? null : redis.url
     const { broken } = how
-    const wait = (ms: number) => () => sleep(ms, undefined, { signal: how.signal })
+    const wait =
+      (ms: number): Attack =>
+      () =>
+        sleep(ms, undefined, { signal: how.signal })
     try {
       const own = await outage({ ...how, broken: undefined }, { redisUrl: null }, wait(outageMs))
       how.say(`circuits of their own: ${own.burnt} calls burnt, ${own.probes.length} probes`)
@@ -120,6 +130,7 @@ export const fleetCircuit: Scenario = {
       const perWindow = Math.max(...shared.map(({ probes }) => probesPerWindow(probes)))
       const ofOwn = plain.burnt / own.burnt
       const violations = [
+        ...shared.flatMap(({ seen }) => seen),
         ...(perEpoch <= 1 ? [] : [`${perEpoch} probes of one epoch`]),
         ...(perWindow <= mostPerWindow ? [] : [`${perWindow.toFixed(2)} probes for each window`]),
         ...(ofOwn <= mostOfOwnCalls ? [] : [`${ofOwn.toFixed(2)} of the calls that circuits of their own burn`]),
@@ -152,9 +163,6 @@ function mostOfOneEpoch(probes: readonly Probe[]): number {
   for (const { epoch } of probes) if (epoch !== null) counts.set(epoch, (counts.get(epoch) ?? 0) + 1)
   return Math.max(0, ...counts.values())
 }
-
-// The shortest window is 1 s.
-const shortestWindowMs = 900
 
 /** A granted probe that comes sooner than a window after the one before is a second one of its window. */
 function probesPerWindow(probes: readonly Probe[]): number {

@@ -31,6 +31,8 @@ export type InstrumentId =
   | 'circuitChanges'
   | 'circuitProbes'
   | 'circuitUnproven'
+  | 'limitRefused'
+  | 'shareOnline'
   | 'consumerChanges'
   | 'retryBudget'
   | 'lanes'
@@ -101,6 +103,14 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     'circuit.unproven',
     'Failed attempts that did not count, since the dependency answered too few others',
     'circuit',
+  ),
+  limitRefused: counter('limit.refused', 'Messages above a rate or above the places of their group', 'limit'),
+  shareOnline: gauge(
+    'share.online',
+    '1 while the store of shared circuits and limits answers, else 0',
+    '{state}',
+    'max',
+    'share',
   ),
   consumerChanges: counter(
     'consumer.changes',

@@ -48,6 +48,8 @@ export function countEvents({ series, distribution, isMeasured }: Counted): void
   })
   subscribe('probe-settled', ({ name, result }) => series('circuitProbes').of(name, result).value++)
   subscribe('attempt-unproven', ({ name }) => series('circuitUnproven').of(name).value++)
+  subscribe('limit-reached', ({ name }) => series('limitRefused').of(name).value++)
+  subscribe('share-changed', ({ share, online }) => (series('shareOnline').of(share).value = Number(online)))
   subscribe(
     'consumer-changed',
     ({ system, group, change }) => series('consumerChanges').of(system, group, change).value++,
