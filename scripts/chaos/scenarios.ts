@@ -10,6 +10,7 @@ import { deadlockStorm } from './reliability/deadlock-storm.ts'
 import { eventLoopBlock } from './reliability/event-loop-block.ts'
 import { failureStep } from './reliability/failure-step.ts'
 import { fleetCircuit } from './reliability/fleet-circuit.ts'
+import { fleetLimits } from './reliability/fleet-limits.ts'
 import { hostileHeadersRow } from './reliability/hostile-headers.ts'
 import { kafkaClassic, kafkaConsumerProtocol, kafkaCrashes, kafkaOrdered } from './reliability/kafka-crashes.ts'
 import { killedAtEachStep } from './reliability/killed-at-each-step.ts'
@@ -81,7 +82,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       hostileHeadersRow,
     ],
   },
-  { title: 'A fleet of processes', scenarios: [fleetCircuit] },
+  { title: 'A fleet of processes', scenarios: [fleetCircuit, fleetLimits] },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]
 

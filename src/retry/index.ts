@@ -10,6 +10,7 @@ export {
 export type {
   CircuitAnswer,
   CircuitExchange,
+  CircuitLine,
   CircuitRegister,
   Circuits,
   CircuitSight,

@@ -40,6 +40,18 @@ export interface CircuitExchange {
 export interface CircuitAnswer extends CircuitRegister {
   /** True if the asking process may probe in this epoch, until the lease ends. */
   readonly granted: boolean
+  /** The process that probes now. */
+  readonly prober?: string | null
+}
+
+/** One circuit as its store knows it, for operators. */
+export interface CircuitLine extends CircuitRegister {
+  readonly name: string
+  readonly prober: string | null
+  /** Processes that reported in the last 10 s. */
+  readonly processes: number
+  /** Those of them whose own failures opened it. */
+  readonly openVotes: number
 }
 
 /**
@@ -57,6 +69,8 @@ export interface Circuits {
   /** Interval of reports in ms while a process makes calls. */
   readonly beatMs: number
   exchange(circuit: string, exchange: CircuitExchange): Promise<CircuitAnswer>
+  /** The circuits of the store, open ones first. For operators: it may read through the whole store. */
+  list?(): Promise<readonly CircuitLine[]>
 }
 
 export interface TokenRequest {

@@ -74,6 +74,7 @@ const factories: Readonly<
   'redis/redisIdempotencyStore': [(o, f) => f({ eval: fn, evalsha: fn, info: fn, wait: fn }, o), {}],
   'redis/redisCircuits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
   'redis/redisLimits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
+  'postgres/postgresCircuits': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyStore': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyCleaner': [(o, f) => f(pool, o), {}],
   'postgres/postgresOutbox': [(o, f) => f(o), {}],

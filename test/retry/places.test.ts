@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { RetryLater } from '../../src/core/errors.ts';
+import type { RetryLater } from '../../src/core/errors.ts'
 import { isRetryLater } from '../../src/core/errors.ts'
 import { subscribe } from '../../src/core/events.ts'
 import { pipeline } from '../../src/core/pipeline.ts'
@@ -128,9 +128,9 @@ describe('bulkhead({ by })', () => {
       'bulkhead: name must be a text that all processes use, with share, got undefined',
     )
     expect(() => bulkhead({ ...byKey, maxConcurrent: 2, maxQueued: 1 })).toThrow('bulkhead: maxQueued must be left out')
-    expect(() =>
-      bulkhead({ name: 'x', maxConcurrent: 2, share: { name: 'old', take: store(() => 1).take } }),
-    ).toThrow('bulkhead: share must be')
+    expect(() => bulkhead({ name: 'x', maxConcurrent: 2, share: { name: 'old', take: store(() => 1).take } })).toThrow(
+      'bulkhead: share must be',
+    )
     const share = store(() => 1)
     bulkhead({ name: 'x', maxConcurrent: 2, share })
     expect(() => bulkhead({ name: 'x', maxConcurrent: 3, share })).toThrow('bulkhead: name must be another one than')

@@ -70,6 +70,8 @@ server_reset_query =
   }
   let child = await begin()
   async function kill(): Promise<void> {
+    // It may have ended by itself.
+    if (child.exitCode !== null || child.signalCode !== null) return
     const ended = once(child, 'exit')
     child.kill('SIGKILL')
     await ended

@@ -82,3 +82,4 @@ export {
 export { type BodyEncryption } from './dead-letter/bodies.ts'
 export { postgresOperatorStore, type PostgresOperatorStoreOptions } from './operations/store.ts'
 export { postgresChecks, type PostgresChecksOptions } from './operations/doctor.ts'
+export { postgresCircuits, type PostgresCircuitsOptions } from './circuits/circuits.ts'

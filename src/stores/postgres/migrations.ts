@@ -1,3 +1,4 @@
+import { circuitsMigration } from './circuits/migration.ts'
 import { deadLetterMigration } from './dead-letter/migration.ts'
 import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
@@ -11,4 +12,5 @@ export const migrations: readonly Migration[] = [
   redriveMigration,
   deadLetterMigration,
   delayedKeyMigration,
+  circuitsMigration,
 ]

@@ -74,7 +74,7 @@ if state == 'c' and (vote == 2 or bad > 0) then
   if agreed or sum >= openAfter then to('o', nextEpoch(), now + openMs, '', longer(openMs), now) end
 end
 redis.call('PEXPIRE', key, forgetMs)
-return { state, digits(epoch), math.max(0, till - now), granted }`
+return { state, digits(epoch), math.max(0, till - now), granted, prober }`
 
 /** EXCHANGE of one circuit: adopt what is known, note what was seen, ask or settle, and open where enough was seen. */
 export const circuitScript: { readonly text: string; readonly sha: string } = {

@@ -66,11 +66,12 @@ function argumentsOf({ do: what, result = 'nothing', owner, known, sight, rules 
 }
 
 function answerFrom(answer: unknown): CircuitAnswer {
-  const [letter, epoch, leftMs, granted] = (Array.isArray(answer) ? answer : []) as readonly unknown[]
+  const [letter, epoch, leftMs, granted, prober] = (Array.isArray(answer) ? answer : []) as readonly unknown[]
   return {
     state: letter === 'o' || letter === 'h' ? states[letter] : 'closed',
     epoch: Number(epoch),
     leftMs: Number(leftMs),
     granted: granted === 1,
+    prober: typeof prober === 'string' && prober !== '' ? prober : null,
   }
 }

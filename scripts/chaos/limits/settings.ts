@@ -1,0 +1,19 @@
+/** Tenants and how many messages of each one process gets a second. The first floods. */
+export const tenants = { flood: 40, small: 2, medium: 5, steady: 5 } as const
+export type Tenant = keyof typeof tenants
+export const names = Object.keys(tenants) as readonly Tenant[]
+
+export const maxConcurrent = 8
+export const leaseMs = 1_000
+/** Places of one process, for all tenants. */
+export const concurrency = 6
+
+export interface LimitsWorkerSettings {
+  readonly id: string
+  readonly targetUrl: string
+  readonly redisUrl: string
+  readonly prefix: string
+  /** `false`: no limit but the consumer's concurrency. */
+  readonly limited: boolean
+  readonly planted: string | null
+}

@@ -1,0 +1,82 @@
+import { Buffer } from 'node:buffer'
+import { get, Agent } from 'node:http'
+import { Redis } from 'ioredis'
+import { subscribe } from '../../../src/core/events.ts'
+import { headersFrom, headerText } from '../../../src/core/message.ts'
+import { pipeline } from '../../../src/core/pipeline.ts'
+import { outgoing } from '../../../src/core/publisher.ts'
+import { retry } from '../../../src/retry/retry.ts'
+import { bulkhead } from '../../../src/retry/bulkhead.ts'
+import { placesScript, redisLimits } from '../../../src/stores/redis/limits.ts'
+import { memoryBroker } from '../../../src/transports/memory/broker.ts'
+import { memoryConsumer } from '../../../src/transports/memory/consumer.ts'
+import { concurrency, leaseMs, maxConcurrent, names, tenants, type LimitsWorkerSettings } from './settings.ts'
+
+const { id, targetUrl, redisUrl, prefix, limited, planted } = JSON.parse(
+  process.argv[2] ?? '{}',
+) as LimitsWorkerSettings
+const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0, enableOfflineQueue: false, retryStrategy: () => 200 })
+redis.on('error', () => {})
+
+/** What `--broken` plants in the script: the rule, and what stands there instead. */
+const plants: Readonly<Record<string, readonly [string, string]>> = {
+  'running-not-counted': ['math.min(math.max(grant, held), free)', '0'],
+  'each-for-itself': ['elseif lines[i] ~= owner then', 'elseif false then'],
+}
+const plant = plants[planted ?? '']
+const text = plant === undefined ? placesScript.text : placesScript.text.replace(...plant)
+if (plant !== undefined && text === placesScript.text) throw new Error(`the script has no rule '${plant[0]}'`)
+const client =
+  plant === undefined
+    ? redis
+    : {
+        evalsha: () => Promise.reject(new Error('NOSCRIPT')),
+        eval: (_: string, count: number, ...rest: (string | number)[]) => redis.eval(text, count, ...rest),
+      }
+
+const agent = new Agent({ keepAlive: true })
+const call = (tenant: string, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    get(`${targetUrl}/?tenant=${tenant}`, { agent, signal }, (answer) => {
+      answer.resume()
+      answer.on('end', () => resolve())
+    }).on('error', reject)
+  })
+
+const counts = { sent: 0, done: 0, refused: 0, failed: 0 }
+subscribe('limit-reached', () => counts.refused++)
+const builder = pipeline(id)
+const limit = bulkhead({
+  ...{ name: 'tenants', maxConcurrent, share: redisLimits(client, { prefix, leaseMs }) },
+  by: ({ headers }) => headerText(headers, 'tenant') ?? '',
+})
+const orders = (limited ? builder.use(limit) : builder).use(retry()).handle(async ({ message, signal }) => {
+  await call(headerText(message.headers, 'tenant') ?? '', signal)
+  counts.done++
+})
+
+const broker = memoryBroker()
+const stop = new AbortController()
+const running = memoryConsumer({
+  broker,
+  groupId: 'limits',
+  topics: ['orders'],
+  pipeline: orders,
+  concurrency,
+  ahead: 2_000,
+}).run(stop.signal)
+const publisher = broker.publisher()
+for (const tenant of names)
+  setInterval(() => {
+    const number = counts.sent++
+    const headers = headersFrom([['tenant', tenant]])
+    const parts = { destination: 'orders', id: `${id}-${number}`, key: `${tenant}-${number}`, headers }
+    void publisher.publish([outgoing({ ...parts, body: Buffer.from('{}') })])
+  }, 1000 / tenants[tenant])
+
+process.stdin.on('data', () => {
+  console.log(`end ${JSON.stringify(counts)}`)
+  stop.abort()
+  void running.finally(() => process.exit(0))
+})
+console.log('ready')

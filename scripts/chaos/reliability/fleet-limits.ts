@@ -1,0 +1,57 @@
+import { privateRedis } from '../../../test/support/private-servers.ts'
+import { seeded } from '../../../src/transports/memory/random.ts'
+import { limitsRun, processes, type LimitsCounts } from '../limits/run.ts'
+import { maxConcurrent, names, tenants } from '../limits/settings.ts'
+import type { Scenario } from '../scenario.ts'
+
+/** Of what a small tenant sends, this part is handled while another one floods. */
+const leastShare = 0.8
+const leastStarts = 1_000
+
+export const fleetLimits: Scenario = {
+  name: 'fleet-limits',
+  what: `${processes} processes share ${maxConcurrent} places for each of ${names.length} tenants, of which one floods; processes are killed with -9 in mid work, and stopped for longer than their lease of places`,
+  promise: `never more than ${maxConcurrent} of one tenant at once, in at least ${leastStarts} starts; the other tenants get at least ${leastShare} of what they send, in the calm run`,
+  needs: [],
+  breaks: {
+    'running-not-counted': 'a place is free as soon as its process asks again, though its work still runs',
+    'each-for-itself': 'the places of the other processes are not counted',
+  },
+  async run({ seed, full, broken, say, signal }) {
+    const redis = await privateRedis()
+    const common = { redisUrl: redis.url, planted: broken ?? null, random: seeded(seed), signal }
+    try {
+      const attacked = await limitsRun({ ...common, limited: true, attack: true, seconds: full ? 60 : 30 })
+      say(`under attack: ${JSON.stringify(attacked)}`)
+      if (broken !== undefined) return reportOf(attacked, undefined)
+      const calm = await limitsRun({ ...common, limited: true, attack: false, seconds: 20 })
+      say(`calm: ${JSON.stringify(calm)}`)
+      return reportOf(attacked, calm)
+    } finally {
+      await redis.dispose()
+    }
+  },
+}
+
+function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
+  const over = attacked.over + (calm?.over ?? 0)
+  const starts = attacked.starts + (calm?.starts ?? 0)
+  const starved = calm === undefined ? [] : names.filter((name) => name !== 'flood' && shareOf(calm, name) < leastShare)
+  const rates = calm === undefined ? '' : names.map((name) => `${name} ${calm.perSecond[name].toFixed(1)}`).join(', ')
+  return {
+    injected: { 'kill -9': attacked.kills, SIGSTOP: attacked.stops },
+    messages: starts,
+    ...{ lost: 0, doubled: 0, outOfOrder: null, recoveryMs: null },
+    violations: [
+      ...(over === 0 ? [] : [`${over} starts above the limit, at most ${attacked.peak} at once`]),
+      ...(starts >= leastStarts ? [] : [`only ${starts} starts`]),
+      ...starved.map((name) => `${name} got ${shareOf(calm, name).toFixed(2)} of what it sends`),
+    ],
+    notes: `starts are counted where the calls arrive: ${over} of ${starts} above the limit; calls a second: ${rates}; ${attacked.startsPerMessage.toFixed(2)} deliveries for each message handled`,
+  }
+}
+
+/** The part of what a tenant sends that is handled. */
+function shareOf(counts: LimitsCounts | undefined, name: (typeof names)[number]): number {
+  return (counts?.perSecond[name] ?? 0) / (tenants[name] * processes)
+}
