@@ -1,16 +1,17 @@
 import type { Clock } from '../core/clock.ts'
+import type { LaneHeap } from './lane-heap.ts'
 import type { Task } from './track.ts'
 
 // A circuit that says "at once" must not spin.
 const leastHaltMs = 50
 
-/** The state of a pipeline that an item said it holds: nothing starts but one probe at a time, until one got through. */
+/** An item holds the pipeline: only one probe starts at a time, until one succeeds. */
 export class Halt<Item> {
   readonly #clock: Clock
   readonly #onDue: () => void
   #state: 'no' | 'waiting' | 'probe-due' | 'probing' = 'no'
   #probe: Task<Item> | undefined
-  /** The items that said so since the halt began. */
+  /** The items that held the pipeline since the halt began. */
   readonly #holders = new Set<Task<Item>>()
   #because: unknown
   #probes = 0
@@ -31,23 +32,23 @@ export class Halt<Item> {
   }
 
   /**
-   * Every second probe of a halt is the youngest of those that failed least, and not the oldest. A burst of messages that
-   * fail together stands side by side in the line: the oldest first would try each of them, one each window.
+   * Takes the next probe: one of the tasks that failed least, in turns the oldest and the youngest of them. Messages that
+   * fail together stand next to each other in the line. Always the oldest would try each of them, one per window.
    */
-  get wantsYoungest(): boolean {
-    return this.#probes % 2 === 1
+  takeProbe(ready: LaneHeap<Task<Item>>): Task<Item> | undefined {
+    return ready.takeBest(this.#probes % 2 === 1 ? isYoungerProbe : isOlderProbe)
   }
 
   get probe(): Task<Item> | undefined {
     return this.#probe
   }
 
-  /** What the latest item that began or prolonged the halt rejected with. */
+  /** The error of the latest item that began or prolonged the halt. */
   get because(): unknown {
     return this.isOn ? this.#because : undefined
   }
 
-  /** An item that ran said that the pipeline is held. The first one, and then the probes, decide for how long. */
+  /** An item holds the pipeline. The first one, and then the probes, decide for how long. */
   begin(task: Task<Item>, error: unknown, afterMs: number): void {
     this.#holders.add(task)
     if (this.isOn && task !== this.#probe) return
@@ -68,7 +69,7 @@ export class Halt<Item> {
     this.#probes++
   }
 
-  /** The probe got through, so the halt is over. The others that held the pipeline were refuted. */
+  /** The probe succeeded, so the halt is over. The other items that held the pipeline were wrong. */
   passed(probe: Task<Item>): void {
     if (probe !== this.#probe) return
     for (const holder of this.#holders) if (holder !== probe) holder.refuted++
@@ -78,7 +79,7 @@ export class Halt<Item> {
     this.#state = 'no'
   }
 
-  /** The probe ended in another way. That says nothing of the pipeline, so another one goes. */
+  /** The probe ended in another way. That says nothing about the pipeline: another probe goes. */
   next(probe: Task<Item> | undefined): void {
     if (probe === undefined || probe !== this.#probe) return
     this.#probe = undefined
@@ -98,4 +99,12 @@ export class Halt<Item> {
     this.#cancel()
     if (this.#state === 'probe-due') this.#state = 'waiting'
   }
+}
+
+function isOlderProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
+  return task.blame < than.blame || (task.blame === than.blame && task.rank < than.rank)
+}
+
+function isYoungerProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
+  return task.blame < than.blame || (task.blame === than.blame && task.rank > than.rank)
 }

@@ -1,8 +1,10 @@
 import type { Clock } from '../core/clock.ts'
 import { isAbandoned } from '../core/errors.ts'
+import { Drains } from './drains.ts'
 import { Halt } from './halt.ts'
 import { LaneHeap } from './lane-heap.ts'
 import { redelivery, type Redelivery } from './redelivery.ts'
+import { Slots } from './slots.ts'
 import { LaneTrack, Task, type TrackOptions } from './track.ts'
 
 export interface LanesOptions<Item> {
@@ -17,7 +19,7 @@ export interface LanesOptions<Item> {
   readonly run: (item: Item, key: string | null, attempt: number) => Promise<unknown>
   /** Told of every rejection; gives the attempt that the next run is. */
   readonly onNack: (item: Item, error: unknown, attempt: number) => number
-  /** An item held the pipeline again and again while others got through: from now on it holds its own lane only. */
+  /** An item held the pipeline several times while others got through. From now on it holds its own lane only. */
   readonly onHoldsAlone?: (item: Item, error: unknown) => void
 }
 
@@ -28,13 +30,13 @@ export interface Lanes<Item> {
   /** An item without a key is in order with nothing. */
   add(track: LaneTrack<Item>, key: string | null, item: Item): void
   /**
-   * Forgets what has not started, and gives it back in the order of arrival. What runs goes on, and its end changes
-   * nothing: `onDone` is not called for it.
+   * Forgets the items that have not started, and returns them in the order of arrival. Running items go on; `onDone` is not
+   * called for them.
    */
   close(track: LaneTrack<Item>): readonly Item[]
   /**
-   * Starts only what lies before something already started, of one track or of all of them; nothing at all in a track
-   * without positions. Resolves when none of that can go on any more: a held item is not waited for.
+   * Starts only items that lie before a started one, in one track or in all of them. In a track without positions it starts
+   * nothing. Resolves when no such item can go on. It does not wait for a held item.
    */
   drain(track?: LaneTrack<Item>): Promise<void>
   /** Ends a drain, of one track or of all of them. */
@@ -45,25 +47,13 @@ export interface Lanes<Item> {
   readonly inFlight: number
   /** Items added and not passed by their watermark, of open tracks. */
   readonly buffered: number
-  /** Whether all wait for a probe, since an item said that it holds the pipeline. */
+  /** Whether all lanes wait for a probe, because an item holds the pipeline. */
   readonly halted: boolean
-  /** What that item rejected with. */
+  /** The error of that item. */
   readonly haltedBy: unknown
 }
 
-/** A place for one running task, with its two continuations made once. */
-interface Slot<Item> {
-  task: Task<Item> | undefined
-  readonly succeeded: () => void
-  readonly failed: (error: unknown) => void
-}
-
-interface Drain<Item> {
-  readonly track: LaneTrack<Item> | undefined
-  readonly resolve: () => void
-}
-
-// So often may an item hold the pipeline while others get through; from then on it holds its own lane.
+// How often an item may hold the pipeline while others get through. After that it holds its own lane.
 const mostRefuted = 3
 const nothing = (): void => {}
 
@@ -76,8 +66,19 @@ class LaneExecutor<Item> implements Lanes<Item> {
   readonly #options: LanesOptions<Item>
   readonly #ready = new LaneHeap<Task<Item>>()
   readonly #tracks = new Set<LaneTrack<Item>>()
-  readonly #free: Slot<Item>[] = []
-  readonly #drains: Drain<Item>[] = []
+  readonly #drains = new Drains<LaneTrack<Item>>()
+  readonly #slots = new Slots<Task<Item>>(
+    (task) => {
+      this.#left(task)
+      this.#succeeded(task)
+      this.#pump()
+    },
+    (task, error) => {
+      this.#left(task)
+      this.#failed(task, error)
+      this.#pump()
+    },
+  )
   readonly #halt: Halt<Item>
   #inFlight = 0
   #buffered = 0
@@ -135,7 +136,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   close(track: LaneTrack<Item>): readonly Item[] {
     if (track.closed) return []
-    const left = track.window.size === 0 ? [] : this.#notStarted(track)
+    const left = track.window.size === 0 ? [] : track.notStarted(this.#ready)
     this.#buffered -= track.window.size
     this.#tracks.delete(track)
     track.close()
@@ -150,10 +151,9 @@ class LaneExecutor<Item> implements Lanes<Item> {
     if (track === undefined) this.#draining = true
     for (const each of track === undefined ? this.#tracks : [track]) each.draining = true
     this.#setAside()
-    return new Promise((resolve) => {
-      this.#drains.push({ track, resolve })
-      this.#pump()
-    })
+    const drained = this.#drains.add(track)
+    this.#pump()
+    return drained
   }
 
   resume(track?: LaneTrack<Item>): void {
@@ -186,7 +186,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     return track.positions ? track.startedTo : -1
   }
 
-  /** A drain began, or the end: what stands in line and may not start any more leaves it. */
+  /** A drain or the end has begun: lanes in line that may not start any more leave the line. */
   #setAside(): void {
     const all: Task<Item>[] = []
     for (let task = this.#ready.pop(); task !== undefined; task = this.#ready.pop()) all.push(task)
@@ -199,14 +199,12 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   #pump(): void {
     while (!this.#ready.isEmpty && this.#placeLeft()) {
-      const task = this.#halt.isProbeDue
-        ? this.#ready.takeBest(this.#halt.wantsYoungest ? isYoungerProbe : isOlderProbe)
-        : this.#ready.pop()
+      const task = this.#halt.isProbeDue ? this.#halt.takeProbe(this.#ready) : this.#ready.pop()
       if (task === undefined || task.track.closed) continue
       task.track.ready--
       this.#start(task)
     }
-    if (this.#drains.length > 0) this.#tellDrained()
+    if (!this.#drains.isEmpty) this.#tellDrained()
   }
 
   #placeLeft(): boolean {
@@ -216,26 +214,20 @@ class LaneExecutor<Item> implements Lanes<Item> {
   #tellDrained(): void {
     let open = 0
     for (const { running } of this.#tracks) open += running
-    // Nothing starts again before somebody outside does something: a probe that is not due, or what was lost and runs on.
+    // Nothing starts by itself: a probe is not due, or lost work still runs.
     const isStuck = !this.#placeLeft() && (open === 0 || this.#halt.isOn)
     const isDrained = (track: LaneTrack<Item>): boolean => track.running === 0 && (track.ready === 0 || isStuck)
-    for (const drain of this.#drains.splice(0)) {
-      const { track, resolve } = drain
-      if (track === undefined ? [...this.#tracks].every(isDrained) : isDrained(track)) resolve()
-      else this.#drains.push(drain)
-    }
+    this.#drains.tell((track) => (track === undefined ? [...this.#tracks].every(isDrained) : isDrained(track)))
   }
 
   #start(task: Task<Item>): void {
-    const slot = this.#free.pop() ?? this.#makeSlot()
     const { track } = task
-    slot.task = task
     task.running = true
     this.#inFlight++
     track.running++
     if (task.index > track.startedTo) track.startedTo = task.index
     this.#halt.started(task)
-    this.#run(task).then(slot.succeeded, slot.failed)
+    this.#slots.watch(task, this.#run(task))
   }
 
   #run({ item, key, attempt }: Task<Item>): Promise<unknown> {
@@ -246,30 +238,9 @@ class LaneExecutor<Item> implements Lanes<Item> {
     }
   }
 
-  #makeSlot(): Slot<Item> {
-    const slot: Slot<Item> = {
-      task: undefined,
-      succeeded: () => {
-        const task = this.#leave(slot)
-        if (task !== undefined) this.#succeeded(task)
-        this.#pump()
-      },
-      failed: (error) => {
-        const task = this.#leave(slot)
-        if (task !== undefined) this.#failed(task, error)
-        this.#pump()
-      },
-    }
-    return slot
-  }
-
-  #leave(slot: Slot<Item>): Task<Item> | undefined {
-    const { task } = slot
-    slot.task = undefined
-    this.#free.push(slot)
+  #left(task: Task<Item>): void {
     this.#inFlight--
-    if (task !== undefined) task.track.running--
-    return task
+    task.track.running--
   }
 
   #succeeded(task: Task<Item>): void {
@@ -313,12 +284,9 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   #nacked(task: Task<Item>, error: unknown): Redelivery {
     const { clock, onNack, redeliverMs } = this.#options
-    const hold = task.track.held.get(task)
     task.attempt = onNack(task.item, error, task.attempt)
-    const wanted = redelivery(error, task.nacks++, redeliverMs)
-    if (hold === undefined)
-      task.track.held.set(task, { sinceMs: clock.now(), nacks: 1, error, alone: false, cancel: nothing })
-    else Object.assign(hold, { error, nacks: task.nacks, cancel: nothing })
+    const wanted = redelivery(error, task.nacks, redeliverMs)
+    task.track.hold(task, error, clock.now())
     return wanted
   }
 
@@ -345,15 +313,12 @@ class LaneExecutor<Item> implements Lanes<Item> {
     this.#halt.next(task)
   }
 
-  /** What was given up still runs, and nothing of its key may. */
+  /** An abandoned handler still runs: nothing of its key may start. */
   #holdUntil(task: Task<Item>, settled: Promise<unknown>, error: unknown): void {
     const { track } = task
     const { clock, onNack } = this.#options
     track.abandoned++
-    if (!track.closed) {
-      const sinceMs = track.held.get(task)?.sinceMs ?? clock.now()
-      track.held.set(task, { sinceMs, nacks: ++task.nacks, error, alone: false, cancel: nothing })
-    }
+    if (!track.closed) track.hold(task, error, clock.now())
     this.#halt.next(task)
     const goOn = (late: unknown): void => {
       track.abandoned--
@@ -382,23 +347,4 @@ class LaneExecutor<Item> implements Lanes<Item> {
       this.#offer(first)
     }
   }
-
-  /** In the order of arrival: held lanes and what stands behind the first of each lane too. */
-  #notStarted(track: LaneTrack<Item>): readonly Item[] {
-    const heads = new Set<Task<Item>>([...track.byKey.values(), ...track.held.keys(), ...track.waiting])
-    for (const task of this.#ready) if (task.track === track) heads.add(task)
-    const all: Task<Item>[] = []
-    for (const head of heads)
-      for (let task: Task<Item> | undefined = head; task !== undefined; task = task.behind)
-        if (!task.running) all.push(task)
-    return all.toSorted((a, b) => a.rank - b.rank).map(({ item }) => item)
-  }
-}
-
-function isOlderProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
-  return task.blame < than.blame || (task.blame === than.blame && task.rank < than.rank)
-}
-
-function isYoungerProbe<Item>(task: Task<Item>, than: Task<Item>): boolean {
-  return task.blame < than.blame || (task.blame === than.blame && task.rank > than.rank)
 }

@@ -99,6 +99,26 @@ export class LaneTrack<Item> {
     return false
   }
 
+  /** Items that have not started, in the order of arrival. `ready` are the lanes in line, of all tracks. */
+  notStarted(ready: Iterable<Task<Item>>): readonly Item[] {
+    const heads = new Set<Task<Item>>([...this.byKey.values(), ...this.held.keys(), ...this.waiting])
+    for (const task of ready) if (task.track === this) heads.add(task)
+    const all: Task<Item>[] = []
+    for (const head of heads)
+      for (let task: Task<Item> | undefined = head; task !== undefined; task = task.behind)
+        if (!task.running) all.push(task)
+    return all.toSorted((a, b) => a.rank - b.rank).map(({ item }) => item)
+  }
+
+  /** Counts a nack of the task, which is held until it is done. */
+  hold(task: Task<Item>, error: unknown, nowMs: number): void {
+    const hold = this.held.get(task)
+    task.nacks++
+    if (hold === undefined)
+      this.held.set(task, { sinceMs: nowMs, nacks: task.nacks, error, alone: false, cancel: nothing })
+    else Object.assign(hold, { error, nacks: task.nacks, cancel: nothing })
+  }
+
   /** Keeps only what still runs, so that the next ownership waits for it key by key. */
   close(): void {
     this.closed = true
