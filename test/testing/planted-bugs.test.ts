@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { plantedBugs } from './planted-bugs.ts'
+import { search } from '../../src/testing/explorer/explorer.ts'
+import { scenarioOf } from '../../src/testing/explorer/explore.ts'
+import { ambient } from '../../src/testing/world/ambient.ts'
+import { burstOfFailures, plantedBugs } from './planted-bugs.ts'
 
 /** The meta-test: a kit that finds nothing proves nothing. */
 describe('the explorer finds, within a thousand schedules, and shrinks to at most four deviations', () => {
@@ -9,4 +12,15 @@ describe('the explorer finds, within a thousand schedules, and shrinks to at mos
     expect(invariant).toBe(bug.breaks)
     expect(deviations, line).toBeLessThanOrEqual(4)
   })
+})
+
+it('finds nothing where the lanes probe in turns', { timeout: 120_000 }, async () => {
+  const real = ambient()
+  try {
+    const { found, schedules } = await search(await scenarioOf(burstOfFailures), { seeds: 50 })
+    expect(found?.run.simulation.violation).toBeUndefined()
+    expect(schedules).toBe(51)
+  } finally {
+    real()
+  }
 })

@@ -1,5 +1,8 @@
 import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
 import { charge, lookalike } from '../../scripts/chaos/simulated/scenarios.ts'
+import { Halt } from '../../src/consumer/halt.ts'
+import type { LaneHeap } from '../../src/consumer/lane-heap.ts'
+import type { Task } from '../../src/consumer/track.ts'
 import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import type { Delivery, Middleware } from '../../src/core/delivery.ts'
 import { isRetryLater, RetryLater } from '../../src/core/errors.ts'
@@ -44,11 +47,13 @@ function planted<E extends Effects>(
   return hunted(breaks, async () => ({ ...(await scenarioOf({ ...size, ...options })), ...world }))
 }
 
-function hunted(breaks: string, build: () => Promise<Scenario>): PlantedBug {
+/** `plant` breaks what no option reaches, and gives back how to mend it. */
+function hunted(breaks: string, build: () => Promise<Scenario>, plant: () => () => void = () => () => {}): PlantedBug {
   return {
     breaks,
     async hunt(firstSeed) {
       const real = ambient()
+      const mend = plant()
       try {
         const scenario = await build()
         const { found, schedules } = await search(scenario, { seeds: 1_000, firstSeed })
@@ -64,6 +69,7 @@ function hunted(breaks: string, build: () => Promise<Scenario>): PlantedBug {
           report: report(breaks, { found, schedules }, shrunk),
         }
       } finally {
+        mend()
         real()
       }
     },
@@ -170,6 +176,56 @@ const givenUpForAReason = invariant(
   },
   { when: 'always' },
 )
+
+const burst = new Set(Array.from({ length: 10 }, (_, at) => `m${at + 1}`))
+
+/** Ten messages that fail together as in an outage, three times each, and a good one behind them, at a breaker. */
+function burstAtBreaker({ store, clock, deadLetters, group, handler, effects }: Kit<{ call(id: string): void }>) {
+  const failures = new Map<string, number>()
+  return pipeline(group)
+    .use(deadLetter({ to: deadLetters, clock }))
+    .use(idempotency({ store, clock }))
+    .use(retry({ clock, maxAttempts: 10 }))
+    .use(circuitBreaker({ name: 'payments', openAfter: 2, looksDown: () => true, clock }))
+    .handle(
+      handler(({ message: { id } }) => {
+        const before = failures.get(id) ?? 0
+        failures.set(id, before + 1)
+        if (burst.has(id) && before < 3) throw new Error('503')
+        return effects.call(id)
+      }),
+    )
+}
+
+const goodGoesOn = invariant(
+  'good-goes-on',
+  (ledger) => {
+    const fates = ledger.fates()
+    const waiting = fates.find(({ message, starts }) => !burst.has(message.id) && starts === 0)
+    const again = fates.reduce((sum, { starts }) => sum + Math.max(0, starts - 1), 0)
+    return waiting && again > 4
+      ? `${waiting.message.id} waits, and those that fail were started again ${again} times`
+      : undefined
+  },
+  { when: 'always' },
+)
+
+/** A burst of messages that fail must not stop the good message behind it. */
+export const burstOfFailures = {
+  pipeline: burstAtBreaker,
+  effects: { call: () => {} },
+  ...{ messages: 11, keys: 11, consumers: 1, partitions: 1 },
+  faults: ['slow'],
+  invariants: [goodGoesOn],
+} as const satisfies ExploreOptions<{ call(id: string): void }>
+
+/** The lanes as they were once: the probe is always the oldest. */
+function probesWithTheOldest(): () => void {
+  const ours = Object.getOwnPropertyDescriptor(Halt.prototype, 'takeProbe') ?? {}
+  const oldest = (ready: LaneHeap<Task<unknown>>): Task<unknown> | undefined => ready.pop()
+  Object.defineProperty(Halt.prototype, 'takeProbe', { ...ours, value: oldest })
+  return () => Object.defineProperty(Halt.prototype, 'takeProbe', ours)
+}
 
 /** Commits past what is still being handled as soon as anything later is done. */
 const commitsHighest: ConsumerFactory = (parts) => {
@@ -290,6 +346,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     faults: ['fail', 'lose-reply', 'slow', 'rebalance'],
     invariants: [givenUpForAReason],
   }),
+  'the probe is always the oldest': hunted('good-goes-on', () => scenarioOf(burstOfFailures), probesWithTheOldest),
   // Not a bug but a limit, which `unproven` shows: while nobody else is answered, nothing tells poison from an outage.
   'poison that looks like an outage, all alone': planted('drained', {
     pipeline: lookalike({ others: false }),
