@@ -178,6 +178,35 @@ describe('the lease', () => {
     await clock.advance(1)
     expect(signal.aborted).toBe(true)
   })
+
+  it('is counted from before its renewal was sent: that answer may have been on its way too', async () => {
+    const clock = fakeClock()
+    const memory = memoryIdempotencyStore({ clock })
+    let renewals = 0
+    const store: IdempotencyStore = {
+      ...memory,
+      async renew(held, forMs) {
+        if (renewals++ > 0) return never()
+        const answer = await memory.renew(held, forMs)
+        return new Promise((resolve) => clock.after(15_000, () => resolve(answer)))
+      },
+    }
+    const { promise: started, resolve: start } = Promise.withResolvers<AbortSignal>()
+    const running = pipeline('orders')
+      .use(idempotency({ store, clock, leaseMs }))
+      .handle(({ signal }) => {
+        start(signal)
+        return never()
+      })
+      .dispatch(message)
+    running.catch(() => {})
+    const signal = await started
+    // Sent at 10 s and answered at 25 s: the store's lease ends at 40 s.
+    await clock.advance(39_999)
+    expect(signal.aborted).toBe(false)
+    await clock.advance(1)
+    expect(signal.aborted).toBe(true)
+  })
 })
 
 describe('a key that the store cannot keep', () => {
