@@ -4,7 +4,11 @@ import type { AddressInfo } from 'node:net'
 import { idempotency, json, pipeline, retry, RetryLater } from 'holdfast'
 import { memoryIdempotencyStore } from 'holdfast/memory'
 import { z } from 'zod'
+import { sign } from './signature.ts'
 import { webhook } from './webhook.ts'
+
+// In production out of a secret store. The sender shows it once, when you register your address.
+const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 
 const Paid = z.object({ invoice: z.string(), cents: z.number().int() })
 
@@ -20,12 +24,14 @@ const payments = pipeline('shop.payments')
     console.log(`  booked ${body.cents} cents for ${body.invoice} (${id})`)
   })
 
-const server = createServer(webhook(payments)).listen(0, '127.0.0.1')
+const server = createServer(webhook(payments, { secrets: [secret] })).listen(0, '127.0.0.1')
 await once(server, 'listening')
 const { port } = server.address() as AddressInfo
 
-async function send(what: string, id: string, body: string): Promise<void> {
-  const headers = { 'webhook-id': id }
+async function send(what: string, id: string, body: string, by = secret): Promise<void> {
+  const seconds = String(Math.floor(Date.now() / 1000))
+  const signature = `v1,${sign(id, seconds, Buffer.from(body), by)}`
+  const headers = { 'webhook-id': id, 'webhook-timestamp': seconds, 'webhook-signature': signature }
   const answer = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', headers, body })
   const retryAfter = answer.headers.get('retry-after')
   const wait = retryAfter === null ? '' : `, retry-after ${retryAfter} s`
@@ -39,4 +45,5 @@ await send('while the ledger is down', 'evt-2', '{ "invoice": "A-18", "cents": 9
 ledgerIsDown = false
 await send('sent again later', 'evt-2', '{ "invoice": "A-18", "cents": 900 }')
 await send('no JSON', 'evt-3', 'invoice=A-19')
+await send('signed by somebody else', 'evt-4', '{ "invoice": "A-20", "cents": 1 }', 'whsec_b3RoZXI=')
 server.close()

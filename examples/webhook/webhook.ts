@@ -1,11 +1,18 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { isPermanent, isRetryLater, type Pipeline } from 'holdfast'
+import { isSigned } from './signature.ts'
+
+export interface WebhookOptions {
+  /** The secrets of the sender. A call that none of them signed is refused. */
+  readonly secrets: readonly string[]
+  readonly maxBytes?: number
+}
 
 /**
- * Answers a sender that repeats what is not answered with 2xx: 200 where the event is dealt with, 400 where it never
- * can be, 503 with `retry-after` where it should come again.
+ * Answers a sender that repeats what is not answered with 2xx: 200 where the event is dealt with, 401 where it was
+ * not signed, 400 where it never can be handled, 503 with `retry-after` where it should come again.
  */
-export function webhook(pipeline: Pipeline, { maxBytes = 65_536 } = {}): RequestListener {
+export function webhook(pipeline: Pipeline, { secrets, maxBytes = 65_536 }: WebhookOptions): RequestListener {
   return (request, response) => {
     receive(request)
       .then(({ status, text, retryAfter }) => {
@@ -19,6 +26,8 @@ export function webhook(pipeline: Pipeline, { maxBytes = 65_536 } = {}): Request
     if (typeof id !== 'string') return { status: 400, text: 'no webhook-id' }
     const body = await bodyOf(request, maxBytes)
     if (body === undefined) return { status: 413, text: `more than ${maxBytes} bytes` }
+    // Checked over the bytes as they came. After parsing it is too late: other bytes may mean the same.
+    if (!isSigned(request.headers, body, secrets)) return { status: 401, text: 'not signed' }
     try {
       const outcome = await pipeline.dispatch({ message: { id, body }, origin: { system: 'http' }, raw: request })
       return { status: 200, text: outcome }

@@ -14,6 +14,7 @@ export type {
   TransportUnderTest,
 } from './contracts/transport-under-test.ts'
 export { chaos, type ChaosOptions, type ChaosTarget, type MakesConsumer } from './chaos.ts'
+export { watchDeliveries, type DeliveryWatch, type Watched, type WatchDeliveriesOptions } from './deliveries.ts'
 export { keyed, type Effects, type Travelling } from './effects.ts'
 export { expectResilient, type ExpectResilientOptions } from './expect-resilient.ts'
 export { explore, ResilienceError, type Explored, type ExploreOptions } from './explorer/explore.ts'

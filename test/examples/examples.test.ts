@@ -16,6 +16,7 @@ while the ledger is down: 503 not now, retry-after 20 s
   booked 900 cents for A-18 (evt-2)
 sent again later: 200 handled
 no JSON: 400 cannot be handled
+signed by somebody else: 401 not signed
 `),
     )
   },

@@ -100,6 +100,7 @@ const factories: Readonly<
   'consumer/logConsumer': [(o, f) => f(o), { client: logClient, group: 'g', pipeline }],
   'consumer/queueConsumer': [(o, f) => f(o), { client: queueClient, group: 'g', pipeline }],
   'testing/fakeClock': [(o, f) => f(o), {}],
+  'testing/watchDeliveries': [(o, f) => f(o), {}],
 }
 
 /** Asynchronous: they reject, instead of throwing. Each is refused before it calls anything. */
