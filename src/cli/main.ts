@@ -5,6 +5,7 @@ import { nearest } from '../core/nearest.ts'
 import { operations } from '../operations/index.ts'
 import { postgresOperatorStore, type PostgresDeadLetters } from '../stores/postgres/index.ts'
 import type { Command, Config, Context, Flags, Surroundings } from './command.ts'
+import { circuitCommands } from './commands/circuits.ts'
 import { contractCommands } from './commands/contracts.ts'
 import { dlqCommands } from './commands/dlq.ts'
 import { doctorCommands } from './commands/doctor.ts'
@@ -27,6 +28,7 @@ export const commands: readonly Command[] = [
   ...redriveCommands,
   ...outboxCommands,
   ...keyCommands,
+  ...circuitCommands,
   ...migrateCommands,
   ...contractCommands,
 ]

@@ -1,6 +1,7 @@
 import type { FailureReason } from '../core/errors.ts'
 import type { Letter, LetterOperations } from '../dead-letter/store.ts'
 import type { OutboxStatus } from '../outbox/store.ts'
+import type { CircuitLine } from '../retry/store.ts'
 
 /** What the operator's side reads from a database, and does to it. The command line and the page work through this alone. */
 export interface OperatorStore {
@@ -30,6 +31,8 @@ export interface OperatorStore {
   forget(scope: string, key: string, by: string): Promise<boolean>
   /** Keys whose messages wait behind one that failed, longest waiting first. Left out where nothing is parked. */
   parked?(page?: { readonly limit?: number; readonly scope?: string }): Promise<readonly ParkedLane[]>
+  /** Shared circuits, open ones first. Empty where there are no tables of circuits; left out where this store has none. */
+  circuits?(): Promise<readonly CircuitLine[]>
   /** Every trace that a message left, unordered. */
   traces(messageId: string): Promise<MessageTraces>
   /** Journal rows are kept so long. */

@@ -180,7 +180,7 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
       ...{ state: stateOf(), scope: fleet?.scope ?? 'process', retryInMs, unproven },
       ...(fleet !== undefined && {
         epoch: fleet.epoch,
-        probing: fleet.isProbing,
+        ...{ probing: fleet.isProbing, prober: fleet.prober },
         share: fleet.online ? 'online' : 'away',
       }),
       ...(by !== undefined && { open: open.length }),

@@ -14,6 +14,8 @@ const lateMs = 10_000
 /** Who may probe: granted by the fleet under an epoch, or by this process to itself. */
 type Grant = { readonly epoch: number; readonly sentAtMs: number } | 'own'
 
+type Known = CircuitRegister & { readonly untilMs: number; readonly prober?: string | null }
+
 /**
  * One circuit of a fleet: tells what this process sees, takes over what the fleet decides, and probes only when it is
  * granted. While the store does not answer, this process decides for itself.
@@ -25,7 +27,7 @@ export class FleetCircuit implements Fleet {
   readonly #terms: CircuitTerms
   readonly #owner: string
   readonly #leaseMs: number
-  #known: CircuitRegister & { readonly untilMs: number } = { state: 'closed', epoch: 0, leftMs: 0, untilMs: 0 }
+  #known: Known = { state: 'closed', epoch: 0, leftMs: 0, untilMs: 0 }
   #online = true
   #opened = false
   #grant: Grant | undefined
@@ -56,6 +58,11 @@ export class FleetCircuit implements Fleet {
 
   get epoch(): number | null {
     return this.#known.epoch === 0 ? null : this.#known.epoch
+  }
+
+  /** The process that probes now, as far as this one has heard. */
+  get prober(): string | null {
+    return this.#known.state === 'half-open' ? (this.#known.prober ?? null) : null
   }
 
   get online(): boolean {

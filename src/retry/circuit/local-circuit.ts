@@ -36,6 +36,7 @@ export interface Fleet {
   readonly scope: 'process' | 'fleet'
   readonly epoch: number | null
   readonly online: boolean
+  readonly prober: string | null
   readonly isProbing: boolean
   /** Takes the right to be the probe; without one it has to be asked for. */
   takeGrant(): boolean

@@ -47,6 +47,19 @@ describeWith(['redis'], 'circuits in Redis', () => {
     expect(seen.join()).toMatch(found)
   })
 
+  it('lists what is open, who probes, and how many processes say so', async () => {
+    const circuits = redisCircuits(redis, { prefix })
+    const rules = { openAfter: 10, openMs: 60, maxOpenMs: 200, leaseMs: 5_000 }
+    const sight = { vote: 'open', bad: 10, badAgeMs: 5, answerAgeMs: null } as const
+    const exchange = { owner: 'host:1', known: { state: 'closed', epoch: 0, leftMs: 0 }, sight, rules } as const
+    await circuits.exchange('a:listed', { do: 'report', ...exchange })
+    await new Promise((resolve) => setTimeout(resolve, 80))
+    await circuits.exchange('a:listed', { do: 'ask', ...exchange })
+    const line = (await circuits.list?.())?.find(({ name }) => name === 'a:listed')
+    expect(line).toMatchObject({ state: 'half-open', prober: 'host:1', processes: 1, openVotes: 1 })
+    expect(line?.leftMs).toBeGreaterThan(1_000)
+  })
+
   it('refuses a client that is no ioredis', () => {
     expect(() => redisCircuits({ eval: () => {} } as never)).toThrow('redisCircuits: redis must be a client of ioredis')
   })

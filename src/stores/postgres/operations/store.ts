@@ -1,5 +1,6 @@
 import { checkArgument, checkOptions, count, having, ms, text } from '../../../core/options.ts'
 import type { OperatorStore } from '../../../operations/store.ts'
+import { postgresCircuits } from '../circuits/circuits.ts'
 import { postgresDeadLetters, type PostgresDeadLetters } from '../dead-letter/dead-letters.ts'
 import { storable } from '../dead-letter/rows.ts'
 import { bounded, runner } from '../dead-letter/run.ts'
@@ -46,6 +47,7 @@ export function postgresOperatorStore(
   const note = (by: string, act: string, detail: unknown): Promise<void> => letters.note({ by, act, detail })
   const dead = postgresOutboxDead(pool, { schema })
   const outboxStore = postgresOutboxStore(pool, { schema })
+  const circuits = postgresCircuits(pool, { schema })
 
   return {
     letters,
@@ -71,6 +73,10 @@ export function postgresOperatorStore(
     async outbox() {
       const { rows } = await ask(`select to_regclass('${quoted}.outbox_shard') is not null as made`, [])
       return field(rows[0], 'made') === true ? outboxStore.status() : undefined
+    },
+    async circuits() {
+      const { rows } = await ask(`select to_regclass('${quoted}.circuit') is not null as made`, [])
+      return field(rows[0], 'made') === true ? ((await circuits.list?.()) ?? []) : []
     },
     async outboxDead({ limit = 50, after } = {}) {
       checkArgument('outboxDead', 'limit', limit, count())
