@@ -9,7 +9,7 @@ export interface Watched {
   health(): Health
 }
 
-/** A partition that had messages for so long and handled none of them. */
+/** A partition that had messages for so long after the last join, and handled none of them. */
 export interface StandStill {
   readonly partition: number
   readonly ms: number
@@ -55,7 +55,11 @@ export class RebalanceWatch {
   #noted({ change, detail, error }: ConsumerChange): void {
     this.note(`${change} ${JSON.stringify(detail)} ${error instanceof Error ? error.message : ''}`)
     if (change === 'drained') this.drains.push(Number(detail?.['ms']))
-    if (change === 'joined') this.joins++
+    if (change === 'joined') {
+      this.joins++
+      // Between two joins that follow close upon each other there may be no time for a fetch.
+      this.#movedAtMs.fill(performance.now())
+    }
     if (change === 'commit-failed') this.commitsFailed++
     if (!alarms.has(change)) return
     this.alarms.set(change, (this.alarms.get(change) ?? 0) + 1)

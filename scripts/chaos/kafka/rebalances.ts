@@ -16,7 +16,8 @@ const USAGE = `Usage: npm run measure:rebalances -- [--client name] [--messages 
   Exits with 1 where there is one of them.
 
   --messages  how many, all sent before the first join                          (default 20000)
-  --minutes   sends --rate messages a second for that long instead
+  --minutes   sends --rate messages a second for that long instead, and waits for a quarter to three times --every-ms
+              between two changes
   --busy-ms   blocks the event loop, which all members share, for up to that long again and again`
 
 const { values: flags } = parseArgs({
@@ -28,7 +29,7 @@ const { values: flags } = parseArgs({
     'busy-ms': { type: 'string', default: '0' },
     'handler-ms': { type: 'string', default: '5' },
     'every-ms': { type: 'string', default: '4000' },
-    'still-ms': { type: 'string', default: '15000' },
+    'still-ms': { type: 'string', default: '8000' },
     help: { type: 'boolean', default: false },
   },
 })
@@ -40,7 +41,7 @@ if (flags.help || client === undefined) {
 const [messages, minutes, rate] = [Number(flags.messages), Number(flags.minutes), Number(flags.rate)]
 const [busyMs, handlerMs, everyMs] = [Number(flags['busy-ms']), Number(flags['handler-ms']), Number(flags['every-ms'])]
 const partitions = 12
-// A hand-over takes less than a second. Nobody may wait for half of a session.
+// Counted from the last join. Until then a member needs one fetch.
 const standStillMs = Number(flags['still-ms'])
 
 const topic = `rebalances_${randomBytes(4).toString('hex')}`
@@ -125,7 +126,7 @@ function isDone(): boolean {
 }
 let saidMs = performance.now()
 for (let round = 0; !isDone() && performance.now() < untilMs + 600_000; round++) {
-  await sleep(everyMs)
+  await sleep(everyMs * (minutes === 0 ? 1 : 0.25 + 2.75 * Math.random()))
   if (round % 2 === 0) members.push(start())
   else await members.shift()?.stop()
   if (performance.now() - saidMs < 60_000) continue
@@ -154,8 +155,8 @@ const rows = {
   redelivered,
   'drain ms, median': drains[drains.length >> 1],
   'drain ms, longest': drains.at(-1),
-  'partition still, longest ms': watch.longestMs,
-  [`partitions still for ${standStillMs} ms`]: watch.standStills.length,
+  'still after a join, longest ms': watch.longestMs,
+  [`still for ${standStillMs} ms`]: watch.standStills.length,
   'failed commits': watch.commitsFailed,
   'false alarms': watch.alarmTexts.length,
   seconds: Math.round(tookMs / 1000),
