@@ -63,4 +63,31 @@ export interface Config {
   /** Servers whose certificates `doctor` looks at: `host:port`. */
   readonly tls?: readonly string[]
   readonly letters?: (pool: CliPool) => unknown
+  /** For `rewind`, by group: `(request) => kafkajsReplay({ kafka, groupId, topics, pipeline, ...request })`. */
+  readonly replays?: Readonly<Record<string, (request: RewindRequest) => Promise<RewindReport>>>
+}
+
+/** What `rewind` asks for: the options of every replay but those of the transport. */
+export interface RewindRequest {
+  readonly from: Date | Readonly<Record<string, number>>
+  readonly to?: Date | Readonly<Record<string, number>>
+  readonly scope: 'same' | { readonly own: string }
+  readonly dryRun?: boolean
+  readonly runAgain: boolean
+}
+
+/** What of a report `rewind` shows. */
+export interface RewindReport {
+  readonly messages: number
+  readonly replayed: number
+  readonly members: readonly string[]
+  readonly warnings: readonly string[]
+  readonly partitions: readonly {
+    readonly name: string
+    readonly from: number
+    readonly to: number
+    readonly stood: number
+    readonly messages: number
+  }[]
+  readonly plan: unknown
 }

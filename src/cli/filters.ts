@@ -56,7 +56,7 @@ export function filterFrom({ values, args }: Context): LetterFilter | undefined 
 
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-function timeFrom(flag: string, text: string): number {
+export function timeFrom(flag: string, text: string): number {
   const ago = /^(\d{1,6})([smhd])$/.exec(text)
   if (ago !== null) return Date.now() - Number(ago[1]) * (units[ago[2] ?? ''] ?? 0)
   const at = Date.parse(text)

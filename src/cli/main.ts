@@ -13,6 +13,7 @@ import { keyCommands } from './commands/keys.ts'
 import { migrateCommands } from './commands/migrate.ts'
 import { outboxCommands } from './commands/outbox.ts'
 import { redriveCommands } from './commands/redrives.ts'
+import { rewindCommands } from './commands/rewind.ts'
 import { statusCommands } from './commands/status.ts'
 import { completion } from './completion.ts'
 import { addressOf, connect, readConfig, unreachable } from './connect.ts'
@@ -31,6 +32,7 @@ export const commands: readonly Command[] = [
   ...circuitCommands,
   ...migrateCommands,
   ...contractCommands,
+  ...rewindCommands,
 ]
 
 const common: Flags = {

@@ -4,7 +4,10 @@ import type { Health } from '../core/health.ts'
 import { callback, either, list, type Kind } from '../core/options.ts'
 import type { Consumer, ConsumerOptions } from './consumer.ts'
 import { consumerHealth, type SourceInput } from './consumer-health.ts'
+import type { Delivery } from '../core/delivery.ts'
+import type { Bytes } from '../core/message.ts'
 import { lanes, type Lanes } from './lanes.ts'
+import { ReplayMark, type Replaying } from './replay/plan.ts'
 import { attemptAfter } from './redelivery.ts'
 import { reporter, Run, within, type Report } from './run.ts'
 
@@ -13,7 +16,7 @@ export type Notes = readonly string[] | (() => Iterable<string>)
 
 export const notesKind: Kind = either(list, callback)
 
-export interface SharedOptions extends ConsumerOptions {
+export interface SharedOptions extends ConsumerOptions, Replaying {
   readonly group: string
   readonly ahead?: number
   readonly notes?: Notes
@@ -43,6 +46,7 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
   readonly #system: string
   readonly #hungAfterMs: number
   readonly #notes: Notes
+  readonly #replay: ReplayMark | undefined
   #membership: Membership | undefined
 
   constructor(system: string, options: SharedOptions) {
@@ -51,6 +55,7 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
     this.#name = `${system} ${group}`
     this.#hungAfterMs = options.hungAfterMs ?? 300_000
     this.#notes = notes
+    this.#replay = options.replay && new ReplayMark(this.#name, group, options.replay)
     this.clock = clock
     this.drainMs = options.drainMs ?? 20_000
     this.life = new Run(this.#name)
@@ -92,6 +97,11 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
     } finally {
       await this.#stop()
     }
+  }
+
+  /** The delivery, marked where it comes again by a replay. */
+  protected marked(partition: string, delivery: Delivery<Bytes>): Delivery<Bytes> {
+    return this.#replay === undefined ? delivery : this.#replay.on(partition, delivery)
   }
 
   /** Whether the client consumes, or tries to. */

@@ -19,6 +19,10 @@ export interface Delivery<Body = unknown> {
   readonly draining?: AbortSignal
   /** True if the transport knows that no process ever started this message before. @defaultValue `false` */
   readonly first?: boolean
+  /** True if an operator moved the group back, and the message comes again by that. Only transports that can be moved back set it. */
+  readonly replay?: boolean
+  /** The scope of its own in which `idempotency()` claims this message of a replay. Missing: the ordinary scope. */
+  readonly replayScope?: string
   /** The transport's own message object. */
   readonly raw: unknown
 }

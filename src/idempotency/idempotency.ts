@@ -199,7 +199,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
     return async function idempotency(delivery) {
       refuseAborted(delivery)
-      const inScope = storedKey(typeof scope === 'string' ? scope : scope(delivery))
+      const inScope = storedKey(scopeFor(delivery, typeof scope === 'string' ? scope : scope(delivery)))
       const key = requireKey(delivery, keyOf(delivery))
       // Outside the try: an error of the user's own function is the message's, not an outage of the store.
       const print = fingerprintOf(delivery)
@@ -326,4 +326,9 @@ function otherDatabase(): RetryLater {
     holds: 'pipeline',
     because: 'the transaction is on another database than the idempotency store: give both the same one',
   })
+}
+
+/** A replay may have a scope of its own, so that its messages are handled again. */
+function scopeFor({ replayScope }: Delivery, scope: string): string {
+  return replayScope === undefined ? scope : `${scope} replay ${replayScope}`
 }

@@ -36,6 +36,8 @@ const registry = { registerMetric: fn, getSingleMetric: fn }
 const logClient = { open: fn, offsetOf: fn, keyOf: fn, deliveryOf: fn, verdictOn: fn }
 const queueClient = { open: fn, keyOf: fn, deliveryOf: fn }
 const kafka = { consumer: fn, admin: fn }
+const replaying = { pipeline, from: new Date(), scope: 'same' }
+const replayLog = { members: fn, states: fn, close: fn }
 
 /** How a factory is called with options, and the least that it takes. */
 const factories: Readonly<
@@ -75,6 +77,7 @@ const factories: Readonly<
   'redis/redisCircuits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
   'redis/redisLimits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
   'postgres/postgresCircuits': [(o, f) => f(pool, o), {}],
+  'postgres/postgresOldestKey': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyStore': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyCleaner': [(o, f) => f(pool, o), {}],
   'postgres/postgresOutbox': [(o, f) => f(o), {}],
@@ -108,6 +111,9 @@ const asynchronous: typeof factories = {
   'postgres/migrate': [(o, f) => f(pool, o), {}],
   'postgres/adoptOutbox': [(o, f) => f(pool, o), {}],
   'postgres/changeOutboxShards': [(o, f) => f(pool, o), { shards: 4 }],
+  'kafkajs/kafkajsReplay': [(o, f) => f(o), { kafka, groupId: 'g', topics: ['t'], ...replaying }],
+  'memory/memoryReplay': [(o, f) => f(o), { broker: memoryBroker(), groupId: 'g', topics: ['t'], ...replaying }],
+  'consumer/replay': [(o, f) => f(replayLog, o), replaying],
   'kafkajs/checkKafka': [(o, f) => f(o), { kafka, topics: ['t'] }],
 }
 

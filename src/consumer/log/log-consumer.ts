@@ -4,6 +4,7 @@ import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
 import { Liveness } from '../liveness.ts'
+import { replayKind, type Replaying } from '../replay/plan.ts'
 import { within } from '../run.ts'
 import { notesKind, SharedConsumer, type Notes } from '../shared-consumer.ts'
 import { Assignment, type LogItem, type Owned } from './assignment.ts'
@@ -12,7 +13,7 @@ import { answerMs, LogGeneration, type GenerationHost } from './generation.ts'
 import type { Assigned, Generation, LogClient, LogHost, LogMembership, LogSession } from './log-client.ts'
 import { requireRoom } from './settings.ts'
 
-export interface LogConsumerOptions<Raw> extends ConsumerOptions {
+export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly client: LogClient<Raw>
   readonly group: string
   /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
@@ -42,6 +43,7 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
   rebalanceMs: ms(),
   heartbeatMs: ms(),
   notes: notesKind,
+  replay: replayKind,
 }
 
 /**
@@ -126,7 +128,7 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
     const first = this.#isFirst(item)
     item.started = true
     const pipeline = this.#pipeline
-    const delivery = this.client.deliveryOf(record, owned, {
+    const read = this.client.deliveryOf(record, owned, {
       pipeline: pipeline.name,
       group: this.#group,
       key,
@@ -135,6 +137,7 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
       signal: owned.controller.signal,
       draining: this.life.draining,
     })
+    const delivery = this.marked(`${owned.topic}/${owned.partition}`, read)
     item.id = delivery.message.id
     if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
     return pipeline.step(delivery).then((outcome) => {

@@ -3,12 +3,13 @@ import { checkOptions, count, having, required, text, type Kinds } from '../../c
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
+import { replayKind, type Replaying } from '../replay/plan.ts'
 import { notesKind, SharedConsumer, type Notes } from '../shared-consumer.ts'
 import type { LaneTrack } from '../track.ts'
 import { SourceOwnership, type OwnershipHost, type QueueItem } from './ownership.ts'
 import type { Ownership, QueueClient, QueueHost, QueueMembership, QueueSession } from './queue-client.ts'
 
-export interface QueueConsumerOptions<Raw> extends ConsumerOptions {
+export interface QueueConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly client: QueueClient<Raw>
   readonly group: string
   /** Un-acked messages that one source may have in memory. @defaultValue 256 */
@@ -26,6 +27,7 @@ const kinds: Kinds<QueueConsumerOptions<never>> = {
   buffer: count(),
   ahead: count(),
   notes: notesKind,
+  replay: replayKind,
 }
 
 /**
@@ -63,7 +65,7 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
   protected handle(item: QueueItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
     const { owned, record } = item
     const pipeline = this.#pipeline
-    const delivery = this.client.deliveryOf(record, owned.source, {
+    const read = this.client.deliveryOf(record, owned.source, {
       pipeline: pipeline.name,
       group: this.#group,
       key,
@@ -71,6 +73,7 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
       signal: owned.signal,
       draining: this.life.draining,
     })
+    const delivery = this.marked(owned.source, read)
     item.id = delivery.message.id
     return pipeline.step(delivery)
   }

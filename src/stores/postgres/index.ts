@@ -3,6 +3,7 @@ export {
   type PostgresIdempotencyCleaner,
   type PostgresIdempotencyCleanerOptions,
 } from './idempotency/cleaner.ts'
+export { postgresOldestKey, type PostgresOldestKeyOptions } from './idempotency/oldest-key.ts'
 export { postgresIdempotencyStore, type PostgresIdempotencyStoreOptions } from './idempotency/store.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
 export { migrationPlan, migrationUndo, type MigrationPlanOptions, type MigrationUndoOptions } from './migration-plan.ts'

@@ -3,12 +3,13 @@ import { outgoing } from '../../core/publisher.ts'
 import type { ContractCase } from './contract.ts'
 import type { Bench, Running } from './transport-bench.ts'
 import { deliveryCases } from './transport-cases.ts'
+import { replayCases } from './transport-replay-cases.ts'
 import { troubleCases } from './transport-trouble-cases.ts'
 import type { TestTransport, TransportUnderTest } from './transport-under-test.ts'
 
 /** The tests that every transport passes, as data for any runner: `for (const { name, run } of transportContract(…)) it(name, run)`. */
 export function transportContract(under: TransportUnderTest): readonly ContractCase[] {
-  return [...deliveryCases(), ...troubleCases()]
+  return [...deliveryCases(), ...troubleCases(), ...replayCases()]
     .filter(({ needs }) => needs === undefined || needs(under.features))
     .map(({ name, partitions = 2, body }) => ({
       name,

@@ -1,3 +1,6 @@
+import type { ReplayOptions } from '../../consumer/replay/options.ts'
+import type { ReplayPlan } from '../../consumer/replay/plan.ts'
+import type { ReplayReport } from '../../consumer/replay/replay.ts'
 import type { Health } from '../../core/health.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import type { Publisher } from '../../core/publisher.ts'
@@ -14,6 +17,8 @@ export interface TransportFeatures {
   readonly delay: boolean
   /** A topic has partitions that move between the members of a group. */
   readonly partitions: boolean
+  /** A group can be moved back: `TestTransport.replay` does it. @defaultValue false */
+  readonly replay?: boolean
   /** The largest value of one header that the broker carries. @defaultValue 65_536 */
   readonly maxHeaderBytes?: number
 }
@@ -24,6 +29,11 @@ export interface TestTransport {
   /** A topic that no other test uses. */
   readonly createTopic: (partitions: number) => Promise<string>
   consumer(options: TestConsumerOptions): TestConsumer
+  /** Moves a group back. */
+  replay?(
+    of: { readonly topics: readonly string[]; readonly groupId: string },
+    options: ReplayOptions,
+  ): Promise<ReplayReport>
   dispose(): Promise<void>
 }
 
@@ -34,6 +44,8 @@ export interface TestConsumerOptions {
   readonly concurrency: number
   readonly drainMs: number
   readonly redeliverMs: number
+  /** Where the group was moved back. */
+  readonly replay?: ReplayPlan
 }
 
 export interface TestConsumer {

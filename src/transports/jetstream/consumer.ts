@@ -1,6 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
-import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { consumerKinds, type Consumer, type ConsumerOptions } from '../../consumer/consumer.ts'
+import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
 import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -8,7 +9,6 @@ import {
   badOption,
   callback,
   checkOptions,
-  clockKind,
   count,
   having,
   list,
@@ -22,7 +22,7 @@ import { NatsClient } from './client.ts'
 import { Leases, type LeaseBucket } from './leases.ts'
 import type { NatsMessageId, NatsPartition } from './partition.ts'
 
-export interface NatsConsumerOptions extends ConsumerOptions {
+export interface NatsConsumerOptions extends ConsumerOptions, Replaying {
   /** The service's connection: `connect({ …, maxReconnectAttempts: -1, waitOnFirstConnect: true, noAsyncTraces: true })`. */
   readonly nc: Pick<NatsConnection, 'request'>
   readonly js: Pick<JetStreamClient, 'consumers'>
@@ -62,18 +62,14 @@ const kinds: Kinds<NatsConsumerOptions> = {
     fits: (value) => text.fits(value) && natsName.test(String(value)),
   }),
   partitions: required(list),
-  pipeline: required(having('step')),
   startFrom: oneOf('earliest', 'latest'),
   ahead: count(),
   id: callback,
   ackWaitMs: ms(100),
   leaseMs: ms(100),
   shareEveryMs: ms(),
-  concurrency: count(),
-  redeliverMs: ms(),
-  drainMs: ms(),
-  hungAfterMs: ms(),
-  clock: clockKind,
+  replay: replayKind,
+  ...consumerKinds,
 }
 
 /**
@@ -89,7 +85,6 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     stream,
     group,
     partitions,
-    pipeline,
     startFrom = 'earliest',
     ahead = 256,
     id,
@@ -101,7 +96,7 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
   } = checkOptions(self, options, kinds)
   checkPartitions(partitions)
   requireFit(self, options)
-  const notes = new Set(pipelineNotes(pipeline.stages))
+  const notes = new Set(pipelineNotes(options.pipeline.stages))
   const client = new NatsClient({
     nc,
     js,
@@ -121,7 +116,7 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     random: Math.random,
     note: (said) => void notes.add(said),
   })
-  return queueConsumer({ client, group, pipeline, buffer: 2 * ahead, ahead, clock, notes: () => notes, ...rest })
+  return queueConsumer({ client, group, buffer: 2 * ahead, ahead, clock, notes: () => notes, ...rest })
 }
 
 /** Returns the partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */

@@ -1,5 +1,5 @@
 import type { KV } from '@nats-io/kv'
-import type { Clock } from '../../core/clock.ts'
+import { sleep, type Clock } from '../../core/clock.ts'
 
 /** Who owns a partition, for the how manieth time, and what was acked without a gap before that. */
 export interface Lease {
@@ -70,6 +70,26 @@ export class Leases {
       else await this.#kv.delete(key, { previousSeq: entry.revision }).catch(() => {})
     }
     return live
+  }
+
+  /** Every entry of the group's members and leases that moves within `leaseMs`: somebody renews it. */
+  async moving(leaseMs: number): Promise<readonly string[]> {
+    const before = await this.#revisions()
+    if (before.size === 0) return []
+    await sleep(this.#clock, leaseMs)
+    const after = await this.#revisions()
+    return [...after].filter(([key, revision]) => before.get(key) !== revision).map(([key]) => key)
+  }
+
+  async #revisions(): Promise<ReadonlyMap<string, number>> {
+    const found = new Map<string, number>()
+    // One by one: servers before 2.10 list one filter only.
+    for (const some of [this.#memberKey('*'), this.#partitionKey('*')])
+      for await (const key of await this.#kv.keys(some)) {
+        const entry = await this.#kv.get(key)
+        if (entry?.operation === 'PUT') found.set(key, entry.revision)
+      }
+    return found
   }
 
   #still(key: string, revision: number): number {

@@ -5,7 +5,9 @@ import type { Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
 import { messageFrom } from './codec.ts'
-import { isConsumerMissing, isWrongRevision, reasonOf } from './errors.ts'
+import { ackedFloor } from './acked-floor.ts'
+import { consumerName } from './consumer-name.ts'
+import { isWrongRevision, reasonOf } from './errors.ts'
 import type { Lease, Leases } from './leases.ts'
 
 /** A subject of the stream whose messages are handled in order. */
@@ -111,8 +113,8 @@ export class Partition {
   /** The last sequence up to which everything was acked. */
   async #floor(lease: Lease | undefined, { first, last }: StreamState): Promise<number> {
     if (lease === undefined) return this.#settings.startFrom === 'latest' ? last : 0
-    const acked = await this.#ackedFloor(lease.epoch)
-    const floor = Math.max(lease.floor, acked)
+    const { jsm, stream } = this.#settings
+    const floor = Math.max(lease.floor, await ackedFloor(jsm, stream, this.#consumerName(lease.epoch)))
     if (floor > last) {
       // The stream was made anew: its sequences begin again.
       this.#host.report('out-of-range', { source: this.name, floor, last })
@@ -120,17 +122,6 @@ export class Partition {
     }
     if (floor + 1 < first) this.#host.report('messages-lost', { source: this.name, from: floor + 1, to: first })
     return floor
-  }
-
-  async #ackedFloor(epoch: number): Promise<number> {
-    const { jsm, stream } = this.#settings
-    try {
-      const info = await jsm.consumers.info(stream, this.#consumerName(epoch))
-      return info.ack_floor.stream_seq
-    } catch (error) {
-      if (isConsumerMissing(error)) return 0
-      throw error
-    }
   }
 
   /** Every ownership has a consumer of its own: what a zombie acks or pulls names one that is gone. */
@@ -161,10 +152,6 @@ export class Partition {
   #consumerName(epoch: number): string {
     return consumerName(this.#settings.group, this.name, epoch)
   }
-}
-
-function consumerName(group: string, partition: string, epoch: number): string {
-  return `${group}-${partition}-e${epoch}`
 }
 
 /** One ownership of a partition: its lease, its consumer, and what was delivered and not acked. */

@@ -1,4 +1,4 @@
-import type { Consumer, ConsumerConfig, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs'
 import type {
   Generation,
   LogClient,
@@ -8,32 +8,23 @@ import type {
   Place,
   Position,
 } from '../../consumer/log/log-client.ts'
-import { sleep, type Clock } from '../../core/clock.ts'
+import { sleep } from '../../core/clock.ts'
 import { badOption } from '../../core/options.ts'
 import { keyFromBytes } from '../../core/message.ts'
+import type { KafkaGroupSettings } from '../kafka-group.ts'
 import { checkKafka } from './check-kafka.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
+import type { KafkajsConsumerOptions } from './consumer-options.ts'
 import { FetchWatch } from './fetch-watch.ts'
 import { joinGate } from './join-gate.ts'
 import { beyondHelp, verdictOn } from './kafka-errors.ts'
 import { readBatch } from './read-batch.ts'
 import { LostOffsets } from './lost-offsets.ts'
 
-export interface KafkajsClientOptions {
+export interface KafkajsClientOptions extends KafkaGroupSettings {
   readonly kafka: Pick<Kafka, 'consumer' | 'admin'>
-  readonly groupId: string
-  readonly topics: readonly string[]
   readonly id: MessageId | undefined
-  readonly sessionMs: number
-  readonly rebalanceMs: number
-  readonly heartbeatMs: number
-  readonly maxWaitMs: number
-  readonly startFrom: 'earliest' | 'latest'
-  readonly settings: Omit<
-    ConsumerConfig,
-    'groupId' | 'sessionTimeout' | 'rebalanceTimeout' | 'heartbeatInterval' | 'maxWaitTimeInMs'
-  >
-  readonly clock: Clock
+  readonly settings: NonNullable<KafkajsConsumerOptions['settings']>
 }
 
 /** What of the managed consumer is kafkajs' alone. */

@@ -53,6 +53,8 @@ export interface MemoryBroker {
   lag(groupId: string, topic: string): number
   /** @internal */
   readonly groups: (groupId: string) => Group
+  /** @internal */
+  readonly logs: (topic: string) => readonly PartitionLog[]
 }
 
 const duplicateWithinMs = 50
@@ -148,6 +150,7 @@ export function memoryBroker(options: MemoryBrokerOptions = {}): MemoryBroker {
     committed: (groupId, topic) => logsOf(topic).map((log) => groupOf(groupId).committed(log)),
     lag: (groupId, topic) => logsOf(topic).reduce((sum, log) => sum + log.end - groupOf(groupId).committed(log), 0),
     groups: groupOf,
+    logs: logsOf,
   }
 }
 

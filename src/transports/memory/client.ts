@@ -88,7 +88,7 @@ export class MemoryClient implements LogClient<MemoryRecord> {
 class MemoryMembership implements LogMembership, Member {
   readonly #options: MemoryClientOptions
   readonly #host: LogHost<MemoryRecord>
-  readonly #name = crypto.randomUUID()
+  readonly name = crypto.randomUUID()
   #tenure: Tenure | undefined
   #isQuiet = false
 
@@ -119,7 +119,7 @@ class MemoryMembership implements LogMembership, Member {
       partition: log.partition,
       committed: group.committed(log),
     }))
-    tenure.begin(this.#host.joined(this.#name, assigned, tenure))
+    tenure.begin(this.#host.joined(this.name, assigned, tenure))
     this.#tenure = tenure
   }
 

@@ -1,40 +1,29 @@
-import { systemClock, type Clock } from '../../core/clock.ts'
-import {
-  anything,
-  badOption,
-  checkOptions,
-  clockKind,
-  having,
-  list,
-  requireCount,
-  required,
-  requireMethods,
-  requireMs,
-  requireText,
-  text,
-} from '../../core/options.ts'
+import { consumerKinds, type ConsumerOptions } from '../../consumer/consumer.ts'
+import { systemClock } from '../../core/clock.ts'
+import { badOption, checkOptions, count, having, list, required, text, type Kinds } from '../../core/options.ts'
 import type { HasHealth } from '../../core/health.ts'
-import type { Pipeline } from '../../core/pipeline.ts'
+import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
 import type { MemoryBroker } from './broker.ts'
 import { MemoryClient } from './client.ts'
 
-export interface MemoryConsumerOptions {
+export interface MemoryConsumerOptions extends ConsumerOptions, Replaying {
   readonly broker: MemoryBroker
   readonly groupId: string
   readonly topics: readonly string[]
-  readonly pipeline: Pipeline
-  /** Most messages in flight, at most one per key. @defaultValue 64 */
-  readonly concurrency?: number
   /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** First redelivery delay in ms, if the error gives none. It doubles with each nack, up to 30 s. @defaultValue 1000 */
-  readonly redeliverMs?: number
-  /** Longest time in ms for started messages to finish in a rebalance or shutdown. Then their signals abort. @defaultValue 10_000 */
+  /** As for every consumer. @defaultValue 10_000 */
   readonly drainMs?: number
-  /** The consumer is not ready after a key was held for this many ms. @defaultValue 300_000 */
-  readonly hungAfterMs?: number
-  readonly clock?: Clock
+}
+
+const kinds: Kinds<MemoryConsumerOptions> = {
+  broker: required(having('groups')),
+  groupId: required(text),
+  topics: required(list),
+  ahead: count(),
+  replay: replayKind,
+  ...consumerKinds,
 }
 
 export interface MemoryConsumer extends HasHealth {
@@ -52,44 +41,23 @@ export function memoryConsumer(options: MemoryConsumerOptions): MemoryConsumer {
     broker,
     groupId,
     topics,
-    pipeline,
-    concurrency = 64,
     ahead = 256,
-    redeliverMs = 1000,
     drainMs = 10_000,
-    hungAfterMs = 300_000,
     clock = systemClock,
-  } = checkOptions('memoryConsumer', options, {
-    broker: required(having('groups')),
-    groupId: required(text),
-    topics: required(list),
-    pipeline: required(having('step')),
-    concurrency: anything,
-    ahead: anything,
-    redeliverMs: anything,
-    drainMs: anything,
-    hungAfterMs: anything,
-    clock: clockKind,
-  })
-  requireText('memoryConsumer', { groupId })
-  requireCount('memoryConsumer', { concurrency, ahead })
-  requireMs('memoryConsumer', { redeliverMs, drainMs, hungAfterMs })
-  requireMethods('memoryConsumer', 'pipeline', pipeline, ['step'])
+    ...rest
+  } = checkOptions('memoryConsumer', options, kinds)
   if (topics.length === 0) throw badOption('memoryConsumer', 'topics', 'a list of at least one topic', topics)
   const client = new MemoryClient({ group: broker.groups(groupId), topics, batch: ahead, clock })
   const consumer = logConsumer({
     client,
     group: groupId,
-    pipeline,
-    concurrency,
     ahead,
     // With the batch that may come on top: twice of what may start in memory, and the rest in the broker.
     buffer: ahead,
-    redeliverMs,
     drainMs,
     commitEveryMs,
-    hungAfterMs,
     clock,
+    ...rest,
   })
   let hasCrashed = false
   return {

@@ -3,6 +3,7 @@ import type { PartitionLog } from './log.ts'
 
 /** A consumer, as its group sees it. */
 export interface Member {
+  readonly name: string
   readonly topics: readonly string[]
   /** Finishes what it started and commits, before its partitions may go to others. */
   revoke(): Promise<void>
@@ -25,6 +26,10 @@ export interface Group {
   commit(member: Member, generation: number, log: PartitionLog, position: number): void
   /** Never before the first message that is kept: a group that comes after trimming begins there. */
   committed(log: PartitionLog): number
+  /** Moves it back. @throws HoldfastError when a member joined. */
+  rewind(log: PartitionLog, position: number): void
+  /** The names of those that are in it. */
+  readonly members: readonly string[]
   /** Whether a member ever asked for the topic. */
   reads(topic: string): boolean
   readonly generation: number
@@ -79,6 +84,13 @@ export function group(id: string, logsOf: (topic: string) => readonly PartitionL
       if (of !== generation || owners.get(log) !== member)
         throw new HoldfastError('unavailable', `memory: ${id} gave ${log.topic}/${log.partition} to another member`)
       positions.set(log, Math.max(position, positions.get(log) ?? 0))
+    },
+    rewind(log, position) {
+      if (members.size > 0) throw new HoldfastError('unavailable', `memory: ${id} has members`)
+      positions.set(log, position)
+    },
+    get members() {
+      return [...members].map(({ name }) => name)
     },
     committed: (log) => Math.max(positions.get(log) ?? 0, log.start),
     reads: (topic) => read.has(topic),

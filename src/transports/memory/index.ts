@@ -1,5 +1,6 @@
 export { memoryBroker, type MemoryBroker, type MemoryBrokerOptions, type MemoryFaults } from './broker.ts'
 export { memoryConsumer, type MemoryConsumer, type MemoryConsumerOptions } from './consumer.ts'
+export { memoryReplay, type MemoryReplayOptions } from './replay.ts'
 export { memoryIdempotencyStore, type MemoryIdempotencyStoreOptions } from '../../idempotency/memory-store.ts'
 export {
   memoryOutbox,

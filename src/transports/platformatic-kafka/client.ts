@@ -7,8 +7,8 @@ import type {
   Place,
   Position,
 } from '../../consumer/log/log-client.ts'
-import type { Clock } from '../../core/clock.ts'
 import { keyFromBytes } from '../../core/message.ts'
+import type { KafkaGroupSettings } from '../kafka-group.ts'
 import { checkBrokers } from './check.ts'
 import { ClassicGroup } from './classic-group.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
@@ -22,20 +22,12 @@ import { Wire, type KafkaConnectionOptions } from './wire.ts'
 
 export type GroupProtocol = 'classic' | 'consumer'
 
-export interface PlatformaticClientOptions {
+export interface PlatformaticClientOptions extends KafkaGroupSettings {
   readonly connection: KafkaConnectionOptions
-  readonly groupId: string
-  readonly topics: readonly string[]
   readonly groupProtocol: GroupProtocol
-  readonly startFrom: 'earliest' | 'latest'
   readonly id: MessageId | undefined
-  readonly sessionMs: number
-  readonly rebalanceMs: number
-  readonly heartbeatMs: number
-  readonly maxWaitMs: number
   readonly maxBytes: number
   readonly maxBytesPerPartition: number
-  readonly clock: Clock
 }
 
 // A quick request that has no answer by then is asked again over another connection.

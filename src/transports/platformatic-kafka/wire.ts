@@ -4,7 +4,9 @@ import type {
   BaseOptions,
   ClusterMetadata,
   Connection,
+  consumerGroupDescribeV0,
   consumerGroupHeartbeatV0,
+  describeGroupsV5,
   fetchV17,
   findCoordinatorV6,
   heartbeatV4,
@@ -25,7 +27,9 @@ export type KafkaConnectionOptions = Pick<
 
 /** The requests that we send, under the protocol's names. Their arguments are the same in every version that we accept. */
 interface Requests {
+  readonly ConsumerGroupDescribe: typeof consumerGroupDescribeV0.api
   readonly ConsumerGroupHeartbeat: typeof consumerGroupHeartbeatV0.api
+  readonly DescribeGroups: typeof describeGroupsV5.api
   readonly Fetch: typeof fetchV17.api
   readonly FindCoordinator: typeof findCoordinatorV6.api
   readonly Heartbeat: typeof heartbeatV4.api

@@ -1,4 +1,4 @@
-import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { consumerKinds, type Consumer, type ConsumerOptions } from '../../consumer/consumer.ts'
 import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -6,7 +6,6 @@ import {
   badOption,
   callback,
   checkOptions,
-  clockKind,
   count,
   flag,
   having,
@@ -68,18 +67,13 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
   } = checkOptions(self, options, {
     connection: required(having('createChannel', 'on', 'removeListener')),
     queues: required(list),
-    pipeline: required(having('step')),
     group: text,
     order: oneOf('key', 'none'),
     prefetch: count(),
     id: callback,
     shareEveryMs: ms(),
     checkQueues: flag,
-    concurrency: count(),
-    redeliverMs: ms(),
-    drainMs: ms(),
-    hungAfterMs: ms(),
-    clock: clockKind,
+    ...consumerKinds,
   })
   if (queues.length === 0) throw badOption(self, 'queues', 'a list of at least one queue', queues)
   for (const [at, queue] of queues.entries())

@@ -1,5 +1,5 @@
 import { it } from 'vitest'
-import { bySubject, natsConsumer, natsPublisher, numberedPartitions } from 'holdfast/nats'
+import { bySubject, natsConsumer, natsPublisher, natsReplay, numberedPartitions } from 'holdfast/nats'
 import { transportContract, type TransportUnderTest } from 'holdfast/testing'
 import { faultProxy } from '../../support/fault-proxy.ts'
 import { isFull } from '../../support/skipped.ts'
@@ -14,6 +14,7 @@ function natsUnderTest(url: () => string): TransportUnderTest {
       persistence: true,
       delay: true,
       partitions: true,
+      replay: true,
       maxHeaderBytes: 60_000,
     },
     maxBuffered: 2 * 2 * 256,
@@ -66,6 +67,16 @@ function natsUnderTest(url: () => string): TransportUnderTest {
             health: () => made?.health() ?? { name: 'nats', live: true, ready: false, details: { buffered: 0 } },
           }
         },
+        replay: ({ topics: [topic = ''], groupId }, options) =>
+          natsReplay({
+            jsm: test.jsm,
+            kv: test.kv,
+            stream: topic,
+            group: groupId,
+            partitions: numberedPartitions(topic, partitionsOf.get(topic) ?? 1),
+            leaseMs: 1_500,
+            ...options,
+          }),
         dispose: () => test.dispose(),
       }
     },

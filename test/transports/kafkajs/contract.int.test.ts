@@ -3,7 +3,7 @@ import { connect as connectSocket } from 'node:net'
 import { Kafka, logLevel, type ISocketFactory } from 'kafkajs'
 import { it } from 'vitest'
 import { transportContract, type TransportUnderTest } from '../../../src/testing/index.ts'
-import { kafkajsConsumer, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
+import { kafkajsConsumer, kafkajsPublisher, kafkajsReplay } from '../../../src/transports/kafkajs/index.ts'
 import { describeWith, kafkaBrokers } from '../../support/services.ts'
 import { testKafka } from './support.ts'
 
@@ -26,7 +26,7 @@ function mortalSockets(): { readonly factory: ISocketFactory; kill(): void } {
 }
 
 const kafka: TransportUnderTest = {
-  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true },
+  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true },
   // For each of two partitions the buffer, and one fetch of 64 KB on top.
   maxBuffered: 2 * (1000 + 1000),
   async create() {
@@ -66,6 +66,7 @@ const kafka: TransportUnderTest = {
           health: () => consumer.health(),
         }
       },
+      replay: (of, options) => kafkajsReplay({ kafka: test.kafka, ...of, ...options }),
       async dispose() {
         await producer.disconnect()
         await test.dispose()

@@ -107,6 +107,7 @@ describe('memoryBroker', () => {
     const member = () => {
       const owned: { generation: number; partitions: readonly PartitionLog[] } = { generation: 0, partitions: [] }
       const self: Member = {
+        name: 'm',
         topics: [topic],
         revoke: async () => {},
         assign: (given) => void Object.assign(owned, given),

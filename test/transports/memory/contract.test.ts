@@ -1,9 +1,9 @@
 import { describe, it } from 'vitest'
 import { transportContract, type TransportUnderTest } from '../../../src/testing/index.ts'
-import { memoryBroker, memoryConsumer } from '../../../src/transports/memory/index.ts'
+import { memoryBroker, memoryConsumer, memoryReplay } from '../../../src/transports/memory/index.ts'
 
 const memory: TransportUnderTest = {
-  features: { order: 'key', groups: true, persistence: false, delay: true, partitions: true },
+  features: { order: 'key', groups: true, persistence: false, delay: true, partitions: true, replay: true },
   // Twice `ahead`, for each of the two partitions.
   maxBuffered: 2 * 512,
   async create() {
@@ -17,6 +17,7 @@ const memory: TransportUnderTest = {
         return topic
       },
       consumer: (options) => memoryConsumer({ broker, ...options }),
+      replay: (of, options) => memoryReplay({ broker, ...of, ...options }),
       dispose: async () => {},
     }
   },

@@ -2,6 +2,7 @@ import { Producer } from '@platformatic/kafka'
 import {
   platformaticKafkaConsumer,
   platformaticKafkaPublisher,
+  platformaticKafkaReplay,
   type GroupProtocol,
   type KafkaConnectionOptions,
 } from 'holdfast/platformatic-kafka'
@@ -17,7 +18,7 @@ export function transportOn(
   times: { readonly sessionMs: number; readonly rebalanceMs: number } = { sessionMs: 3000, rebalanceMs: 8000 },
 ): TransportUnderTest {
   return {
-    features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true },
+    features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true },
     // For each of two partitions the buffer, and one fetch of 64 KB on top.
     maxBuffered: 2 * (1000 + 1000),
     async create() {
@@ -62,6 +63,7 @@ export function transportOn(
             health: () => consumer?.health() ?? { name: '', live: true, ready: false, details: {} },
           }
         },
+        replay: (of, options) => platformaticKafkaReplay({ connection: connectionTo(broker), ...of, ...options }),
         async dispose() {
           await producer.close()
           await test.dispose()
