@@ -58,6 +58,7 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'transports/platformatic-kafka': ['@platformatic/kafka'],
   'transports/jetstream': ['@nats-io/transport-node', '@nats-io/jetstream', '@nats-io/kv'],
   'transports/rabbitmq': ['amqplib'],
+  'transports/amqp': ['rhea'],
   vitest: ['vitest'],
   cli: ['pg'],
 }

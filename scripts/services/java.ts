@@ -1,53 +1,62 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { canInstall, install, onPath, run } from './commands.ts'
 import { withLock } from './lock.ts'
 import { servicesDir } from './paths.ts'
 import { Unavailable, type Progress } from './service.ts'
 
-const POM = join(import.meta.dirname, 'kafka/pom.xml')
-
 const OLDEST_JAVA = 17
 
-export interface KafkaPrograms {
+/** Jars that Maven Central has, by a pom that names them. */
+export interface Jars {
+  /** Of their folder. */
+  readonly name: string
+  /** For the progress line, such as `Kafka 4.3.1`. */
+  readonly title: string
+  readonly pom: string
+}
+
+export interface JavaPrograms {
   readonly java: string
-  readonly keytool: string
   readonly classPath: string
 }
 
-/** Kafka's version, as the list of jars names it. */
-export function kafkaVersion(): string {
-  return /<kafka\.version>(.+?)</.exec(readFileSync(POM, 'utf8'))?.[1] ?? 'unknown'
-}
-
-/** Finds Java and Kafka's jars; fetches what is missing. */
-export async function kafkaPrograms(progress: Progress): Promise<KafkaPrograms> {
-  const jars = join(
-    servicesDir,
-    `kafka-jars-${createHash('sha256').update(readFileSync(POM)).digest('hex').slice(0, 8)}`,
-  )
-  const fetching = withLock(join(servicesDir, 'kafka-jars.lock'), async () => {
-    const java = await findJava(progress)
-    if (!existsSync(jars)) await fetchJars(jars, progress)
-    return java
+/** Finds Java and a server's jars; fetches what is missing. */
+export async function javaPrograms({ name, title, pom }: Jars, progress: Progress): Promise<JavaPrograms> {
+  const hash = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 8)
+  const jars = join(servicesDir, `${name}-jars-${hash}`)
+  const java = await withLock(join(servicesDir, `${name}-jars.lock`), async () => {
+    const found = await findJava(progress)
+    if (!existsSync(jars)) await fetchJars({ jars, title, pom }, progress)
+    return found
   })
-  const java = await fetching
-  return { java, keytool: join(dirname(java), 'keytool'), classPath: join(jars, '*') }
+  return { java, classPath: join(jars, '*') }
 }
 
-async function fetchJars(jars: string, progress: Progress): Promise<void> {
+/** A version as a pom names it. */
+export function versionIn(pom: string, property: string): string {
+  return new RegExp(`<${property}>(.+?)<`).exec(readFileSync(pom, 'utf8'))?.[1] ?? 'unknown'
+}
+
+interface Fetch {
+  readonly jars: string
+  readonly title: string
+  readonly pom: string
+}
+
+async function fetchJars({ jars, title, pom }: Fetch, progress: Progress): Promise<void> {
   if (onPath('mvn') === undefined && canInstall()) await install(['maven'], progress)
   if (onPath('mvn') === undefined) throw missing()
-  progress(`fetching the jars of Kafka ${kafkaVersion()} from Maven Central…`)
+  progress(`fetching the jars of ${title} from Maven Central…`)
   const partial = `${jars}-${process.pid}`
   try {
     await run('mvn', [
       '-q',
       '-B',
       '-f',
-      POM,
+      pom,
       'dependency:copy-dependencies',
       '-DincludeScope=runtime',
       `-DoutputDirectory=${partial}`,
@@ -59,7 +68,6 @@ async function fetchJars(jars: string, progress: Progress): Promise<void> {
     await rm(partial, { recursive: true, force: true })
   }
 }
-
 async function findJava(progress: Progress): Promise<string> {
   const found = await installedJava()
   if (found !== undefined) return found

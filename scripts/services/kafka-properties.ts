@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from './commands.ts'
-import type { KafkaPrograms } from './java.ts'
+import type { KafkaPrograms } from './kafka-programs.ts'
 
 /** The user of the listeners with SASL. */
 export const SASL_USER = { username: 'holdfast', password: 'holdfast-secret' } as const

@@ -1,3 +1,4 @@
+import { activemq, artemis } from './activemq.ts'
 import { jaeger } from './jaeger.ts'
 import { kafka, kafka3 } from './kafka.ts'
 import { nats, natsNewest } from './nats.ts'
@@ -14,14 +15,24 @@ export const services: readonly Service[] = [
   postgres18,
   rabbitmq,
   nats,
+  artemis,
   kafka3,
   rabbitmq4,
   natsNewest,
+  activemq,
   jaeger,
 ]
 
 /** What `npm test` needs. */
-export const defaultNames: readonly string[] = ['postgres', 'redis', 'kafka', 'postgres18', 'rabbitmq', 'nats']
+export const defaultNames: readonly string[] = [
+  'postgres',
+  'redis',
+  'kafka',
+  'postgres18',
+  'rabbitmq',
+  'nats',
+  'artemis',
+]
 
 export function serviceNamed(name: string): Service {
   const found = services.find((service) => service.name === name)

@@ -35,6 +35,7 @@ const codec = { name: 'c', decode: fn, encode: fn }
 const registry = { registerMetric: fn, getSingleMetric: fn }
 const logClient = { open: fn, offsetOf: fn, keyOf: fn, deliveryOf: fn, verdictOn: fn }
 const queueClient = { open: fn, keyOf: fn, deliveryOf: fn }
+const rhea = { create_session: fn, on: fn, removeListener: fn, is_open: fn }
 const kafka = { consumer: fn, admin: fn }
 const replaying = { pipeline, from: new Date(), scope: 'same' }
 const replayLog = { members: fn, states: fn, close: fn }
@@ -102,6 +103,8 @@ const factories: Readonly<
   'memory/memoryOutbox': [(o, f) => f(o), {}],
   'consumer/logConsumer': [(o, f) => f(o), { client: logClient, group: 'g', pipeline }],
   'consumer/queueConsumer': [(o, f) => f(o), { client: queueClient, group: 'g', pipeline }],
+  'amqp/amqpConsumer': [(o, f) => f(o), { connection: rhea, sources: [{ address: 'a' }], pipeline }],
+  'amqp/amqpPublisher': [(o, f) => f(rhea, o), {}],
   'testing/fakeClock': [(o, f) => f(o), {}],
   'testing/watchDeliveries': [(o, f) => f(o), {}],
 }
@@ -127,6 +130,7 @@ const others = new Set(
   postgres/migrationUndo postgres/postgresOutboxListener postgres/postgresDeadLetters  postgres/postgresOperatorStore
   policies/defaultRecovery policies/dependencyErrors policies/recovery policies/when
   health/health tracing/withoutTracing memory/memorySequenceStore
+  amqp/queue amqp/subscription amqp/topic
   consumer/checkSettings consumer/keyFromBytes consumer/positionId
   testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/invariant testing/keyed
   testing/outboxStoreContract testing/publisherContract testing/simulate testing/transportContract`.split(/\s+/),

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { startArtemis, type ArtemisOptions } from '../../scripts/services/activemq.ts'
 import { startKafka, type KafkaOptions } from '../../scripts/services/kafka.ts'
 import { startNats, type NatsOptions } from '../../scripts/services/nats.ts'
 import { servicesDir } from '../../scripts/services/paths.ts'
@@ -59,6 +60,10 @@ export function privateRabbitmq(options: Only<RabbitmqOptions> = {}): Promise<Pr
 
 export function privateNats(options: Only<NatsOptions> = {}): Promise<PrivateServer> {
   return privateServer('nats', 1, 'SIGTERM', (place) => startNats({ ...place, ...options }))
+}
+
+export function privateArtemis(options: Only<ArtemisOptions> = {}): Promise<PrivateServer> {
+  return privateServer('artemis', 1, 'SIGTERM', (place) => startArtemis({ ...place, ...options }))
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {

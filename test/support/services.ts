@@ -24,6 +24,8 @@ export const rabbitmqUrl = (): string => serviceAddress('rabbitmq').url
 export const rabbitmq4Url = (): string => serviceAddress('rabbitmq4').url
 export const natsUrl = (): string => serviceAddress('nats').url
 export const natsNewestUrl = (): string => serviceAddress('nats_newest').url
+export const artemisUrl = (): string => serviceAddress('artemis').url
+export const activemqUrl = (): string => serviceAddress('activemq').url
 export const jaegerUrl = (): string => serviceAddress('jaeger').url
 
 export function serviceAddress(name: string): ServiceAddress {

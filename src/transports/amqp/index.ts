@@ -1,0 +1,5 @@
+export type { AmqpMessageId, AmqpRaw } from './codec.ts'
+export { amqpConsumer, type AmqpConsumerOptions } from './consumer.ts'
+export type { AmqpConnection, AmqpMessage } from './rhea-client.ts'
+export { queue, subscription, topic, type AmqpSource, type AmqpSubscription, type AmqpTerminus } from './terminus.ts'
+export { amqpPublisher, type AmqpPublisher, type AmqpPublisherOptions } from './publisher.ts'
