@@ -90,7 +90,7 @@ export class SourceLink {
       // The credit is ours: rhea's window refills as messages arrive, whether or not anybody is done with them.
       ...{ credit_window: 0, autoaccept: false, autosettle: true, rcv_settle_mode: 0 },
       // What follows the bar tells the members of a subscription apart.
-      ...(isSubscription(source) ? { name: `${source.name}|${crypto.randomUUID()}` } : {}),
+      ...(isSubscription(source) ? { name: `${source.link ?? source.name}|${crypto.randomUUID()}` } : {}),
       source: { ...terminusOf(source) },
     })
     const link: Link = { session, receiver, gone: Promise.withResolvers(), owned: undefined, ended: 0, ownedSinceMs: 0 }

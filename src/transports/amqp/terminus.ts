@@ -9,8 +9,10 @@ export interface AmqpTerminus {
 
 /** A durable subscription that all members share. */
 export interface AmqpSubscription {
-  /** The subscription's name: every name gets all messages. */
+  /** The group that shares it: every group gets all messages. */
   readonly name: string
+  /** The name under which the broker keeps it. @defaultValue `name` */
+  readonly link?: string
   readonly source: AmqpTerminus
 }
 
@@ -25,7 +27,8 @@ export function queue(address: string): AmqpTerminus {
 /**
  * A topic, read through a durable subscription that all members of one name share. It begins when its first member
  * attaches, and keeps what comes while no member is there. Needs a broker that offers `SHARED-SUBS`: Artemis does,
- * ActiveMQ Classic does not.
+ * ActiveMQ Classic does not. The broker keeps it as `<name>.<address>`: of two addresses under one name, Artemis deletes
+ * the first with all that waits in it.
  */
 export function subscription(address: string, name: string): AmqpSubscription {
   if (!text.fits(address)) throw badOption('subscription', 'address', text.wanted, address)
@@ -35,6 +38,7 @@ export function subscription(address: string, name: string): AmqpSubscription {
   const unsettledState = 2
   return {
     name,
+    link: `${name}.${address}`,
     source: { address, capabilities: ['topic', 'shared', 'global'], durable: unsettledState, expiry_policy: 'never' },
   }
 }

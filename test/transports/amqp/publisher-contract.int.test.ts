@@ -7,7 +7,7 @@ import { isFull } from '../../support/skipped.ts'
 import { activemqUrl, artemisUrl, describeWith } from '../../support/services.ts'
 import { testAmqp } from './support.ts'
 
-const givesUpMs = 3_000
+const givesUpMs = 1_500
 
 describeWith(['artemis'], 'amqpPublisher on real Artemis', () => {
   for (const { name, run } of publisherContract(async () => ({ ...(await create(artemisUrl())), refused })))

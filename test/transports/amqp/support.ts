@@ -78,8 +78,8 @@ export function testAmqp(url: string): TestAmqp {
     },
     async subscribe(address, name) {
       const connection = connect()
-      const { source } = subscription(address, name)
-      const receiver = connection.open_receiver({ name, credit_window: 0, source } as never)
+      const { source, link } = subscription(address, name)
+      const receiver = connection.open_receiver({ name: link, credit_window: 0, source } as never)
       await new Promise((resolve) => receiver.once('receiver_open', resolve))
       const gone = new Promise((resolve) => receiver.once('receiver_close', resolve))
       receiver.detach()
