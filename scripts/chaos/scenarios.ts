@@ -1,3 +1,4 @@
+import { amqpCrashes } from './reliability/amqp-crashes.ts'
 import { bigError } from './reliability/big-error.ts'
 import { breakerOpen } from './reliability/breaker-open.ts'
 import { natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
@@ -69,6 +70,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
   },
   { title: 'RabbitMQ', scenarios: [rabbitmqCrashes] },
   { title: 'NATS JetStream', scenarios: [natsCrashes] },
+  { title: 'AMQP 1.0', scenarios: [amqpCrashes] },
   {
     title: 'Pipeline',
     scenarios: [

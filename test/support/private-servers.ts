@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startArtemis, type ArtemisOptions } from '../../scripts/services/activemq.ts'
+import { startActivemq, startArtemis, type ArtemisOptions } from '../../scripts/services/activemq.ts'
 import { startKafka, type KafkaOptions } from '../../scripts/services/kafka.ts'
 import { startNats, type NatsOptions } from '../../scripts/services/nats.ts'
 import { servicesDir } from '../../scripts/services/paths.ts'
@@ -64,6 +64,10 @@ export function privateNats(options: Only<NatsOptions> = {}): Promise<PrivateSer
 
 export function privateArtemis(options: Only<ArtemisOptions> = {}): Promise<PrivateServer> {
   return privateServer('artemis', 1, 'SIGTERM', (place) => startArtemis({ ...place, ...options }))
+}
+
+export function privateActivemq(): Promise<PrivateServer> {
+  return privateServer('activemq', 1, 'SIGTERM', startActivemq)
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {
