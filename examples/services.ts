@@ -6,6 +6,7 @@ const variables = {
   kafka: 'HOLDFAST_KAFKA_BROKERS',
   rabbitmq: 'HOLDFAST_RABBITMQ_URL',
   nats: 'HOLDFAST_NATS_URL',
+  artemis: 'HOLDFAST_ARTEMIS_URL',
   redis: 'HOLDFAST_REDIS_URL',
   postgres: 'HOLDFAST_POSTGRES_URL',
   jaeger: 'HOLDFAST_JAEGER_URL',

@@ -11,6 +11,7 @@ Usage: npm run demo -- [options]
   --platformatic-kafka [brokers]   real Kafka, by @platformatic/kafka instead of kafkajs
   --rabbitmq [url]                 real RabbitMQ instead of it
   --nats [url]                     real NATS JetStream instead of it
+  --artemis [url]                  real ActiveMQ Artemis instead of it, over AMQP 1.0
   --redis [url]                    keep the idempotency keys in Redis
   --postgres [url]                 keep the idempotency keys in PostgreSQL
                                    (without an address: what \`npm run services -- up\` started)
@@ -31,6 +32,7 @@ export interface Options {
   readonly platformaticKafka: string | boolean
   readonly rabbitmq: string | boolean
   readonly nats: string | boolean
+  readonly artemis: string | boolean
   readonly redis: string | boolean
   readonly postgres: string | boolean
 }
@@ -49,6 +51,7 @@ const defaults: Options = {
   platformaticKafka: false,
   rabbitmq: false,
   nats: false,
+  artemis: false,
   redis: false,
   postgres: false,
 }
@@ -69,8 +72,14 @@ export function optionsFrom(args: readonly string[]): Options {
   return options
 }
 
-function brokersOf({ kafka, platformaticKafka, rabbitmq, nats }: Options): readonly string[] {
-  const all = { '--kafka': kafka, '--platformatic-kafka': platformaticKafka, '--rabbitmq': rabbitmq, '--nats': nats }
+function brokersOf({ kafka, platformaticKafka, rabbitmq, nats, artemis }: Options): readonly string[] {
+  const all = {
+    '--kafka': kafka,
+    '--platformatic-kafka': platformaticKafka,
+    '--rabbitmq': rabbitmq,
+    '--nats': nats,
+    '--artemis': artemis,
+  }
   return Object.entries(all).flatMap(([flag, value]) => (value === false ? [] : [flag]))
 }
 
@@ -95,6 +104,8 @@ function parse(flag: string, value: () => string | undefined, inline: string | u
       return { rabbitmq: address(flag, value(), ['amqp:', 'amqps:']) }
     case '--nats':
       return { nats: address(flag, value(), ['nats:', 'tls:']) }
+    case '--artemis':
+      return { artemis: address(flag, value(), ['amqp:']) }
     case '--redis':
       return { redis: address(flag, value(), ['redis:', 'rediss:']) }
     case '--postgres':
