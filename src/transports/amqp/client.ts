@@ -49,7 +49,7 @@ export class AmqpClient implements QueueClient<AmqpRecord> {
     if (idError !== undefined) throw idError
     const { pipeline, group, attempt, signal, draining } = context
     const destination = this.#destinations.get(source) ?? source
-    const origin = { system: this.system, destination, partition: null, position: null, group }
+    const origin = { system: this.system, destination, partition: null, position: String(raw.delivery.id), group }
     return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
   }
 

@@ -1,6 +1,15 @@
 import { expect, it } from 'vitest'
 import type { Audit } from '../../../examples/coffee-store/audit.ts'
-import { describeWith, kafkaBrokers, natsUrl, postgresUrl, rabbitmqUrl, redisUrl } from '../../support/services.ts'
+import {
+  artemisUrl,
+  describeWith,
+  kafkaBrokers,
+  natsUrl,
+  postgresUrl,
+  rabbitmqUrl,
+  redisUrl,
+} from '../../support/services.ts'
+import { isFull } from '../../support/skipped.ts'
 import { runExample } from '../run.ts'
 
 const demo = 'examples/coffee-store/main.ts'
@@ -35,6 +44,14 @@ describeWith(['nats', 'postgres'], 'the coffee store on real servers', () => {
     expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
   })
 })
+
+if (isFull)
+  describeWith(['artemis', 'postgres'], 'the coffee store on real servers', () => {
+    it('passes its audit on Artemis and PostgreSQL', { timeout: 120_000 }, async () => {
+      const flags = ['--artemis', artemisUrl(), '--postgres', postgresUrl()]
+      expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
+    })
+  })
 
 it('names the server that does not answer, without its password', { timeout: 60_000 }, async () => {
   const kafka = await runExample(demo, ['--kafka', '127.0.0.1:1'])
