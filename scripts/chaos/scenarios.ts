@@ -1,7 +1,6 @@
-import { amqpCrashes } from './reliability/amqp-crashes.ts'
 import { bigError } from './reliability/big-error.ts'
 import { breakerOpen } from './reliability/breaker-open.ts'
-import { natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
+import { amqpCrashes, natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
 import { brokerDown } from './reliability/broker-down.ts'
 import { claimInside } from './reliability/claim-inside.ts'
 import { commitRefused } from './reliability/commit-refused.ts'

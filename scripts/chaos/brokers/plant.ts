@@ -7,13 +7,14 @@ export interface Patch {
 }
 
 /** Changes the source as it is loaded; call it before the module is imported. Fails where the source has moved on. */
-export function plant(patches: Readonly<Record<string, Patch>>, name: string | undefined): void {
-  const patch = patches[name ?? '']
-  if (patch === undefined) return
+export function plant(patches: Readonly<Record<string, Patch | readonly Patch[]>>, name: string | undefined): void {
+  const all = [patches[name ?? ''] ?? []].flat()
+  if (all.length === 0) return
   registerHooks({
     load(url, context, nextLoad) {
       const loaded = nextLoad(url, context)
-      if (!url.endsWith(patch.file)) return loaded
+      const patch = all.find(({ file }) => url.endsWith(file))
+      if (patch === undefined) return loaded
       let source = Buffer.from(loaded.source as Uint8Array).toString()
       for (const [from, to] of patch.changes) {
         if (!source.includes(from)) throw new Error(`cannot plant ${name}: ${patch.file} has changed`)

@@ -1,4 +1,5 @@
 import { runScript } from '../../../test/support/run-script.ts'
+import { breaks as amqpBreaks } from '../amqp/breaks.ts'
 import { breaks as natsBreaks } from '../nats/breaks.ts'
 import { breaks as rabbitmqBreaks } from '../rabbitmq/breaks.ts'
 import type { Report, RunHow, Scenario } from '../scenario.ts'
@@ -43,4 +44,13 @@ export const natsCrashes: Scenario = {
   needs: ['postgres'],
   breaks: natsBreaks,
   run: (how) => crashes('nats/main.ts', how),
+}
+
+export const amqpCrashes: Scenario = {
+  name: 'amqp-crashes',
+  what: 'three consumer processes on ActiveMQ Artemis: kills, SIGSTOP past the idle time-out, members that leave and join, connections that are cut, a broker that is killed',
+  promise,
+  needs: ['postgres'],
+  breaks: amqpBreaks,
+  run: (how) => crashes('amqp/main.ts', how),
 }

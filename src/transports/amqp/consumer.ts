@@ -1,4 +1,5 @@
 import type { Consumer, ConsumerOptions } from '../../consumer/consumer.ts'
+import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { Delivery, Outcome } from '../../core/delivery.ts'
@@ -86,7 +87,8 @@ export function amqpConsumer(options: AmqpConsumerOptions): Consumer {
     clock: clockKind,
   })
   checkSources(self, sources)
-  const notes = new Set<string>()
+  requireFit(self, options)
+  const notes = new Set(pipelineNotes(pipeline.stages))
   const refused = new WeakMap<AmqpRaw, AmqpCondition>()
   const client = new AmqpClient({
     ...{ connection, sources, id, checkAddresses, connectWithinMs, refused, clock },

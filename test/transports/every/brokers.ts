@@ -1,10 +1,12 @@
+import { amqpConsumer, amqpPublisher, queue } from 'holdfast/amqp'
 import type { Consumer } from 'holdfast/consumer'
 import { kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
 import { bySubject, natsConsumer, natsPublisher, numberedPartitions } from 'holdfast/nats'
 import { platformaticKafkaConsumer, platformaticKafkaPublisher } from 'holdfast/platformatic-kafka'
 import { byKey, declareQueues, rabbitmqConsumer, rabbitmqPublisher, toQueue } from 'holdfast/rabbitmq'
 import type { Message, Pipeline, Publisher } from 'holdfast'
-import { kafkaBrokers, natsUrl, rabbitmqUrl, uniqueName } from '../../support/services.ts'
+import { artemisUrl, kafkaBrokers, natsUrl, rabbitmqUrl, uniqueName } from '../../support/services.ts'
+import { testAmqp } from '../amqp/support.ts'
 import { testNats } from '../jetstream/support.ts'
 import { everythingIn } from '../kafkajs/everything-in.ts'
 import { testKafka } from '../kafkajs/support.ts'
@@ -141,4 +143,23 @@ const nats: Transport = {
   },
 }
 
-export const transports: readonly Transport[] = [kafkajs, platformatic, rabbitmq, nats]
+const amqp: Transport = {
+  name: 'Artemis',
+  service: 'artemis',
+  system: 'amqp',
+  open() {
+    const test = testAmqp(artemisUrl())
+    const [topic, deadLetterTopic] = [test.queue(), test.queue()]
+    const connection = test.connect()
+    return Promise.resolve({
+      topic,
+      deadLetterTopic,
+      publisher: amqpPublisher(connection),
+      consumer: (pipeline) => amqpConsumer({ connection, sources: [queue(topic)], pipeline, ...quick }),
+      deadLetters: () => test.arrived(deadLetterTopic),
+      dispose: () => test.dispose(),
+    })
+  },
+}
+
+export const transports: readonly Transport[] = [kafkajs, platformatic, rabbitmq, nats, amqp]
