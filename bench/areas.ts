@@ -1,4 +1,5 @@
 import { compare, type Comparison, type Row } from './measure.ts'
+import { amqpArea } from './areas/amqp.ts'
 import { executorArea } from './areas/executor.ts'
 import { failureArea } from './areas/failure.ts'
 import { importArea } from './areas/import.ts'
@@ -58,6 +59,12 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['@nats-io/transport-node', '@nats-io/jetstream'],
     servers: ['nats'],
     run: natsArea,
+  },
+  amqp: {
+    says: 'a queue of Artemis filled and consumed to its end, over AMQP 1.0',
+    peers: ['rhea'],
+    servers: ['artemis'],
+    run: amqpArea,
   },
   outbox: {
     says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',

@@ -9,7 +9,7 @@ import { artemisUrl, describeWith, postgresUrl } from '../../support/services.ts
 import { isFull } from '../../support/skipped.ts'
 import { testAmqp, until } from './support.ts'
 
-const count = isFull ? 3000 : 600
+const count = isFull ? 3000 : 300
 const [cutAfterMs, cutWithinMs] = isFull ? [40, 160] : [300, 600]
 const keys = 50
 
@@ -35,7 +35,7 @@ describeWith(['artemis', 'postgres'], 'the outbox relay to Artemis', () => {
         const connection = test.connect(`amqp://${proxy.address}`, { initial_reconnect_delay: 20 })
         const publisher = amqpPublisher(connection, { duplicateIds, timeoutMs: 3000 })
         const store = postgresOutboxStore(db.pool, { schema: db.schema })
-        const running = outboxRelay({ store, publisher, leaseMs: 2000, batchRows: 100 }).run(stop.signal)
+        const running = outboxRelay({ store, publisher, leaseMs: 10_000, batchRows: 100 }).run(stop.signal)
         const cutting = (async () => {
           while (!stop.signal.aborted) {
             await sleep(cutAfterMs + Math.random() * cutWithinMs)

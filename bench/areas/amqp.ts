@@ -1,0 +1,189 @@
+import { outgoing, pipeline } from 'holdfast'
+import { amqpConsumer, amqpPublisher, queue } from 'holdfast/amqp'
+import rhea, { type Connection, type ConnectionOptions, type EventContext } from 'rhea'
+import { up } from '../../scripts/services/manager.ts'
+import { serviceNamed } from '../../scripts/services/table.ts'
+import { interleaved } from '../interleaved.ts'
+import { rowOf, type Row, type Target } from '../measure.ts'
+
+const keys = 1000
+const bodyBytes = 200
+const batch = 500
+const publishedMessages = 5000
+
+/** What one side does with a queue that is full: ns a message. */
+type Consume = (connection: Connection, address: string, messages: number, handlerMs: number) => Promise<number>
+
+interface Pair {
+  readonly name: string
+  readonly beside: string
+  readonly target: Target
+  readonly handlerMs: number
+  readonly ours: number
+  readonly raw: { readonly consume: Consume; readonly messages: number }
+}
+
+const pairs: readonly Pair[] = [
+  {
+    name: 'handler does nothing',
+    beside: 'rhea, which accepts on arrival',
+    target: { speed: 0.6 },
+    handlerMs: 0,
+    ours: 20_000,
+    raw: { consume: rawOnArrival, messages: 20_000 },
+  },
+  {
+    name: 'handler of 5 ms, 1,000 keys, 64 in flight',
+    beside: 'rhea, one at a time',
+    target: { speed: 45 },
+    handlerMs: 5,
+    ours: 10_000,
+    raw: { consume: rawInTurn, messages: 300 },
+  },
+]
+
+/** A queue of Artemis consumed to its end, and filled, beside rhea alone. */
+export async function* amqpArea(rounds: number): AsyncIterable<Row> {
+  const { url } = await up(serviceNamed('artemis'), (line) => console.error(line))
+  const connection = connectTo(url)
+  for (const { name, beside, target, handlerMs, ours: messages, raw } of pairs) {
+    const samples = await interleaved(
+      rounds,
+      () => onFull(connection, messages, handlerMs, ours),
+      () => onFull(connection, raw.messages, handlerMs, raw.consume),
+    )
+    yield rowOf({ area: 'amqp', name, beside, target }, samples)
+  }
+  const samples = await interleaved(
+    rounds,
+    () => published((address) => fill(connection, address, publishedMessages)),
+    () => published((address) => fillRaw(connection, address)),
+  )
+  const name = 'publish 200 bytes, 1,000 keys, 500 a call'
+  yield rowOf({ area: 'amqp', name, beside: 'rhea, all at once, without keys', target: null }, samples)
+  connection.close()
+}
+
+function connectTo(url: string): Connection {
+  const { hostname, port } = new URL(url)
+  const options = { host: hostname, port: Number(port), username: 'bench', password: 'bench', idle_time_out: 10_000 }
+  const connection = rhea.create_container().connect(options as ConnectionOptions)
+  connection.on('disconnected', () => {})
+  return connection
+}
+
+let count = 0
+
+async function onFull(connection: Connection, messages: number, handlerMs: number, consume: Consume): Promise<number> {
+  const address = `bench.${process.pid}.${count++}`
+  await fill(connection, address, messages)
+  return consume(connection, address, messages, handlerMs)
+}
+
+async function published(publish: (address: string) => Promise<void>): Promise<number> {
+  const address = `bench.${process.pid}.${count++}`
+  const startMs = performance.now()
+  await publish(address)
+  return ((performance.now() - startMs) * 1e6) / publishedMessages
+}
+
+async function fill(connection: Connection, address: string, messages: number): Promise<void> {
+  const publisher = amqpPublisher(connection)
+  for (let from = 0; from < messages; from += batch)
+    await publisher.publish(
+      Array.from({ length: Math.min(batch, messages - from) }, (_, at) =>
+        outgoing({
+          destination: address,
+          id: `m${from + at}`,
+          key: `k${(from + at) % keys}`,
+          body: Buffer.alloc(bodyBytes),
+        }),
+      ),
+    )
+  await publisher.close()
+}
+
+/** As many at once as the broker gives credit for. */
+async function fillRaw(connection: Connection, address: string): Promise<void> {
+  const sender = connection.open_sender({ target: { address, capabilities: ['queue'] } as never })
+  const { promise: done, resolve } = Promise.withResolvers<undefined>()
+  const body = rhea.message.data_section(Buffer.alloc(bodyBytes))
+  let [sent, accepted] = [0, 0]
+  const send = (): void => {
+    while (sent < publishedMessages && sender.sendable())
+      sender.send({ durable: true, message_id: `m${sent++}`, body } as never)
+  }
+  sender.on('sendable', send)
+  sender.on('accepted', () => {
+    if (++accepted === publishedMessages) resolve(undefined)
+    else send()
+  })
+  await done
+  sender.close()
+}
+
+const ours: Consume = async (connection, address, messages, handlerMs) => {
+  const { promise: done, resolve } = Promise.withResolvers<undefined>()
+  let left = messages
+  let startMs: number | undefined
+  const work = async (): Promise<void> => {
+    startMs ??= performance.now()
+    await wait(handlerMs)
+    if (--left === 0) resolve(undefined)
+  }
+  const stopping = new AbortController()
+  const consumer = amqpConsumer({
+    ...{ connection, sources: [queue(address)], pipeline: pipeline('bench').handle(work), window: 512 },
+    // The other side does not look at its address either.
+    checkAddresses: false,
+  })
+  const running = consumer.run(stopping.signal)
+  await done
+  const ms = performance.now() - (startMs ?? NaN)
+  stopping.abort()
+  await running
+  return (ms * 1e6) / messages
+}
+
+/** Nothing waits for a handler: what dies with the process is lost. */
+function rawOnArrival(connection: Connection, address: string, messages: number): Promise<number> {
+  return raw(connection, address, messages, { credit_window: 500, autoaccept: true }, (_, handled) => handled())
+}
+
+/** Each after the other is done: the only way to keep order without lanes. */
+function rawInTurn(connection: Connection, address: string, messages: number, handlerMs: number): Promise<number> {
+  return raw(connection, address, messages, { credit_window: 1, autoaccept: false }, (context, handled) => {
+    void wait(handlerMs).then(() => {
+      context.delivery?.accept()
+      handled()
+    })
+  })
+}
+
+async function raw(
+  connection: Connection,
+  address: string,
+  messages: number,
+  options: { readonly credit_window: number; readonly autoaccept: boolean },
+  handle: (context: EventContext, handled: () => void) => void,
+): Promise<number> {
+  const { promise: done, resolve } = Promise.withResolvers<undefined>()
+  let left = messages
+  let startMs: number | undefined
+  const source = { address, capabilities: ['queue'] }
+  const receiver = connection.open_receiver({ source, ...options } as never)
+  receiver.on('message', (context: EventContext) => {
+    startMs ??= performance.now()
+    handle(context, () => {
+      if (--left === 0) resolve(undefined)
+    })
+  })
+  await done
+  const ms = performance.now() - (startMs ?? NaN)
+  receiver.close()
+  return (ms * 1e6) / messages
+}
+
+async function wait(ms: number): Promise<void> {
+  if (ms > 0) await new Promise((after) => setTimeout(after, ms))
+}
