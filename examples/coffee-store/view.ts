@@ -45,7 +45,7 @@ export function liveView(progress: Progress, stream: NodeJS.WriteStream): View {
   }
 }
 
-/** For a pipe or a log: a line every other second, and one for whatever happens. */
+/** For a pipe or a log: a line every other second, and one for each event. */
 export function lineView(progress: Progress, stream: NodeJS.WritableStream): View {
   const say = (line: string) => stream.write(`${line}\n`)
   say(progress.title)

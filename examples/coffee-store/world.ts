@@ -24,7 +24,7 @@ export interface Apis {
 /** One run of a service's program, as long as it lives. */
 export interface Process {
   readonly alive: boolean
-  /** The end without a warning: whatever it waits for, it never hears of it. */
+  /** The end without a warning: it never hears of what it waits for. */
   kill(): void
 }
 

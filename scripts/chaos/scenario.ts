@@ -11,7 +11,7 @@ export interface Scenario {
   readonly needs: readonly ServiceName[]
   /** What `--broken` can plant, so that the promise is seen to break. */
   readonly breaks?: Readonly<Record<string, string>>
-  /** Injects the fault, lets everything settle, and counts. Cleans up whatever happens. */
+  /** Injects the fault, lets everything settle, and counts. Cleans up in any case. */
   run(how: RunHow): Promise<Report>
 }
 
@@ -44,7 +44,7 @@ export interface Report {
   readonly recoveryMs: number | null
   /** Where we promise less: how much may happen, or that it is only counted. */
   readonly allowed?: { readonly doubled?: number | 'counted'; readonly lost?: number | 'counted' }
-  /** Whatever else was promised and did not hold. */
+  /** Other promises that did not hold. */
   readonly violations?: readonly string[]
   /** What else was seen, in one line. */
   readonly notes?: string

@@ -49,7 +49,7 @@ export function canInstall(): boolean {
   return isRoot && onPath('apt-get') !== undefined
 }
 
-/** Tries to install Debian packages; whoever needs them looks whether they are there now. */
+/** Tries to install Debian packages. The caller looks whether they are there now. */
 export async function install(packages: readonly string[], progress: Progress): Promise<void> {
   // RUNLEVEL keeps the packages' own servers from being started.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }

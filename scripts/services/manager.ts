@@ -107,7 +107,7 @@ async function stopRecorded(service: Service, record: Running): Promise<void> {
   await Promise.all(record.processes.map((id) => stop(id, service.stopSignal)))
 }
 
-/** Test servers hold nothing of worth: each start is from empty folders, whatever an earlier machine left in them. */
+/** Test servers hold nothing of worth: each start empties the folders that an earlier machine left. */
 async function clear(service: Service): Promise<void> {
   const folder = folderOf(service.name)
   await rm(folder, { recursive: true, force: true })

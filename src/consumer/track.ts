@@ -85,7 +85,7 @@ export class LaneTrack<Item> {
 
   constructor({ after, onDone = nothing, positions = true }: TrackOptions<Item>) {
     this.before = after
-    // Ownerships of which nothing runs any more are forgotten.
+    // Ownerships without a running message are forgotten.
     while (this.before?.byKey.size === 0) this.before = this.before.before
     this.onDone = onDone
     this.positions = positions

@@ -288,7 +288,7 @@ export function textOf(error: unknown): Pick<Failure, 'errorName' | 'errorMessag
     const message: unknown = Reflect.get(error, 'message')
     return {
       errorName: typeof name === 'string' ? plainText(name) : typeof error,
-      // eslint-disable-next-line @typescript-eslint/no-base-to-string -- whatever it says of itself, as it has no message
+      // eslint-disable-next-line @typescript-eslint/no-base-to-string -- its own text, as it has no message
       errorMessage: plainText(typeof message === 'string' ? message : String(error)),
     }
   } catch {

@@ -188,7 +188,7 @@ function cut(text: string, maxBytes: number): string {
   return bytes.toString('utf8', 0, end)
 }
 
-/** The headers of a letter that was exported, from whatever its line says. */
+/** The headers of a letter that was exported, as its line says. */
 export function metadataHeaders(letter: object): readonly (readonly [string, string])[] {
   const read = (of: object, name: string): unknown => Reflect.get(of, name)
   const origin = read(letter, 'origin')

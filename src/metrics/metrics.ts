@@ -48,7 +48,7 @@ interface Kept {
 
 const registered = new WeakMap<AnyRegistry, Kept>()
 
-/** One for each registry, whoever asks: the pipelines of a process share their instruments. */
+/** One for each registry: the pipelines of a process share their instruments. */
 function recorderOf(where: string, registry: AnyRegistry, buckets: readonly number[]): Recorder {
   const known = registered.get(registry)
   if (known !== undefined) {

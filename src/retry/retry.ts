@@ -77,7 +77,7 @@ export function retry(options: RetryOptions = {}): Middleware {
       throw error
     }
     if (isRetryLater(error)) throw judged(delivery, error, error.counts ? attempt : attempt - 1)
-    // Cut short from outside: neither the message's fault nor a verdict on it.
+    // Cut short from outside: that says nothing about the message.
     if (delivery.signal.aborted && !isPermanent(error))
       throw judged(delivery, stopped(0, 'stopped while it was handled', error), attempt - 1)
 
@@ -174,7 +174,7 @@ export function retry(options: RetryOptions = {}): Middleware {
       }
       const error = refusal(delivery)
       if (error !== undefined) return Promise.reject(error)
-      // A retry is a retry, whichever delivery makes it.
+      // A retry needs a token in every delivery.
       return budget === undefined ? start(delivery) : spendFirst(budget, delivery)
     }
 

@@ -18,7 +18,7 @@ export interface BatcherOptions<Request, Answer> {
 }
 
 /**
- * Lets requests travel together. Nothing waits for company: an idle batcher sends whatever the current turn of the event
+ * Lets requests travel together. Nothing waits for company: an idle batcher sends what the current turn of the event
  * loop brings, a busy one what came in meanwhile.
  */
 export function batcher<Request, Answer>({
@@ -64,7 +64,7 @@ export function batcher<Request, Answer>({
       waiting.push(one)
       if (scheduled || inFlight >= maxInFlight) return
       scheduled = true
-      // An immediate comes after the promises of this turn: whatever started together travels together.
+      // An immediate comes after the promises of this turn: requests that started together travel together.
       setImmediate(flush)
     })
   }

@@ -5,8 +5,8 @@ import { checkOptions, number } from '../core/options.ts'
 /** A clock for tests. It starts at 0 and moves only with `advance()`. */
 export interface FakeClock extends Clock {
   /**
-   * Lets that much time pass: every timer that falls due runs at its own instant, in order, and whatever it woke
-   * settles before the next one. `advance(0)` only lets settle what can.
+   * Lets that much time pass: every timer that falls due runs at its own instant, in order. The work that it
+   * started settles before the next one. `advance(0)` only lets settle what can.
    */
   advance(ms: number): Promise<void>
   /** How many timers wait, those that do not keep a process alive left out. */

@@ -86,7 +86,7 @@ export function succeeded(traced: Traced, outcome: Outcome): void {
   if (!traced.adopted) traced.span.end()
 }
 
-/** A message that has to wait is no error, unless something failed and made it wait; nor is one that was stopped. */
+/** A message that was stopped is no error. One that has to wait is an error only if something failed and made it wait. */
 export function handedBack(traced: Traced, error: unknown, stopped: boolean): void {
   const { span, adopted } = traced
   if (span.isRecording()) {
@@ -118,7 +118,7 @@ export function errorType(error: unknown): string {
 
 const longestText = 256
 
-/** What was thrown need not be an error, nor show itself. */
+/** What was thrown may be no error, or unreadable. */
 export function errorText(error: unknown): string {
   return textOf(error).errorMessage.slice(0, longestText)
 }

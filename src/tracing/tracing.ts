@@ -104,7 +104,7 @@ export function tracedBatch<D extends Delivery>(
       .filter((traced) => traced !== undefined)
       .map(({ span, messageId }) => ({ context: span.spanContext(), attributes: { [names.messageId]: messageId } }))
     const name = same ? `${operations.process} ${destination}` : operations.process
-    // The context here is that of whichever message filled the batch: a batch has links and no parent.
+    // The context here is that of the message that filled the batch: a batch has links and no parent.
     const span = tracer.startSpan(name, { kind: SpanKind.CONSUMER, attributes, links }, ROOT_CONTEXT)
     try {
       const failures = await context.with(trace.setSpan(ROOT_CONTEXT, span), handler, undefined, deliveries)

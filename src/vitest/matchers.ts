@@ -84,7 +84,7 @@ async function judged(work: Promise<Explored>, asked: Asked, budgetMs: number): 
       )
     return { pass: true, message: () => `expected a schedule that hurts it; none of ${schedules} did` }
   } catch (error) {
-    // Anything else is a mistake in the test, whichever way round it asks.
+    // Anything else is a mistake in the test, with `not` too.
     if (!(error instanceof ResilienceError)) throw error
     return { pass: false, message: () => error.message }
   }

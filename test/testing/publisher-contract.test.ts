@@ -123,7 +123,7 @@ const bugs: Readonly<Record<string, readonly [clause: string, bug: Bug]>> = {
     }),
   ],
   'draws an id of its own': [
-    'O-8 sends a message again under its id, for whoever sent it and did not learn so',
+    'O-8 sends a message again under its id, if the first answer was lost',
     changed(({ id: _, ...message }) => outgoing(message)),
   ],
   'makes tombstones empty bodies': [
@@ -166,7 +166,7 @@ const bugs: Readonly<Record<string, readonly [clause: string, bug: Bug]>> = {
     },
   ],
   'refuses an id that it has sent': [
-    'O-8 sends a message again under its id, for whoever sent it and did not learn so',
+    'O-8 sends a message again under its id, if the first answer was lost',
     {
       publisher(right) {
         const sent = new Set<Outgoing>()

@@ -7,7 +7,7 @@ import { unreachable } from './unreachable.ts'
 export async function redisKeys(address: string | true): Promise<Keys> {
   const url = address === true ? await addressOf('redis') : address
   const redis = new Redis(url, { lazyConnect: true, connectTimeout: 5_000 })
-  // What goes wrong later reaches whoever sent a command.
+  // What goes wrong later reaches the sender of a command.
   redis.on('error', () => {})
   await redis.connect().catch((error: unknown) => {
     redis.disconnect()

@@ -140,7 +140,7 @@ try {
   }
   over.abort()
   const counts = await injected
-  // Whoever was frozen wakes up by now, and may still try to write.
+  // Frozen processes wake up by now, and may still try to write.
   await sleep(pauseMs + 1000)
   await stopMembers()
   const backwards = await commits

@@ -79,7 +79,7 @@ export class RebalanceWatch {
     this.#standing.delete(partition)
   }
 
-  /** Looks for partitions with messages of which none was handled for the limit. Each stand-still counts once. */
+  /** Looks for partitions that have messages and handled none for the limit. Each stand-still counts once. */
   look(members: readonly Watched[]): void {
     const nowMs = performance.now()
     for (const [partition, sinceMs] of this.#movedAtMs.entries()) {

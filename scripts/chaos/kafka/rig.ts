@@ -64,7 +64,7 @@ export interface KafkaRig {
   readonly counts: { deliveries: number; duplicates: number }
   /** The outermost stage: counts what comes in. */
   readonly counted: Middleware
-  /** The usual pipeline: one effect for each message, after whatever `before` does with it. */
+  /** The usual pipeline: one effect for each message, after `before`. */
   once(options?: OnceOptions): Pipeline
   /** The effect of a message: one row, in the transaction that completes its claim. */
   effect(delivery: Delivery & { readonly tx: pg.PoolClient }): Promise<void>

@@ -22,7 +22,7 @@ export interface WorkerSettings {
   readonly maxAttempts: number
   /** The wait before every retry. */
   readonly backoffMs: number
-  /** Every handler throws, whatever its message says. */
+  /** Every handler throws, for every message. */
   readonly failing: boolean
 }
 

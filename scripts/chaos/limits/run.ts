@@ -29,7 +29,7 @@ export interface LimitsCounts {
   readonly startsPerMessage: number
 }
 
-/** Processes with the same tenants, of which one floods. */
+/** Processes with the same tenants. One tenant floods. */
 export async function limitsRun({ seconds, attack, random, signal, ...settings }: LimitsRun): Promise<LimitsCounts> {
   const target = await limitsTarget()
   const prefix = uniqueName('limits')

@@ -242,7 +242,7 @@ export async function chaos({
       seen = now
       await sleep(500)
     }
-    // Whoever was paused may still try to publish.
+    // Paused relays may still try to publish.
     await sleep(leaseMs)
     for (const { last } of children) {
       counts.claims += last['claimed'] ?? 0

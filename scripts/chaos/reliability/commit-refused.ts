@@ -10,7 +10,7 @@ import { dispatcher, messageIds } from '../../../test/support/dispatcher.ts'
 import { openLedger } from '../../../test/support/ledger.ts'
 import { workload, type InTransaction } from '../../../test/support/workload.ts'
 
-/** What many write: whoever resolves is believed. */
+/** What many write: a COMMIT that resolves is believed. */
 function trusting(pool: pg.Pool): ReturnType<typeof transaction<pg.PoolClient>> {
   return inTransaction<pg.PoolClient>({
     checksCommit: true,

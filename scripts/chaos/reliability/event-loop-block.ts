@@ -11,7 +11,7 @@ const blockMs = 2 * leaseMs + 300
 export const eventLoopBlock: Scenario = {
   name: 'event-loop-block',
   what: 'a handler blocks the event loop of its process for more than twice the lease, and another process takes over',
-  promise: 'effects once, nothing lost; whoever wakes up too late is refused',
+  promise: 'effects once, nothing lost; a process that wakes up too late is refused',
   needs: ['postgres'],
   breaks: { 'token-check': 'the completion ignores that another claim has taken over' },
   async run({ seed, full, broken, url, say, signal }) {
@@ -37,7 +37,7 @@ export const eventLoopBlock: Scenario = {
         if (what !== 'wakes') say(what)
       },
     })
-    /** As after a rebalance: while the first one stands still, the message goes to whoever takes it. */
+    /** As after a rebalance: while the first one stands still, the message goes to the other process. */
     async function deliverTwice(id: string): Promise<void> {
       const stuck = workers.deliver({ id, blockMs }).then(
         () => standing.add(id),

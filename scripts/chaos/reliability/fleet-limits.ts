@@ -10,7 +10,7 @@ const leastStarts = 1_000
 
 export const fleetLimits: Scenario = {
   name: 'fleet-limits',
-  what: `${processes} processes share ${maxConcurrent} places for each of ${names.length} tenants, of which one floods; processes are killed with -9 in mid work, and stopped for longer than their lease of places`,
+  what: `${processes} processes share ${maxConcurrent} places for each of ${names.length} tenants; one tenant floods; processes are killed with -9 in mid work, and stopped for longer than their lease of places`,
   promise: `never more than ${maxConcurrent} of one tenant at once, in at least ${leastStarts} starts; the other tenants get at least ${leastShare} of what they send, in the calm run`,
   needs: [],
   breaks: {

@@ -70,7 +70,7 @@ export const relaysKilled: Scenario = {
 
 export const rotationRepeatableRead: Scenario = {
   name: 'rotation-repeatable-read',
-  what: 'partitions are truncated every second under writers of which 9 in 10 are REPEATABLE READ, with long transactions',
+  what: 'partitions are truncated every second under writers with long transactions, 9 in 10 of them REPEATABLE READ',
   promise,
   needs: [],
   breaks: { 'no-guard': breaks['no-guard'] },

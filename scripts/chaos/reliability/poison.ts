@@ -11,7 +11,7 @@ const size = 2
 export const poison: Scenario = {
   name: 'poison',
   what: 'messages that fail at every attempt, that are refused for good, and that kill their process with -9, among good ones of the same keys',
-  promise: `each is dead-lettered after at most ${maxAttempts} starts, of which those that one process died in count as one, at worst with what ran beside it in a process that it killed; everything else has its effect once and in order`,
+  promise: `each is dead-lettered after at most ${maxAttempts} starts (those that one process died in count as one), at worst with what ran beside it in a process that it killed; everything else has its effect once and in order`,
   needs: ['kafka', 'postgres'],
   run: (how) =>
     withKafkaRig(how, { keys: 60 }, async (rig) => {

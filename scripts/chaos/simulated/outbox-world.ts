@@ -164,7 +164,7 @@ async function runOutbox(size: Size, chooser: Chooser, { record = false }: RunOp
   return { simulation: sim, ledger: book }
 }
 
-/** Whoever waits for a lock waits for nothing outside. */
+/** A wait for a lock is no wait for something outside. */
 async function waitFor(lock: Promise<void>): Promise<void> {
   const scope = scopes.getStore()
   if (scope !== undefined) scope.pending++

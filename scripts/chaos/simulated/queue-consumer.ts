@@ -52,7 +52,7 @@ interface Source {
   readonly unacked: Map<number, LogRecord>
 }
 
-/** Partitions as queues: whoever owns one gets what was not acked, from the first message on. */
+/** Partitions as queues: the owner of one gets what was not acked, from the first message on. */
 class SimulatedQueues implements QueueMembership {
   readonly member: Member
   readonly #parts: ConsumerParts

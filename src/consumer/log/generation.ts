@@ -22,7 +22,7 @@ export interface GenerationHost<Raw> {
   readonly rebalanceMs: number
   /** Fills the gaps, of all partitions or of some, and commits. */
   drain(why: string, some?: readonly Owned<Raw>[]): Promise<void>
-  /** The generation is over, and what it owned is somebody else's. */
+  /** The generation is over. Its partitions belong to other members. */
   leave(generation: LogGeneration<Raw>, error: Error): void
 }
 

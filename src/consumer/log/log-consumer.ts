@@ -111,9 +111,9 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
   }
 
   /**
-   * Whoever owned the partition before may have started as many as it may run ahead of what is done, and may have done
-   * more than it had committed: those come again as duplicates. Of what is handled here, no more than `ahead` can be past
-   * a gap; so after twice as many, everything is new.
+   * The member that owned the partition before may have handled messages that it had not committed, up to `ahead` past its
+   * commit. They come again as duplicates. Of the messages handled here, at most `ahead` are past a gap. So after twice
+   * `ahead` messages, everything is new.
    */
   #isFirst({ owned, started }: LogItem<Raw>): boolean {
     return !started && owned.handled >= this.#certainAfter

@@ -79,11 +79,11 @@ function countOutbox({ series, distribution }: Counted): void {
   subscribe('outbox-shard-changed', ({ shard, change }) => {
     for (const each of shardChanges) series('outboxShardChanges').of(each)
     series('outboxShardChanges').of(change).value++
-    // A window goes on with whoever takes the shard, who has not counted it.
+    // A window goes on with the relay that takes the shard, which has not counted it.
     series('outboxWindow').of(String(shard)).value = 0
   })
 
-  // Whoever told last stands last.
+  // The latest to tell stands last.
   const statuses = new Map<string, Status>()
   subscribe('outbox-status', (status) => {
     statuses.delete(status.relay)

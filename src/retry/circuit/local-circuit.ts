@@ -150,7 +150,7 @@ export class LocalCircuit {
         if (this.#isLive(call)) this.#settle('nothing')
         return error
       }
-      // Whatever the work throws when our own time-out ends it: the dependency did not answer in time.
+      // Our own time-out ended it: the dependency did not answer in time.
       const looksDown =
         signal.aborted ||
         // A permanent error is the handler's own verdict on its message, and must reach the dead letter.
@@ -228,7 +228,7 @@ export class LocalCircuit {
       this.ramp.halve(nowMs)
       if (isFirst) this.#countBad(nowMs, error)
     }
-    // Its handler still runs: whoever holds its lane must be told so.
+    // Its handler still runs: the stage that holds its lane must be told.
     if (this.#terms.observe || isAbandoned(error)) return error
     if (call.isProbe) return this.#failedProbe(nowMs, error)
     const isProven = this.#isProven(call, before) && this.#terms.random() >= this.#recent.failedShare(nowMs, call.id)

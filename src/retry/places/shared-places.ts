@@ -157,7 +157,7 @@ export class SharedPlaces implements Places {
     this.#cancelAbort = clock.after(inMs, () => this.#abortAll(), true)
   }
 
-  /** The lease could not be renewed: what runs may not run on beside what others start. */
+  /** The lease could not be renewed: running work must end before others start. */
   #abortAll(): void {
     if (this.#terms.alone) return
     const because = `${this.#terms.name}: the lease of its places could not be renewed`

@@ -34,7 +34,7 @@ export function inOneTransaction<Tx, D extends Delivery & Partial<Claimed>>(
       return await run(deliveries)
     } catch (error) {
       if (deliveries.length === 1 || isAbandoned(error)) throw error
-      // An outage is everybody's, and so is a COMMIT of which nobody knows whether it happened: it counts for none of
+      // An outage concerns all, and so does a COMMIT that may or may not have happened: it counts for none of
       // them. A lost session may be the fault of one.
       if (isRetryLater(error) && error.holds === 'pipeline') throw error
       if (isRetryLater(error) && error.holds === 'lane') throw uncounted(error)

@@ -86,7 +86,7 @@ export function inTransaction<Tx>(
       }
 
       const session = await openTransaction(begin, work)
-      // Whatever was aborted meanwhile: it is committed, so it is an ack.
+      // It is committed, so it is an ack, even if the signal aborted meanwhile.
       if (session.rejection === undefined) return outcome
       throw await failures.verdict(session, delivery, retried)
     }

@@ -56,7 +56,7 @@ export async function migrate<Client extends PoolClientSlice>(
       broken = false
       return []
     }
-    // Read committed, whatever the default: what is looked up after the wait must be what is there after the wait.
+    // Read committed, also where the default differs: the look after the wait must see what is there after the wait.
     await client.query('begin isolation level read committed', [])
     await client.query(SET_TIMEOUTS, [String(Math.ceil(waitMs))])
     await client.query(LOCK, [`holdfast migrate ${schema}`])

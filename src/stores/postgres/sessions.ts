@@ -75,7 +75,7 @@ export async function isOpenIn(runner: StatementRunner): Promise<boolean> {
   }
 }
 
-/** Whether the connection still answers, in whatever way. */
+/** Whether the connection still answers, also with an error. */
 export async function answers(runner: StatementRunner): Promise<boolean> {
   try {
     await inTime(runner.query('select 1', []))

@@ -110,7 +110,7 @@ function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin
       try {
         await work(tx)
       } catch (error) {
-        // Whoever was given up still uses the client: end its connection under it. A rollback that fails changes
+        // An abandoned handler still uses the client: end its connection under it. A rollback that fails changes
         // nothing, since the connection ends and the transaction with it.
         if (!isAbandoned(error) && !isUnfit(error)) broken = await tx.query('rollback', []).then(isOver, stillOpen)
         throw error

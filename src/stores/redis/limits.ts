@@ -11,7 +11,7 @@ export interface RedisLimitsOptions {
 }
 
 // The generic cell rate algorithm (GCRA): the key holds when the bucket is full again, in µs by the server's clock. A token
-// may be taken ahead, so that whoever waits knows its own time.
+// may be taken ahead, so that each caller knows how long to wait.
 const text = `
 local count, gap, burst = tonumber(ARGV[1]), 1000000 / ARGV[2], tonumber(ARGV[3])
 local ahead, earned = ARGV[4] * 1000, tonumber(ARGV[5])

@@ -8,7 +8,7 @@ interface Disposable {
   readonly dispose?: () => Promise<void>
 }
 
-/** Cases by name, each with a harness of its own that is disposed of whatever came of it. */
+/** Cases by name, each with a harness of its own that is always disposed of. */
 export function contractOf<Harness extends Disposable>(
   create: () => Promise<Harness> | Harness,
   cases: Readonly<Record<string, (harness: Harness) => Promise<void>>>,

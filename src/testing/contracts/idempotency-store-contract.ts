@@ -27,7 +27,7 @@ export function idempotencyStoreContract(
 }
 
 const cases: IdempotencyStoreCases = {
-  async 'gives an unknown key to whoever asks'({ store }) {
+  async 'gives an unknown key to the first that asks'({ store }) {
     const answer = await store.claim(ask('a'))
     assert.equal(answer.state, 'claimed')
     assert.equal(typeof answer.token, 'bigint')

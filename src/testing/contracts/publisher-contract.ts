@@ -124,7 +124,7 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
     assert.deepEqual(new Set(idsOf(await arrived(destination))), new Set(idsOf(messages)))
   },
 
-  async 'O-8 sends a message again under its id, for whoever sent it and did not learn so'(harness) {
+  async 'O-8 sends a message again under its id, if the first answer was lost'(harness) {
     const { publisher, createDestination, arrived } = harness
     const destination = await createDestination()
     const [message] = numbered(destination, 1)

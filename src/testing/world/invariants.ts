@@ -1,7 +1,7 @@
 import { badOption } from '../../core/options.ts'
 import type { Fate, Ledger, LedgerEntry } from './ledger.ts'
 
-/** Something that must hold whatever goes wrong. */
+/** Something that must hold under every fault. */
 export interface Invariant {
   readonly name: string
   /** Looks at each entry as it is written. What it returns is what is wrong. */

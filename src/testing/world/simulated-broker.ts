@@ -202,7 +202,7 @@ export function simulatedBroker({ simulation, partitions, onCommit }: SimulatedB
           },
         )
         if (fetched.records.length > 0 || fetched.generation !== known) return fetched
-        // Whatever came since the answer was given would be missed by waiting for it.
+        // A wait now would miss what came since the answer was given.
         if (seen === version) await sleepUntilWoken(member)
       }
     },

@@ -51,7 +51,7 @@ const ofPublishers: typeof ofCalls = {
 }
 
 const ofPipelines: typeof ofCalls = {
-  // The signal aborts while it works, and whatever came of it is not acked.
+  // The signal aborts while it works, and its outcome is not acked.
   async rebalance(_, [delivery], { clock, slowMs, callWith }) {
     const moved = new AbortController()
     const cancel = clock.after(slowMs / 2, () => moved.abort(new Error('chaos: the partition moved')))
@@ -132,7 +132,7 @@ async function goesDown(_: () => unknown, __: readonly unknown[], stage: Stage):
   throw lost(stage.name)
 }
 
-/** Whatever aborts first: its own signal or this one. */
+/** Aborts with its own signal or with this one. */
 function withSignal(delivery: unknown, signal: AbortSignal): unknown {
   const own: unknown = typeof delivery === 'object' && delivery !== null ? Reflect.get(delivery, 'signal') : undefined
   return Object.assign({}, delivery, { signal: own instanceof AbortSignal ? AbortSignal.any([own, signal]) : signal })

@@ -19,7 +19,7 @@ export interface NatsContent {
   readonly data: Uint8Array
 }
 
-// NATS has neither keys nor tombstones.
+// NATS has no keys and no tombstones.
 const keyHeader = 'message-key'
 const tombstoneHeader = 'message-tombstone'
 

@@ -47,7 +47,7 @@ const kinds: Kinds<NatsPublisherOptions> = {
   clock: clockKind,
 }
 
-// Message too large, headers too large: whatever is sent again is refused again.
+// Message too large, headers too large: sent again, it is refused again.
 const refusedForGood: ReadonlySet<number> = new Set([10_054, 10_097])
 
 /**

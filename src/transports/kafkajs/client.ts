@@ -211,7 +211,7 @@ class KafkajsMembership implements LogMembership {
   async #eachBatch(payload: EachBatchPayload): Promise<void> {
     const { batch } = payload
     this.#api = payload
-    // Nothing is resolved: whoever owns the partition next fetches it again.
+    // Nothing is resolved: the next owner of the partition fetches it again.
     if (this.#isQuiet) return
     const read = readBatch(batch)
     const begunAt = this.#ownership?.begunAt
@@ -238,7 +238,7 @@ class KafkajsMembership implements LogMembership {
     for (const release of this.#room.values()) release()
   }
 
-  /** A batch of which nothing is for us, such as transaction markers, never reaches `eachBatch`. */
+  /** A batch without records for us, such as transaction markers, never reaches `eachBatch`. */
   #onEmpty(place: Place, last: number): void {
     const generation = this.#ownership?.generation
     if (generation === undefined || last < 0) return

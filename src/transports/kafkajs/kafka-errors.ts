@@ -44,7 +44,7 @@ export function verdictOn(error: unknown): 'rebalancing' | 'lost' | 'unknown' {
   return type === 'REBALANCE_IN_PROGRESS' ? 'rebalancing' : 'unknown'
 }
 
-// Refused whatever the other messages of the request are. INVALID_TIMESTAMP is not among them: kafkajs stamps each record
+// Refused also without the other messages of the request. INVALID_TIMESTAMP is not among them: kafkajs stamps each record
 // with this machine's clock, so that is wrong, and every message would be refused until it is set right.
 const badTopic = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'])
 const badMessage = new Set([

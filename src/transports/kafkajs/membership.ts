@@ -72,7 +72,7 @@ export function membership(consumer: WatchedConsumer | undefined, signal: AbortS
 }
 
 /**
- * What makes kafkajs let go of a message without committing it. It commits whatever returns, and tries again, restarts
+ * What makes kafkajs let go of a message without committing it. It commits what returns, and tries again, restarts
  * and joins again after most errors: only one that says it cannot be retried makes it leave the group, once and for all.
  */
 export function letGo(because: string, { stopsByItself }: { readonly stopsByItself: boolean }): Error {

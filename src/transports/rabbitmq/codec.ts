@@ -25,7 +25,7 @@ export interface RabbitmqContent {
   readonly options: Options.Publish
 }
 
-// AMQP has neither keys nor tombstones.
+// AMQP has no keys and no tombstones.
 const keyHeader = 'message-key'
 const tombstoneHeader = 'message-tombstone'
 

@@ -84,7 +84,7 @@ export class ChannelSource {
     return unavailable(`the connection to RabbitMQ is closed: ${reasonOf(this.#gaveUp ?? error)}${hint}`, error)
   }
 
-  /** A connection that recovers gives its channels when it is back: whoever stops does not wait for that. */
+  /** A connection that recovers gives its channels when it is back: a stop does not wait for that. */
   async #unlessAborted(opening: Promise<Channel>, signal: AbortSignal): Promise<Channel> {
     const aborted = Promise.withResolvers<never>()
     const abort = (): void => aborted.reject(new HoldfastError('stopped', 'shutting down', { cause: signal.reason }))

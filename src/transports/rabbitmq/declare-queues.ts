@@ -44,7 +44,7 @@ export async function declareQueues(
   })
   const names = queueNames({ exchange, group, queues })
   const channel = await connection.createChannel()
-  // Without a listener, what the broker refuses would end the process beside rejecting the call.
+  // Without a listener, a refusal by the broker would end the process, and not only reject the call.
   channel.on('error', () => {})
   await channel.assertExchange(exchange, 'direct', { durable: true })
   for (const [number, name] of names.entries()) {

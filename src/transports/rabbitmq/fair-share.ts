@@ -19,7 +19,7 @@ const expiresMs = 60_000
 
 /**
  * Hands queues on until no member has more than its share. RabbitMQ makes the first member the active consumer of every
- * queue, and says of such a queue that it has one consumer, whoever else waits. So the members consume one more queue,
+ * queue, and says of such a queue that it has one consumer, even if others wait. So the members consume one more queue,
  * which carries nothing, and its consumers are counted.
  */
 export class FairShare<Raw> {

@@ -38,7 +38,7 @@ export function postgresCircuits(pool: Queryable, options: PostgresCircuitsOptio
     }
   }
 
-  /** Circuits and processes that are gone. Whoever comes by does it. */
+  /** Circuits and processes that are gone. Any process may do it. */
   function clean(): void {
     if (performance.now() - cleanedAtMs < cleanEveryMs) return
     cleanedAtMs = performance.now()

@@ -23,7 +23,7 @@ export interface RowOptions {
   readonly fingerprint: (letter: DeadLetter) => string
 }
 
-/** A store that refuses one message for good stops its pipeline for good: whatever text comes, it is kept. */
+/** A store that refuses one message for good stops its pipeline for good. So it keeps every text. */
 export function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\\0')
 }

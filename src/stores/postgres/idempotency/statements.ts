@@ -11,7 +11,7 @@ export function idempotencyStatements(
   schema: string,
   { inside = false }: { readonly inside?: boolean } = {},
 ): IdempotencyStatements {
-  // Whoever claims a key inside a transaction holds this lock until that ends. Asked for and never waited for: neither a
+  // A session that claims a key inside a transaction holds this lock until that ends. Asked for and never waited for: neither a
   // duplicate nor a whole batch of claims stands behind a handler.
   const tryLock = (scope: string, key: string): string =>
     `pg_try_advisory_xact_lock(hashtextextended(${scope}, hashtextextended(${key}, ${lockSeed})))`
@@ -30,7 +30,7 @@ export function idempotencyStatements(
   // - Keys are written in order: two batches that share keys cannot deadlock.
   // - The token of a takeover is drawn under the row's lock, so that it is higher than every earlier one.
   // - A claim that is sent again (same owner) keeps its token and its count.
-  // - Whoever is not `won` is told what the snapshot shows; where that explains nothing the row is changing right now,
+  // - A request that is not `won` is told what the snapshot shows; where that explains nothing the row is changing right now,
   //   and no row is answered: ask again.
   const claimSql = `
 with asked as materialized (
@@ -158,5 +158,5 @@ from won join asked on won.scope = asked.scope and won.key = asked.key`
   return { claimSql, settleSql, completeSql, completeAllSql, claimInSql, claimAllInSql }
 }
 
-// Apart from the advisory locks that a service takes itself, most of which are hashes with the seed 0.
+// Apart from the advisory locks that a service takes itself: most are hashes with the seed 0.
 const lockSeed = 5_061_995

@@ -125,7 +125,7 @@ export function postgresIdempotencyStore(
     send: onceEach(
       apart(sendSettlements, mayBeOneRow),
       ({ held }) => sameKey(held),
-      // Whatever comes second, the first may have changed what it finds.
+      // The first may have changed what the second finds.
       () => undefined,
     ),
     maxBatch,

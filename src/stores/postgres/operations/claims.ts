@@ -55,7 +55,7 @@ order by i.lease_until limit $3::int`,
     async unblock(scope, key, by, options = {}) {
       checkArgument('unblock', 'by', by, text)
       const { force = false } = checkOptions('unblock', options, { force: flag })
-      // A new token: whoever held it changes nothing any more.
+      // A new token: the earlier holder changes nothing any more.
       const { rows } = await run(
         `with known as (select state from ${quoted}.idempotency where scope = $1 and key = $2),
 freed as (

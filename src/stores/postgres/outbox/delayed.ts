@@ -62,7 +62,7 @@ from ${table} where (due_at, seq) > (to_timestamp($1::text::numeric), $2::text::
   // As JSON: no client has to know how to send an array.
   const named = `message_id = any(array(select jsonb_array_elements_text($1::text::jsonb)))
   and ($2::text is null or topic = $2::text)`
-  // While a relay moves a message its row is locked: whoever comes second finds it gone.
+  // While a relay moves a message its row is locked: a second session finds it gone.
   const cancelled = `delete from ${table} where ${named} returning message_id`
   const rescheduled = `update ${table} set due_at = to_timestamp($3::text::float8 / 1000) where ${named} returning message_id`
 

@@ -124,7 +124,7 @@ export function postgresOutboxLease({
     const { next } = found
     if (next.window !== null) {
       ahead = { window: next.window, page: page(next, next.window, maxRows, maxBytes) }
-      // Whoever asks for it hears of a failure; it may be that nobody does.
+      // The next reader hears of a failure. There may be none.
       ahead.page.catch(() => {})
     }
     return found

@@ -25,7 +25,7 @@ export function postgresSequenceStore(
   const table = `${quotedSchema('postgresSequenceStore', schema)}.outbox_mark`
   const found = `select (timeline, id) = ($5::bigint, $6::bigint) as same, (timeline, id) > ($5::bigint, $6::bigint) as ahead
 from ${table} where scope = $1 and destination = $2 and source = $3 and key = $4`
-  // The row stays locked until the transaction ends; whoever waited compares with what was committed.
+  // The row stays locked until the transaction ends; a session that waited compares with what was committed.
   const moved = `insert into ${table} as m (scope, destination, source, key, timeline, id, marked_at)
 values ($1, $2, $3, $4, $5::bigint, $6::bigint, clock_timestamp())
 on conflict (scope, destination, source, key) do update

@@ -146,5 +146,5 @@ select ${columnsOf[table]} from v, (select count(*) as held from l) c where c.he
   }
 }
 
-// Apart from the advisory locks that a service takes itself, most of which are hashes with the seed 0.
+// Apart from the advisory locks that a service takes itself: most are hashes with the seed 0.
 const lockSeed = 7_061_995

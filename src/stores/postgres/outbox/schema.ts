@@ -28,7 +28,7 @@ export const outboxVersion = 1
  *
  * - `outbox` is append-only. `slot` comes from the clock, so that whole partitions can be truncated; nothing depends on
  *   the clock being right. `now()` rather than `clock_timestamp()`: a long transaction then holds up one slot only.
- * - `shard` is generated from the key, so that whoever inserts a row cannot get it wrong.
+ * - `shard` is generated from the key, so that no writer can get it wrong.
  * - `outbox_shard.snapshot` says what a shard has read: everything visible in it. The `win_` columns hold a window that
  *   is larger than a page while it is being published.
  * - `cluster` and `source` bind all that to this very table in this very server: see `outbox_cluster()`.
@@ -124,7 +124,7 @@ alter table ${schema}.outbox_delayed add constraint outbox_delayed_pkey primary 
 }
 
 /**
- * Another number of shards, for an outbox of which everything is read: PostgreSQL 15 can not change what a column is
+ * Another number of shards, for an outbox that has no unread message: PostgreSQL 15 can not change what a column is
  * generated from, so it is made anew, and with it the shards of what is delayed.
  */
 export function shardChange(schema: string, shards: number): string {

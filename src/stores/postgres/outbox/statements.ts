@@ -21,7 +21,7 @@ export interface OutboxStatements {
   readonly status: string
 }
 
-// Casts keep the answer the same whatever type parsers the driver was given.
+// Casts keep the answer the same under all type parsers of the driver.
 const columns = 'id, topic, key, type, message_id, headers, payload, created_at'
 const none = 'null::text as id, null::text as topic, null::text as key, null::text as type, null::text as message_id'
 // As text, bytea is hex: half as much again on the wire, and slower to read. The line breaks are skipped by the reader.
@@ -155,7 +155,7 @@ select topic, key, type, message_id, headers, payload from gone order by due_at,
       .map((slot) => `pg_relation_size('${schema}.outbox_${slot}')::float8 as size_${slot}`)
       .join(', ')}`,
 
-    // NOWAIT: whoever waits for this lock makes every relay's poll wait behind it.
+    // NOWAIT: a session that waits for this lock makes every relay's poll wait behind it.
     lockSlot: (slot: number) => `lock table only ${schema}.outbox_${slot} in access exclusive mode nowait`,
 
     /** Whether the slot holds anything unread, or nothing here can say so. Must begin after the lock is held. */
