@@ -162,7 +162,7 @@ export interface RedrivePreview {
   readonly guarded: number
   /** Letters whose key is completed already. They will not run again. */
   readonly completed: number
-  /** Letters whose key has other content. They can run only after an edit. */
+  /** Letters whose key has other content. A redrive leaves them out: they can run only after an edit. */
   readonly conflicts: number
   readonly keys: number
 }
@@ -278,7 +278,7 @@ export interface LetterOperations {
   drop(filter: LetterFilter, by: string): Promise<readonly string[]>
   /** Undoes a drop. */
   restore(ids: readonly string[], by: string): Promise<readonly string[]>
-  /** Makes letters dead again that were sent and got no result. */
+  /** Makes letters dead again that were sent and got no result. A letter whose key is at work, or completed, stays as it is. */
   reopen(ids: readonly string[], by: string): Promise<readonly string[]>
   /** Replaces a letter with a new one that has another id and links to the old one. `undefined` if the letter changed meanwhile. */
   edit(letter: string, settled: number, edit: LetterEdit, by: string): Promise<string | undefined>

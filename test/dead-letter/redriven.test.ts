@@ -83,7 +83,7 @@ describe('a redriven message', () => {
     expect(await outcome).toBe('handled')
   })
 
-  it('is discarded by a pipeline that it is not for, and only where the header is of this very message', async () => {
+  it('D-7 is discarded by a pipeline that it is not for, and only where the header is of this very message', async () => {
     const to = redriveToText('shipping', 'orders', 'm1')
     const billing = service()
     expect(await billing.send([redriven(5), [redriveToHeader, to]])).toBe('discarded')

@@ -50,13 +50,17 @@ export const plants = {
   },
   'counted-generation': {
     does: 'the generation is counted on the row, and not drawn',
-    violates: 'bounced',
-    needs: { redrives: 2, cleanUps: 1 },
-    route: 'pipeline',
+    violates: 'stuck',
+    needs: { redrives: 2, cleanUps: 1, redeliveries: 2, crashes: 0, lapses: 2 },
     large: true,
   },
   'drop-blind': { does: 'a letter is dropped in whatever state it is', violates: 'it ran after' },
   'edit-blind': { does: 'a letter is edited in whatever state it is', violates: 'it ran after', needs: { edits: 1 } },
+  'reopen-without-spending': {
+    does: 'a letter is reopened, and the permission on its way stays',
+    violates: 'it ran after',
+    needs: { reopens: 1 },
+  },
   'no-idempotency': { does: 'nobody claims a key', violates: 'it ran after' },
 } as const satisfies Readonly<Record<string, Plant>>
 

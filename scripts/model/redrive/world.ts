@@ -82,8 +82,12 @@ function operatorSteps(steps: Steps, state: State, rules: Rules): void {
       rarely(steps, state, 'cleanUps', 'housework resolves the letter', (next) => {
         if (next.row !== null) next.row = { ...next.row, state: 'resolved', settled: next.row.generation }
       })
+    // Its permission is spent in the failed key. A key in another state is at work: the letter stays.
+    const spends = !rules.has('reopen-without-spending')
+    if (spends && state.key.state !== 'failed') return
     rarely(steps, state, 'reopens', 'the operator reopens the letter', (next) => {
       if (next.row === null) return
+      if (spends) next.key.generation = Math.max(next.key.generation, next.row.generation)
       next.row = { ...next.row, state: 'dead', settled: next.row.generation }
       // Given up by a person: nobody waits for it to run.
       next.ran[next.row.generation] = true

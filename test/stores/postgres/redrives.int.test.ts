@@ -257,7 +257,7 @@ describeWith(['postgres'], 'a redrive', () => {
   })
 
   it('reopens a letter of which nothing was heard, and its late death changes nothing', async () => {
-    const { send, letters, state, rows } = await given()
+    const { send, letters, rows } = await given()
     await send('m1')
     const { id } = (await letters.create({}, {}, 'ana')) ?? expect.fail(none)
     const [lane = { lane: '', token: '' }] = await letters.claimLanes(id, 1, {
@@ -271,11 +271,32 @@ describeWith(['postgres'], 'a redrive', () => {
     expect(await letters.reopen([begun?.letter.id ?? ''], 'ana')).toHaveLength(1)
     await send('m1', { generation })
     expect(await rows('state, deaths')).toEqual([{ state: 'dead', deaths: 1 }])
-    // It may be dropped now; the same permission runs nothing once it is spent.
+    expect(await letters.reopen([begun?.letter.id ?? ''], 'ana')).toEqual([])
+  })
+
+  it('spends the permission of a letter that it reopens: a copy on its way does not run after the letter was dropped', async () => {
+    const { send, letters, state, rows, pool, schema } = await given()
+    await send('m1')
+    const begin = async () => {
+      const { id } = (await letters.create({}, {}, 'ana')) ?? expect.fail(none)
+      const lanes = await letters.claimLanes(id, 1, { owner: 'o', leaseMs: 50, pipelines: null })
+      const [begun] = await letters.begin(id, lanes, 1)
+      return { letter: begun?.letter.id ?? '', generation: begun?.generation ?? 0 }
+    }
+    const { letter, generation } = await begin()
+    // Its handler runs at this moment: what a person decides now would come too late.
+    await pool.query(`update ${schema}.idempotency set state = 'in-progress'`)
+    expect(await letters.reopen([letter], 'ana')).toEqual([])
+    await pool.query(`update ${schema}.idempotency set state = 'failed'`)
+    expect(await letters.reopen([letter], 'ana')).toEqual([letter])
     await letters.drop({}, 'ana')
     state.broken = false
     expect(await send('m1', { generation })).toBe('dead-lettered')
     expect(state.ran).toEqual([])
+    expect(await rows('state')).toEqual([{ state: 'dropped' }])
+    // A later redrive has a newer permission.
+    await letters.restore([letter], 'ana')
+    expect(await send('m1', { generation: (await begin()).generation })).toBe('handled')
   })
 
   it('publishes to where the letters came from, in the order of their keys, and hears of their end', async () => {

@@ -69,15 +69,10 @@ select id::text from acted order by id`,
     },
     restore: async (ids, by) =>
       act('restore', by, `state = 'dead'`, byId(`d.state = 'dropped' and d.body_erased_at is null`), [checked(ids)]),
-    // What was sent counts as ended: a death of it that comes later changes nothing.
     async reopen(ids, by) {
-      const reopened = await act(
-        'reopen',
-        by,
-        `state = 'dead', settled = greatest(d.settled, d.generation)`,
-        byId(`d.state = 'redriving'`),
-        [checked(ids)],
-      )
+      checkArgument('reopen', 'by', by, text)
+      const { rows } = await run(reopenSql(quoted), [storable(by), checked(ids)])
+      const reopened = rows.map((row) => textField(row, 'id') ?? '')
       await run(
         `update ${quoted}.redrive_item set result = 'cancelled' where letter = any($1::bigint[]) and result is null`,
         [reopened],
@@ -105,17 +100,42 @@ select id::text from acted order by id`,
   }
 }
 
+/**
+ * What was sent counts as ended: a death of it that comes later changes nothing. Its permission is spent in the failed key,
+ * so that a copy on its way does not run after the letter was dropped. A key in another state is at work: its letter stays.
+ */
+function reopenSql(quoted: string): string {
+  const ofLetter = 'k.scope = d.claim_scope and k.key = d.claim_key'
+  return `
+with spent as (
+  update ${quoted}.idempotency k set generation = greatest(k.generation, d.generation)
+  from ${quoted}.dead_letter d
+  where d.id = any($2::bigint[]) and d.state = 'redriving' and ${ofLetter} and k.state = 'failed'
+  returning d.id),
+acted as (
+  update ${quoted}.dead_letter d set state = 'dead', settled = greatest(d.settled, d.generation), changed_at = clock_timestamp()
+  where d.id = any($2::bigint[]) and d.state = 'redriving'
+    and (d.id in (select id from spent) or not exists (select 1 from ${quoted}.idempotency k where ${ofLetter}))
+  returning d.id),
+logged as (
+  insert into ${quoted}.operator_log (by, act, letter) select $1, 'reopen', id from acted)
+select id::text from acted order by id`
+}
+
 /** The new letter and the end of the old one in one statement, which asks both whether it is dead and whether it changed. */
 function editSql(quoted: string): string {
   const kept = `pipeline, system, destination, partition, position, origin_group, key, type, produced_ms, reason, error_name,
     error_code, error_message, error_stack, history, fingerprint, trace_id, subject, claim_scope`
   return `
-with old as (
-  update ${quoted}.dead_letter set state = 'replaced', changed_at = clock_timestamp()
-  where id = $1::bigint and state = 'dead' and settled = $2::bigint returning *),
+with new as materialized (
+  select nextval(pg_get_serial_sequence('${quoted}.dead_letter', 'id')) as id),
+old as (
+  update ${quoted}.dead_letter d set state = 'replaced', replaced_by = new.id, changed_at = clock_timestamp()
+  from new where d.id = $1::bigint and d.state = 'dead' and d.settled = $2::bigint returning d.*),
 made as (
-  insert into ${quoted}.dead_letter (fold, message_id, headers, body, body_key, attempts, replaces, ${kept})
-  select $3::uuid, $4, $5::bytea, $6::bytea, $7, 0, id, ${kept} from old returning id, replaces),
+  insert into ${quoted}.dead_letter (id, fold, message_id, headers, body, body_key, attempts, replaces, ${kept})
+  overriding system value
+  select old.replaced_by, $3::uuid, $4, $5::bytea, $6::bytea, $7, 0, old.id, ${kept} from old returning id, replaces),
 logged as (
   insert into ${quoted}.operator_log (by, act, letter, detail)
   select $8, 'edit', replaces, $9::jsonb || jsonb_build_object('made', id) from made)

@@ -59,8 +59,9 @@ create index dead_letter_newest on ${schema}.dead_letter (dead_at, id) where sta
 create index dead_letter_pipeline on ${schema}.dead_letter (pipeline, dead_at, id) where state in ('dead', 'redriving');
 create index dead_letter_group on ${schema}.dead_letter (fingerprint, pipeline, dead_at, id)
   where state in ('dead', 'redriving');
--- By hash: a key or an id may be longer than an index row. With the id behind it: one key may have very many letters.
-create index dead_letter_key on ${schema}.dead_letter (hashtextextended(key, 0), id) where key is not null;
+-- By hash: a key or an id may be longer than an index row. With the order of a list behind it: one key may have very many
+-- letters, of which a page is asked.
+create index dead_letter_key on ${schema}.dead_letter (hashtextextended(key, 0), dead_at, id) where key is not null;
 create index dead_letter_message on ${schema}.dead_letter (hashtextextended(message_id, 0), id);
 create index dead_letter_trace on ${schema}.dead_letter (trace_id) where trace_id is not null;
 create index dead_letter_subject on ${schema}.dead_letter (hashtextextended(subject, 0)) where subject is not null;

@@ -17,6 +17,8 @@ export interface RedriveStatements {
 
 export function redriveStatements(schema: string): RedriveStatements {
   const open = 'i.result is null'
+  // The key has another content: only an edited letter, which is another message, can run.
+  const conflicts = `d.reason = 'conflict' and d.replaces is null`
   const log = (act: string): string =>
     `insert into ${schema}.operator_log (by, act, redrive) select $2, ${act}, id from r`
   return {
@@ -25,7 +27,7 @@ export function redriveStatements(schema: string): RedriveStatements {
     create: (condition) => `
 with chosen as materialized (
   select d.id, d.pipeline, d.key from ${schema}.dead_letter d where d.state = 'dead' and ${condition}
-    and not exists (select 1 from ${schema}.redrive_item i where i.letter = d.id and ${open})),
+    and not (${conflicts}) and not exists (select 1 from ${schema}.redrive_item i where i.letter = d.id and ${open})),
 made as (
   select nextval(pg_get_serial_sequence('${schema}.redrive', 'id')) as id where exists (select 1 from chosen)),
 taken as (
@@ -55,9 +57,9 @@ select id::text from created`,
 select count(*)::int as matched, count(*) filter (where taken)::int as taken,
   count(*) filter (where not taken and redrives >= $1::int)::int as guarded,
   count(*) filter (where not taken and completed)::int as completed,
-  count(*) filter (where not taken and reason = 'conflict' and replaces is null)::int as conflicts,
+  count(*) filter (where not taken and conflicts)::int as conflicts,
   count(distinct (pipeline, coalesce(key, id::text), key is null))::int as keys
-from (select d.id, d.pipeline, d.key, d.redrives, d.reason, d.replaces,
+from (select d.id, d.pipeline, d.key, d.redrives, ${conflicts} as conflicts,
     exists (select 1 from ${schema}.redrive_item i where i.letter = d.id and ${open}) as taken,
     exists (select 1 from ${schema}.idempotency k where k.scope = d.claim_scope and k.key = d.claim_key
       and k.state = 'completed' and k.retain_until > clock_timestamp()) as completed

@@ -47,13 +47,14 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
       const condition = conditionOf(filter, 2)
       const { rows } = await ask(sql.preview(condition.sql), [maxRedrives, ...condition.values])
       const [matched, taken] = [numberField(rows[0], 'matched'), numberField(rows[0], 'taken')]
+      const conflicts = numberField(rows[0], 'conflicts')
       return {
         matched,
         taken,
-        free: matched - taken,
+        free: matched - taken - conflicts,
         guarded: numberField(rows[0], 'guarded'),
         completed: numberField(rows[0], 'completed'),
-        conflicts: numberField(rows[0], 'conflicts'),
+        conflicts,
         keys: numberField(rows[0], 'keys'),
       }
     },
