@@ -25,6 +25,7 @@ import { poisonBurst } from './reliability/poison-burst.ts'
 import { postgresNetwork } from './reliability/postgres-network.ts'
 import { postgresRestart } from './reliability/postgres-restart.ts'
 import { rebalanceStorm } from './reliability/rebalance-storm.ts'
+import { redrives, redrivesToKafka } from './reliability/redrives.ts'
 import { redisFailover } from './reliability/redis-failover.ts'
 import { redisReplyLost } from './reliability/redis-reply-lost.ts'
 import { redisRestart } from './reliability/redis-restart.ts'
@@ -83,6 +84,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       hostileHeadersRow,
     ],
   },
+  { title: 'Dead letters', scenarios: [redrives, redrivesToKafka] },
   { title: 'A fleet of processes', scenarios: [fleetCircuit, fleetLimits] },
   { title: 'In the simulated world', scenarios: [simulated] },
 ]

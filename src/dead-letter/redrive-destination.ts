@@ -3,8 +3,8 @@ import { emitter } from '../core/events.ts'
 import { withHeaders } from '../core/message.ts'
 import { failuresIn, type Outgoing, type Publisher } from '../core/publisher.ts'
 import { redriveHeader, redriveText, redriveToHeader, redriveToText } from '../core/redrive.ts'
-import type { RedriveContext, Route } from './redrive-route.ts'
-import type { Begun, Lane } from './store.ts'
+import { keepRenewing, type RedriveContext, type Route } from './redrive-route.ts'
+import type { ActiveRedrive, Begun, Lane } from './store.ts'
 
 const mostLanes = 300
 const mostPerLane = 20
@@ -19,13 +19,26 @@ export function redriveThroughDestination(
 ): Route {
   const { store, owner, leaseMs, clock } = context
 
-  return async function throughDestination({ id, perSecond }, signal) {
+  return async function throughDestination(redrive, signal) {
     // Pages of a tenth of a second: a page of a whole second is a burst.
+    const { id, perSecond } = redrive
     const page = perSecond === null ? mostLanes * mostPerLane : Math.max(1, Math.floor(perSecond / 10))
-    const wanted = Math.min(mostLanes, page)
-    const lanes = await store.claimLanes(id, wanted, { owner, leaseMs, pipelines: null })
+    const lanes = await store.claimLanes(id, Math.min(mostLanes, page), { owner, leaseMs, pipelines: null })
     if (lanes.length === 0) return 0
-    const perLane = Math.max(1, Math.min(mostPerLane, Math.floor(page / lanes.length)))
+    const end = keepRenewing(context, id, lanes)
+    try {
+      return await sendPage(redrive, lanes, Math.max(1, Math.min(mostPerLane, Math.floor(page / lanes.length))), signal)
+    } finally {
+      end()
+    }
+  }
+
+  async function sendPage(
+    { id }: ActiveRedrive,
+    lanes: readonly Lane[],
+    perLane: number,
+    signal: AbortSignal,
+  ): Promise<number> {
     const begun = await store.begin(id, lanes, perLane)
     if (begun.length === 0) {
       await store.advanceMany(id, lanes, [], 'sent')
@@ -34,18 +47,14 @@ export function redriveThroughDestination(
     const waitMs = await store.reserve(id, begun.length)
     if (waitMs === null) return giveBack(id, lanes, 0)
     try {
-      if (waitMs > 0) await sleep(clock, Math.min(waitMs, leaseMs / 2), signal)
+      if (waitMs > 0) await sleep(clock, waitMs, signal)
       await publish(begun, signal)
     } catch (error) {
       if (signal.aborted) return giveBack(id, lanes, 0)
       return failed(id, lanes, begun, error)
     }
-    await store.advanceMany(
-      id,
-      lanes,
-      begun.map(({ letter }) => letter.id),
-      'sent',
-    )
+    const sent = begun.map(({ letter }) => letter.id)
+    await store.advanceMany(id, lanes, sent, 'sent')
     return lanes.length
   }
 

@@ -4,7 +4,7 @@ import { isRetryLater } from '../core/errors.ts'
 import { withHeaders } from '../core/message.ts'
 import type { Pipeline } from '../core/pipeline.ts'
 import { redriveHeader, redriveText } from '../core/redrive.ts'
-import type { RedriveContext, Route } from './redrive-route.ts'
+import { keepRenewing, type RedriveContext, type Route } from './redrive-route.ts'
 import type { ActiveRedrive, Begun, Lane, RedriveResult } from './store.ts'
 
 const longestWaitMs = 60_000
@@ -23,7 +23,7 @@ export function redriveThroughPipeline(context: RedriveContext, pipelines: Reado
   }
 
   async function runLane(redrive: ActiveRedrive, lane: Lane, signal: AbortSignal): Promise<void> {
-    const end = keepRenewing(redrive.id, lane)
+    const end = keepRenewing(context, redrive.id, [lane])
     try {
       for (;;) {
         // Before the letter is begun: one that is paused meanwhile stays dead.
@@ -73,25 +73,5 @@ export function redriveThroughPipeline(context: RedriveContext, pipelines: Reado
     const { destination } = origin
     await store.resolved([{ pipeline: letter.pipeline, destination, id, key, body, generation }])
     return 'resolved'
-  }
-
-  /** A handler may take longer than the lease. One that lost it goes on, but changes nothing any more. */
-  function keepRenewing(redrive: string, lane: Lane): () => void {
-    let over = false
-    let cancel = next()
-    function next(): () => void {
-      return clock.after(leaseMs / 3, () => {
-        store
-          .renew(redrive, [lane], leaseMs)
-          .catch(() => undefined)
-          .finally(() => {
-            if (!over) cancel = next()
-          })
-      })
-    }
-    return () => {
-      over = true
-      cancel()
-    }
   }
 }

@@ -245,6 +245,22 @@ describeWith(['postgres'], 'hazards of dead letters', () => {
     expect(pages.reduce((sum, each) => sum + each, 0)).toBe(30)
   })
 
+  it('keeps its lanes while it publishes, however long that takes, so that no other worker sends the same letters', async () => {
+    const { send, letters, work } = await given()
+    for (let n = 0; n < 6; n++) await send(`m${n}`, { key: `k${n % 2}` })
+    const sent: string[] = []
+    const publisher = {
+      async publish(messages: readonly Outgoing[]) {
+        await tick(900)
+        sent.push(...messages.map(({ id }) => id))
+      },
+    }
+    await letters.create({}, { route: 'destination' }, 'ana')
+    const slow = { publisher, pipelines: [], leaseMs: 300, pollMs: 20 }
+    await Promise.all([work(slow), work(slow)])
+    expect(sent.toSorted()).toEqual(['m0', 'm1', 'm2', 'm3', 'm4', 'm5'])
+  })
+
   it('D-20 writes no row that failing messages share: nobody waits for another death', async () => {
     const made = await given()
     const { letters, send } = made
