@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import type { ActiveRedrive, RedriveStore } from './store.ts'
+import type { ActiveRedrive, Lane, RedriveStore } from './store.ts'
 
 /** What both routes need. */
 export interface RedriveContext {
