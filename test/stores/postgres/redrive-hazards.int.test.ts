@@ -323,6 +323,7 @@ select md5(n::text)::uuid, 'p', 'kafka', 'orders', 'm' || n, case when n % 2 = 0
       return blocks
     }
     const first = await cost({})
+    expect(await cost({ reason: 'conflict' })).toBeLessThan(20)
     const { us, id } = (
       await pool.query<{ us: string; id: string }>(
         `select (extract(epoch from dead_at) * 1000000)::bigint::text as us, id::text from ${schema}.dead_letter order by dead_at offset 100 limit 1`,
@@ -333,5 +334,7 @@ select md5(n::text)::uuid, 'p', 'kafka', 'orders', 'm' || n, case when n % 2 = 0
     expect(await cost({ key: 'hot' })).toBeLessThan(100)
     expect(await cost({ key: 'k77' })).toBeLessThan(20)
     expect(await cost({ messageId: 'm77' })).toBeLessThan(20)
+    await letters.list({}, { states: ['resolved'], limit: 10 })
+    expect(blocks).toBeLessThan(20)
   })
 })

@@ -59,6 +59,9 @@ create index dead_letter_newest on ${schema}.dead_letter (dead_at, id) where sta
 create index dead_letter_pipeline on ${schema}.dead_letter (pipeline, dead_at, id) where state in ('dead', 'redriving');
 create index dead_letter_group on ${schema}.dead_letter (fingerprint, pipeline, dead_at, id)
   where state in ('dead', 'redriving');
+create index dead_letter_reason on ${schema}.dead_letter (reason, dead_at, id) where state in ('dead', 'redriving');
+create index dead_letter_final on ${schema}.dead_letter (state, dead_at, id)
+  where state in ('resolved', 'replaced', 'dropped');
 -- By hash: a key or an id may be longer than an index row. With the order of a list behind it: one key may have very many
 -- letters, of which a page is asked.
 create index dead_letter_key on ${schema}.dead_letter (hashtextextended(key, 0), dead_at, id) where key is not null;

@@ -11,7 +11,7 @@ import type {
 import { numberField, textField } from '../rows.ts'
 import type { LetterContext } from './context.ts'
 import { conditionOf, isLetterId } from './filter.ts'
-import { letterColumns, letterFrom, summaryColumns, summaryFrom } from './rows.ts'
+import { letterColumns, letterFrom, letterStates, summaryColumns, summaryFrom } from './rows.ts'
 
 /** As SQL, written out: only so does PostgreSQL see that the partial indexes fit. */
 export const live = `d.state in ('dead', 'redriving')`
@@ -27,7 +27,7 @@ export function letterQuestions({ ask, quoted, bodies }: LetterContext): Questio
     checkArgument('list', 'limit', limit, count())
     const condition = conditionOf(filter)
     const values = [...condition.values]
-    const parts = [condition.sql, stateCondition(states, values)]
+    const parts = [condition.sql, stateCondition(states)]
     // By position, never by OFFSET: page 10,000 is as fast as page 1.
     const cursor = cursorFrom(before)
     if (cursor !== undefined) {
@@ -94,11 +94,14 @@ from ${table} d where d.id = $1::bigint`,
   }
 }
 
-function stateCondition(states: ListOptions['states'], values: unknown[]): string {
-  // Written out: only so does PostgreSQL see that the partial indexes fit.
-  if (states === undefined) return `d.state in ('dead', 'redriving')`
-  values.push(states)
-  return `d.state = any($${values.length}::text[])`
+function stateCondition(states: ListOptions['states']): string {
+  if (states === undefined) return live
+  const bad = states.find((state) => !letterStates.includes(state))
+  if (bad !== undefined || states.length === 0)
+    throw badOption('list', 'states', `some of ${letterStates.join(', ')}`, bad ?? states)
+  // One state is an equality, which the order of an index can follow.
+  const [only] = states
+  return states.length === 1 ? `d.state = '${String(only)}'` : `d.state in ('${states.join(`', '`)}')`
 }
 
 function cursorFrom(before: string | undefined): { readonly us: string; readonly id: string } | undefined {

@@ -154,7 +154,7 @@ export function summaryFrom(row: unknown): LetterSummary {
   }
 }
 
-const letterStates: readonly LetterState[] = ['dead', 'redriving', 'resolved', 'replaced', 'dropped']
+export const letterStates: readonly LetterState[] = ['dead', 'redriving', 'resolved', 'replaced', 'dropped']
 
 function stateFrom(row: unknown): LetterState {
   const state = textField(row, 'state')
