@@ -42,6 +42,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 const EXTRAS: Readonly<Record<string, readonly string[]>> = {
   // Its dead letters are those that `deadLetter()` writes.
   'stores/postgres': ['outbox', 'dead-letter'],
+  // The catalogue is a page: it escapes as the operator's page does.
+  contracts: ['dashboard'],
   // Its entry publishes `sequence()`, which reads what a relay writes.
   outbox: ['ordering'],
   'transports/memory': ['idempotency', 'dead-letter', 'ordering', 'outbox'],

@@ -1,4 +1,5 @@
 export { asyncApi } from './asyncapi.ts'
+export { catalogue } from './catalogue/page.ts'
 export { misfits, type Misfit } from './compatibility/misfits.ts'
 export {
   checkContracts,

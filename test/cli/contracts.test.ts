@@ -39,7 +39,7 @@ describe('holdfast contracts', () => {
     const name = from(shop)
     const written = await holdfast(`contracts write --from ${name}`, { cwd })
     expect(written).toMatchObject({ exit: 0, err: '' })
-    expect(written.out.trim().split('\n')).toHaveLength(4)
+    expect(written.out.trim().split('\n')).toHaveLength(5)
     const read = (each: string): unknown => JSON.parse(readFileSync(join(cwd, 'docs/events', each), 'utf8'))
     expect(read('asyncapi.shop.json')).toMatchObject({ asyncapi: '3.0.0', info: { title: 'shop' } })
     expect(read('contracts.lock.json')).toMatchObject({

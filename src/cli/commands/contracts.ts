@@ -9,6 +9,7 @@ import {
   type ContractLock,
   type Service,
 } from '../../contracts/index.ts'
+import { catalogue } from '../../contracts/catalogue/page.ts'
 import { contractsOf } from '../../contracts/service.ts'
 import type { Command, Context, Flags } from '../command.ts'
 import { exits, usage } from '../exit.ts'
@@ -25,8 +26,12 @@ const lockName = 'contracts.lock.json'
 
 const write: Command = {
   name: 'contracts write',
-  summary: 'writes an AsyncAPI document for each service, the graph, and the lock file; commit them',
-  flags: { ...flags, 'document-version': { type: 'string', help: 'the version of the documents; else 1.0.0' } },
+  summary: 'writes an AsyncAPI document for each service, the catalogue, the graph and the lock file',
+  flags: {
+    ...flags,
+    'document-version': { type: 'string', help: 'the version of the documents; else 1.0.0' },
+    title: { type: 'string', help: 'the title of the catalogue; else Events' },
+  },
   example: 'holdfast contracts write --from src/contracts.ts --out docs/events',
   offline: true,
   async run(context) {
@@ -37,9 +42,10 @@ const write: Command = {
     const files = new Map([
       ...services.map((each) => [`asyncapi.${fileName(each.name)}.json`, json(asyncApi(each, { version }))] as const),
       ['graph.md', `\`\`\`mermaid\n${contractGraph(services)}\`\`\`\n`],
+      ['index.html', catalogue(services, { title: textFlag(context, 'title') ?? 'Events' })],
       [lockName, json(lock)],
     ])
-    if (files.size !== services.length + 2) throw usage('two services have the same name as far as a file can have it')
+    if (files.size !== services.length + 3) throw usage('two services have the same name as far as a file can have it')
     mkdirSync(folder, { recursive: true })
     for (const [name, text] of files) writeFileSync(join(folder, name), text)
     for (const name of files.keys())
