@@ -67,7 +67,7 @@ export async function migrate<Client extends PoolClientSlice>(
     broken = false
     return steps
   } catch (error) {
-    throw explained(error, schema, missing(wanted, applied), waitMs)
+    throw explained(error, { schema, wanted, applied, waitMs })
   } finally {
     // A client in an unknown state ends with its connection, and the transaction with it.
     client.off('error', ignore)
@@ -115,14 +115,25 @@ async function applyIn(client: Queryable, { schema, quoted, wanted, outbox }: Wa
   return steps.map(({ name }) => name)
 }
 
-function explained(error: unknown, schema: string, steps: readonly Migration[], waitMs: number): unknown {
+interface Failed {
+  readonly schema: string
+  readonly wanted: readonly Migration[]
+  readonly applied: Applied
+  readonly waitMs: number
+}
+
+function explained(error: unknown, { schema, wanted, applied, waitMs }: Failed): unknown {
   const state = sqlState(error)
   if (state === NO_RIGHT) {
-    const names = steps.map(({ name, version }) => `${name} (${version})`).join(', ')
+    const names = missing(wanted, applied).map(({ name, version }) => `${name} (${version})`)
+    const what =
+      applied === 'unknown'
+        ? `this role may not read which steps the schema ${schema} has. If the schema is up to date, grant the role its ` +
+          `rights: outboxGrants() prints them. If it is not, run`
+        : `the schema ${schema} lacks steps that this role may not take: ${names.join(', ')}. Run`
     return new HoldfastError(
       'bad-schema',
-      `migrate: the schema ${schema} lacks steps that this role may not take, of ${names}. Run migrate(), or what ` +
-        `migrationPlan({ schema: '${schema}' }) prints, as the owner of the schema`,
+      `migrate: ${what} migrate(), or what migrationPlan({ schema: '${schema}' }) prints, as the owner of the schema`,
       { cause: error },
     )
   }
