@@ -46,7 +46,7 @@ const cases: readonly TransportCase[] = [
     },
   },
   {
-    name: 'carries id, key, type, time, headers and bytes untouched, and tombstones and missing keys as such',
+    name: 'carries id, key, type, time, headers and bytes untouched, and tombstones, empty bodies and missing keys as such',
     async body({ publish, start, topic }, { features: { maxHeaderBytes = 65_536 } }) {
       const headers = headersFrom([
         ['text', 'ü'],
@@ -56,7 +56,10 @@ const cases: readonly TransportCase[] = [
         ['constructor', 'plain'],
         ['baggage', 'x'.repeat(Math.min(65_536, maxHeaderBytes))],
       ])
+      // Longer than what AMQP has for ids.
+      const longId = 'i'.repeat(300)
       const sent = [
+        { id: longId, key: 'k', body: new Uint8Array() },
         { id: 'full', key: 'k', type: 'placed', timeMs: 1234, headers, body: new Uint8Array([0, 0xff, 1]) },
         { id: 'tombstone', key: 'k', body: null },
         { id: 'empty key', key: '', body: new Uint8Array([1]) },
@@ -65,7 +68,7 @@ const cases: readonly TransportCase[] = [
       const got = new Map<string, Delivery<Bytes>>()
       start((delivery) => void got.set(delivery.message.id, delivery))
       await publish(...sent)
-      await until('four messages', () => got.size === 4)
+      await until('five messages', () => got.size === 5)
       const full = got.get('full')
       assert.equal(full?.message.type, 'placed')
       assert.equal(full.message.timeMs, 1234)
@@ -75,8 +78,9 @@ const cases: readonly TransportCase[] = [
         assert.deepEqual(plain(full.message.headers[name]), plain(value), `the header ${name}`)
       assert.deepEqual(
         sent.map(({ id }) => got.get(id)?.message.key),
-        ['k', 'k', '', null],
+        ['k', 'k', 'k', '', null],
       )
+      assert.deepEqual([...(got.get(longId)?.bytes ?? [0])], [])
       assert.equal(got.get('tombstone')?.message.body, null)
       assert.equal(got.get('tombstone')?.bytes, null)
     },

@@ -151,11 +151,63 @@ const cases: readonly TransportCase[] = [
       assert.deepEqual(book.faults, [])
     },
   },
+  {
+    name: 'gives a member that joins a share, and leaves the other one its own',
+    needs: ({ partitions, order }) => partitions && order === 'key',
+    partitions: 6,
+    async body({ publish, start }) {
+      const handled: [number, number] = [0, 0]
+      const count = (member: 0 | 1) => () => void handled[member]++
+      start(count(0))
+      await publish(...numbered(60, 60))
+      await until('the first has all', () => handled[0] === 60)
+      start(count(1))
+      await untilShared(handled, (round) =>
+        publish(...numbered(60, 60).map((message) => ({ ...message, id: `${round}/${message.id}` }))),
+      )
+    },
+  },
+  {
+    name: 'comes back by itself after its connections were cut: nothing is lost, and every key stays in order',
+    needs: ({ reconnects = false, order }) => reconnects && order === 'key',
+    partitions: 2,
+    async body({ publish, start }) {
+      const book = ledger()
+      const messages = numbered(1200, 30)
+      const { consumer } = start(book.handle)
+      const publishing = (async () => {
+        for (let from = 0; from < messages.length; from += 50) {
+          await publish(...messages.slice(from, from + 50))
+          await sleep(20)
+        }
+      })()
+      for (const handled of [50, 300, 600]) {
+        await until(`${handled} messages`, () => book.ids.size >= handled)
+        assert.ok(consumer.cut !== undefined, 'the feature `reconnects` needs `cut()`')
+        await consumer.cut()
+      }
+      await publishing
+      await until('all', () => book.ids.size === messages.length, 60_000)
+      assert.deepEqual(book.faults, [])
+    },
+  },
 ]
 
 /** Crashes, shutdowns, poison, floods, handlers that hang, members that come and go. */
 export function troubleCases(): readonly TransportCase[] {
   return cases
+}
+
+/** Publishes until both members have handled some of it: a share moves in its own time. */
+async function untilShared(handled: readonly [number, number], publish: (round: number) => Promise<void>) {
+  const deadlineMs = performance.now() + 30_000
+  for (let round = 0; ; round++) {
+    const [first, second] = handled
+    await publish(round)
+    await sleep(300)
+    if (handled[0] > first && handled[1] > second) return
+    assert.ok(performance.now() < deadlineMs, `one member gets nothing: ${handled.join(' and ')} messages`)
+  }
 }
 
 /** The least dead letter: the message as it came, confirmed before the ack. */

@@ -19,6 +19,8 @@ export interface TransportFeatures {
   readonly partitions: boolean
   /** A group can be moved back: `TestTransport.replay` does it. @defaultValue false */
   readonly replay?: boolean
+  /** Consumers have `cut()`. @defaultValue false */
+  readonly reconnects?: boolean
   /** The largest value of one header that the broker carries. @defaultValue 65_536 */
   readonly maxHeaderBytes?: number
 }
@@ -53,6 +55,8 @@ export interface TestConsumer {
   run(signal: AbortSignal): Promise<void>
   /** Ends it as a killed process ends: nothing is said to the broker. */
   crash(): Promise<void>
+  /** Cuts its connections to the broker, once. It is up to the consumer to come back. */
+  cut?(): Promise<void>
   /** `details.buffered` counts the messages that it holds in memory. */
   health(): Health
 }

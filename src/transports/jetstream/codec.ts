@@ -54,8 +54,14 @@ export function messageFrom(
     key,
     headers: carried,
     body: isTombstone ? null : raw.data,
-    timeMs: timeFrom(carried, raw.time.getTime()),
+    timeMs: timeOf(carried, raw),
   }
+}
+
+/** The server's time is asked for only where it is needed: the client makes a date of it each time. */
+function timeOf(headers: Headers, raw: Pick<JsMsg, 'time'>): number {
+  const time = timeFrom(headers, NaN)
+  return Number.isNaN(time) ? raw.time.getTime() : time
 }
 
 function readHeaders(pairs: MsgHdrs | undefined): {
@@ -67,11 +73,11 @@ function readHeaders(pairs: MsgHdrs | undefined): {
   let key: string | null = null
   let isTombstone = false
   for (const [name, values] of pairs ?? []) {
-    const read = values.map(valueIn)
-    const [first = ''] = read
+    const [written = ''] = values
+    const first = valueIn(written)
     if (name === keyHeader) key = typeof first === 'string' ? first : `base64:${Buffer.from(first).toString('base64')}`
     else if (name === tombstoneHeader) isTombstone = true
-    else carried[nameIn(name)] = read.length === 1 ? first : read
+    else carried[nameIn(name)] = values.length === 1 ? first : values.map(valueIn)
   }
   return { carried, key, isTombstone }
 }

@@ -169,7 +169,7 @@ class Tenure implements QueueSession<NatsRecord> {
   #messages: ConsumerMessages | undefined
   /** The consumer is this ownership's own, so its deliveries begin at 1. The very first one may be lost on the way too. */
   #nextDelivery = 1
-  #lastReply: string | undefined
+  #lastAcked: JsMsg | undefined
   #cancelBeat = (): void => {}
 
   constructor(
@@ -216,7 +216,7 @@ class Tenure implements QueueSession<NatsRecord> {
   ack({ raw }: NatsRecord): void {
     this.#known.delete(raw.seq)
     raw.ack()
-    if ('reply' in raw && typeof raw.reply === 'string') this.#lastReply = raw.reply
+    this.#lastAcked = raw
   }
 
   extend({ raw }: NatsRecord): void {
@@ -227,7 +227,8 @@ class Tenure implements QueueSession<NatsRecord> {
     const { nc, jsm, stream, group, leases } = this.#settings
     this.#stop()
     // Acks are worked off behind the connection. The answer to one says that those before it are in.
-    if (this.#lastReply !== undefined) await nc.request(this.#lastReply, '+ACK', { timeout: barrierMs }).catch(() => {})
+    const last = replyOf(this.#lastAcked)
+    if (last !== undefined) await nc.request(last, '+ACK', { timeout: barrierMs }).catch(() => {})
     const name = consumerName(group, this.#name, this.#lease.epoch)
     const acked = await jsm.consumers.info(stream, name).then(
       (info) => info.ack_floor.stream_seq,
@@ -314,6 +315,11 @@ class Tenure implements QueueSession<NatsRecord> {
     this.#cancelBeat()
     this.#messages?.stop()
   }
+}
+
+/** Where acks of a message go. The client's type does not name it. */
+function replyOf(message: JsMsg | undefined): string | undefined {
+  return message !== undefined && 'reply' in message && typeof message.reply === 'string' ? message.reply : undefined
 }
 
 function withoutId(stream: string): string {

@@ -15,6 +15,7 @@ function natsUnderTest(url: () => string): TransportUnderTest {
       delay: true,
       partitions: true,
       replay: true,
+      reconnects: true,
       maxHeaderBytes: 60_000,
     },
     maxBuffered: 2 * 2 * 256,
@@ -58,6 +59,10 @@ function natsUnderTest(url: () => string): TransportUnderTest {
                 making.then(({ consumer }) => consumer.run(AbortSignal.any([signal, ghost.signal]))),
                 crashed.promise,
               ]),
+            async cut() {
+              const { proxy } = await making
+              proxy.cut()
+            },
             async crash() {
               const { proxy } = await making
               proxy.refuse()

@@ -8,9 +8,14 @@ import { describeWith, kafkaBrokers } from '../../support/services.ts'
 import { testKafka } from './support.ts'
 
 /** Sockets that can all be cut at once: to the broker, its process died. */
-function mortalSockets(): { readonly factory: ISocketFactory; kill(): void } {
+function mortalSockets(): { readonly factory: ISocketFactory; cut(): void; kill(): void } {
   const sockets = new Set<Socket>()
   let dead = false
+  // kafkajs hears of an error and of an orderly end, not of a close alone.
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy(new Error('cut'))
+    sockets.clear()
+  }
   return {
     factory({ host, port, onConnect }) {
       const socket = connectSocket({ host, port }, onConnect)
@@ -18,6 +23,7 @@ function mortalSockets(): { readonly factory: ISocketFactory; kill(): void } {
       if (dead) socket.destroy()
       return socket
     },
+    cut,
     kill() {
       dead = true
       for (const socket of sockets) socket.destroy()
@@ -26,7 +32,7 @@ function mortalSockets(): { readonly factory: ISocketFactory; kill(): void } {
 }
 
 const kafka: TransportUnderTest = {
-  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true },
+  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true, reconnects: true },
   // For each of two partitions the buffer, and one fetch of 64 KB on top.
   maxBuffered: 2 * (1000 + 1000),
   async create() {
@@ -58,6 +64,7 @@ const kafka: TransportUnderTest = {
         return {
           // What is left of a crashed one ends in its own time.
           run: (signal) => Promise.race([consumer.run(AbortSignal.any([signal, ghost.signal])), crashed.promise]),
+          cut: async () => sockets.cut(),
           async crash() {
             sockets.kill()
             ghost.abort(new Error('crashed'))

@@ -18,7 +18,7 @@ export function transportOn(
   times: { readonly sessionMs: number; readonly rebalanceMs: number } = { sessionMs: 3000, rebalanceMs: 8000 },
 ): TransportUnderTest {
   return {
-    features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true },
+    features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true, reconnects: true },
     // For each of two partitions the buffer, and one fetch of 64 KB on top.
     maxBuffered: 2 * (1000 + 1000),
     async create() {
@@ -54,6 +54,7 @@ export function transportOn(
               const made = await connected
               return Promise.race([made.run(AbortSignal.any([signal, ghost.signal])), crashed.promise])
             },
+            cut: async () => (await proxied).cut(),
             async crash() {
               const proxy = await proxied
               proxy.refuse()

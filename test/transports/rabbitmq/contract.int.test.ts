@@ -21,6 +21,7 @@ export function rabbitmqUnderTest(url: () => string, more: Partial<RabbitmqConsu
       persistence: true,
       delay: true,
       partitions: true,
+      reconnects: true,
       maxHeaderBytes: 60_000,
     },
     maxBuffered: 2 * 256,
@@ -66,6 +67,10 @@ export function rabbitmqUnderTest(url: () => string, more: Partial<RabbitmqConsu
                 making.then(({ consumer }) => consumer.run(AbortSignal.any([signal, ghost.signal]))),
                 crashed.promise,
               ]),
+            async cut() {
+              const { proxy } = await making
+              proxy.cut()
+            },
             async crash() {
               const { proxy } = await making
               proxy.refuse()
