@@ -19,6 +19,7 @@ export async function* observabilityArea(rounds: number): AsyncIterable<Row> {
   const beside = { name: 'a bare handler', work: handling(bare()) }
   yield await extra('tracing, without an SDK', handling(traced), beside, 150, rounds)
   yield await extra('metrics', handling(measured), beside, 50, rounds)
+  yield await extra('two readings of the clock', handling(timed()), beside, null, rounds)
   yield await extra("one inc of prom-client's bound counter", handling(counted()), beside, null, rounds)
   const toNobody = { name: 'a bare publisher', work: oneMessage(unsent) }
   yield await extra('tracedPublish, without an SDK', oneMessage(tracedPublish()(unsent)), toNobody, 150, rounds)
@@ -89,6 +90,19 @@ function counted(): Step {
       child.inc()
       return outcome
     })
+}
+
+/** What timing every delivery costs at least. */
+function timed(): Step {
+  const plain = bare()
+  let ms = 0
+  return (delivery) => {
+    const startedMs = performance.now()
+    return plain(delivery).then((outcome) => {
+      ms += performance.now() - startedMs
+      return outcome
+    })
+  }
 }
 
 async function* withSdk(rounds: number): AsyncIterable<Row> {

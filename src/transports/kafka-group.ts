@@ -1,5 +1,6 @@
 import { consumerKinds, type ConsumerOptions } from '../consumer/consumer.ts'
 import type { LogConsumerOptions } from '../consumer/log/log-consumer.ts'
+import { MissingIds } from '../consumer/log/position-id.ts'
 import { checkSettings, requireRoom } from '../consumer/log/settings.ts'
 import { replayKind, type Replaying } from '../consumer/replay/plan.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
@@ -62,6 +63,8 @@ export interface KafkaGroupSettings {
   readonly rebalanceMs: number
   readonly heartbeatMs: number
   readonly maxWaitMs: number
+  /** Told of each message without an id. */
+  readonly missingIds: Pick<MissingIds, 'seen'>
   readonly clock: Clock
 }
 
@@ -88,8 +91,9 @@ export function kafkaGroup<Raw>(
   requireRoom(where, ahead, buffer)
   const times = { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs }
   const notes = checkSettings(where, times, options.pipeline.stages)
+  const missingIds = new MissingIds()
   return {
-    client: { groupId, topics, startFrom, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, clock },
+    client: { groupId, topics, startFrom, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, missingIds, clock },
     consumer: {
       group: groupId,
       concurrency,
@@ -99,7 +103,7 @@ export function kafkaGroup<Raw>(
       sessionMs,
       rebalanceMs,
       heartbeatMs,
-      notes,
+      notes: () => [...notes, ...missingIds.notes()],
       clock,
       ...rest,
     },

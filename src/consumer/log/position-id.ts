@@ -12,3 +12,19 @@ export function positionId(
 ): string {
   return `${topic}/${partition}/${offset}@${timestamp}`
 }
+
+/** Notes, once for a topic, that the place of its messages stands for the ids that they do not have. */
+export class MissingIds {
+  readonly #topics = new Set<string>()
+
+  seen({ topic }: Pick<Place, 'topic'>): void {
+    if (!this.#topics.has(topic)) this.#topics.add(topic)
+  }
+
+  notes(): readonly string[] {
+    return [...this.#topics].map(
+      (topic) =>
+        `topic ${topic} has messages without an id: their place in the topic stands for it, so a producer's duplicate is handled twice. Set the header message-id when publishing`,
+    )
+  }
+}

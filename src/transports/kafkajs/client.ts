@@ -29,14 +29,14 @@ export interface KafkajsClientOptions extends KafkaGroupSettings {
 
 /** What of the managed consumer is kafkajs' alone. */
 export function kafkajsClient(options: KafkajsClientOptions): LogClient<KafkaMessage> {
-  const { kafka, topics, groupId, id } = options
+  const { kafka, topics, groupId, id, missingIds } = options
   return {
     system: 'kafka',
     refetches: true,
     offsetOf: (message) => Number(message.offset),
     keyOf: (message) => keyFromBytes(message.key),
     deliveryOf: (message, { topic, partition }, context) =>
-      deliveryFrom({ topic, partition, message }, { ...context, id }),
+      deliveryFrom({ topic, partition, message }, { ...context, id, missingIds }),
     verdictOn,
     check: () => checkKafka({ kafka, topics, groupId }),
     async open(host) {

@@ -1,5 +1,5 @@
 import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
-import { positionId } from '../../consumer/log/position-id.ts'
+import { positionId, type MissingIds } from '../../consumer/log/position-id.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import {
@@ -41,6 +41,7 @@ export interface DeliveryContext {
   readonly signal: AbortSignal
   readonly draining?: AbortSignal
   readonly id: MessageId | undefined
+  readonly missingIds?: Pick<MissingIds, 'seen'>
   readonly key?: string | null
 }
 
@@ -61,7 +62,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
   const none = headers === noHeaders
   return {
     message: {
-      id: idOf(record, headers, context.id),
+      id: idOf(record, headers, context),
       type: none ? topic : (firstHeader(headers, wireNames.type) ?? topic),
       key,
       headers,
@@ -85,10 +86,16 @@ export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Byt
   return { key: key === null ? null : bytesOfKey(key), value: bufferOf(body), headers: writeHeaders(named) }
 }
 
-function idOf(record: KafkaRecord, headers: Headers, given: MessageId | undefined): string {
+function idOf(
+  record: KafkaRecord,
+  headers: Headers,
+  { id: given, missingIds }: Pick<DeliveryContext, 'id' | 'missingIds'>,
+): string {
   const id = given === undefined ? firstHeader(headers, wireNames.id) : givenId(record, given)
+  if (id !== undefined) return id
+  missingIds?.seen(record)
   const { offset, timestamp } = record.message
-  return id ?? positionId(record, offset, timestamp)
+  return positionId(record, offset, timestamp)
 }
 
 /** A message under a wrong id would pass for another one, so what throws is a nack. */

@@ -39,7 +39,7 @@ export function platformaticClient(options: PlatformaticClientOptions): LogClien
     system: 'kafka',
     offsetOf: (record) => record.offset,
     keyOf: (record) => keyFromBytes(record.key),
-    deliveryOf: (record, place, context) => deliveryFrom(record, place, context, options.id),
+    deliveryOf: (record, place, context) => deliveryFrom(record, place, context, options),
     verdictOn,
     check: (signal) => checkBrokers(options, options.clock, signal),
     open(host) {

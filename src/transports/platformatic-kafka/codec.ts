@@ -1,6 +1,6 @@
 import type { MessageToProduce } from '@platformatic/kafka'
 import type { DeliveryContext } from '../../consumer/consumer.ts'
-import { positionId } from '../../consumer/log/position-id.ts'
+import { positionId, type MissingIds } from '../../consumer/log/position-id.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import {
   asHeaderValue,
@@ -30,17 +30,14 @@ export function deliveryFrom(
   record: KafkaRecord,
   { topic, partition }: Place,
   { pipeline, group, key, attempt, first = false, signal, draining }: DeliveryContext,
-  id: MessageId | undefined,
+  ids: IdSettings,
 ): Delivery<Bytes> {
   const { headers: pairs, value: body, timestamp, offset } = record
   const headers = pairs.length === 0 ? noHeaders : readHeaders(pairs)
   const raw = { ...record, topic, partition }
   return {
     message: {
-      id:
-        id === undefined
-          ? (firstHeader(headers, wireNames.id) ?? positionId({ topic, partition }, offset, timestamp))
-          : id(raw),
+      id: idOf(raw, headers, ids),
       type: firstHeader(headers, wireNames.type) ?? topic,
       key,
       headers,
@@ -56,6 +53,20 @@ export function deliveryFrom(
     draining,
     raw,
   }
+}
+
+/** How messages get their ids. */
+export interface IdSettings {
+  readonly id: MessageId | undefined
+  readonly missingIds?: Pick<MissingIds, 'seen'>
+}
+
+/** Where the producer, or the function that is given, names none, the place stands for it. */
+function idOf(record: PlatformaticKafkaRecord, headers: Headers, { id: given, missingIds }: IdSettings): string {
+  const id = given === undefined ? firstHeader(headers, wireNames.id) : given(record)
+  if (id !== undefined && id !== '') return id
+  missingIds?.seen(record)
+  return positionId(record, record.offset, record.timestamp)
 }
 
 const noHeaders = emptyHeaders()

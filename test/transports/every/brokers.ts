@@ -29,6 +29,8 @@ export interface OpenTransport {
   /** Where `deadLetters()` looks. */
   readonly deadLetterTopic: string
   consumer(pipeline: Pipeline): Consumer
+  /** As a producer that knows nothing of our headers, and sets no id. */
+  sendPlain(body: string): Promise<unknown>
   deadLetters(): Promise<readonly Message<Uint8Array | null>[]>
   dispose(): Promise<void>
 }
@@ -40,7 +42,8 @@ async function openKafka() {
   const test = await testKafka()
   const [topic, deadLetterTopic] = [await test.topic(partitions), await test.topic(1)]
   const deadLetters = () => everythingIn(test, deadLetterTopic)
-  return { test, topic, deadLetterTopic, deadLetters, groupId: uniqueName('group') }
+  const sendPlain = (value: string) => test.send(topic, [{ value }])
+  return { test, topic, deadLetterTopic, deadLetters, sendPlain, groupId: uniqueName('group') }
 }
 
 const kafkajs: Transport = {
@@ -110,6 +113,7 @@ const rabbitmq: Transport = {
         route: (message) => (message.destination === topic ? toTopic(message) : toQueue(message)),
       }),
       consumer: (pipeline) => rabbitmqConsumer({ connection: consuming, queues, pipeline, ...quick }),
+      sendPlain: async (body) => test.channel.publish(topic, '0', Buffer.from(body)),
       deadLetters: () => test.arrived(deadLetterTopic),
       dispose: () => test.dispose(),
     }
@@ -137,6 +141,7 @@ const nats: Transport = {
           ...{ ...own, stream: topic, group: 'g', partitions: numberedPartitions(topic, partitions), pipeline },
           ...{ leaseMs: 1500, shareEveryMs: 100, ...quick },
         }),
+      sendPlain: (body) => test.js.publish(`${topic}.0`, body),
       deadLetters: () => test.arrived(dead),
       dispose: () => test.dispose(),
     }
@@ -156,6 +161,7 @@ const amqp: Transport = {
       deadLetterTopic,
       publisher: amqpPublisher(connection),
       consumer: (pipeline) => amqpConsumer({ connection, sources: [queue(topic)], pipeline, ...quick }),
+      sendPlain: (body) => test.send(topic, [{ body }]),
       deadLetters: () => test.arrived(deadLetterTopic),
       dispose: () => test.dispose(),
     })

@@ -118,6 +118,17 @@ for (const transport of transports)
       }
     })
 
+    it('handles a message without an id under one of its own, and says so in health()', async () => {
+      const ids: string[] = []
+      const { consumer } = start(pipeline('plain').handle(({ message }) => void ids.push(message.id)))
+      await open.sendPlain('{}')
+      await until('the message', () => ids.length === 1)
+      expect(ids[0]).not.toBe('')
+      expect(consumer.health().details['notes']).toEqual([
+        expect.stringMatching(/ has messages without an id: .*Set .* when publishing$/),
+      ])
+    })
+
     it('traces and counts a message by the names of its system', async () => {
       const registry = new Registry()
       processMetrics({ registry })

@@ -32,7 +32,15 @@ function mortalSockets(): { readonly factory: ISocketFactory; cut(): void; kill(
 }
 
 const kafka: TransportUnderTest = {
-  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true, reconnects: true },
+  features: {
+    order: 'key',
+    groups: true,
+    persistence: true,
+    delay: true,
+    partitions: true,
+    replay: true,
+    reconnects: true,
+  },
   // For each of two partitions the buffer, and one fetch of 64 KB on top.
   maxBuffered: 2 * (1000 + 1000),
   async create() {

@@ -18,7 +18,15 @@ export function transportOn(
   times: { readonly sessionMs: number; readonly rebalanceMs: number } = { sessionMs: 3000, rebalanceMs: 8000 },
 ): TransportUnderTest {
   return {
-    features: { order: 'key', groups: true, persistence: true, delay: true, partitions: true, replay: true, reconnects: true },
+    features: {
+      order: 'key',
+      groups: true,
+      persistence: true,
+      delay: true,
+      partitions: true,
+      replay: true,
+      reconnects: true,
+    },
     // For each of two partitions the buffer, and one fetch of 64 KB on top.
     maxBuffered: 2 * (1000 + 1000),
     async create() {
