@@ -1,3 +1,4 @@
+export { type Priority } from './priority.ts'
 export type { Consumer, ConsumerOptions, DeliveryContext } from './consumer.ts'
 export { logConsumer, type LogConsumerOptions } from './log/log-consumer.ts'
 export type {

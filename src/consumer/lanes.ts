@@ -2,7 +2,8 @@ import type { Clock } from '../core/clock.ts'
 import { isAbandoned } from '../core/errors.ts'
 import { Drains } from './drains.ts'
 import { Halt } from './halt.ts'
-import { LaneHeap } from './lane-heap.ts'
+import type { LaneHeap } from './lane-heap.ts'
+import { readyLine } from './ready-line.ts'
 import { redelivery, type Redelivery } from './redelivery.ts'
 import { Slots } from './slots.ts'
 import { LaneTrack, Task, type TrackOptions } from './track.ts'
@@ -15,6 +16,8 @@ export interface LanesOptions<Item> {
   /** The first wait after a failure that does not say when; doubled every time, at most 30 s. */
   readonly redeliverMs: number
   readonly clock: Clock
+  /** The part of the starts that tracks which give way get in any case. @defaultValue nothing has priority */
+  readonly floor?: number | undefined
   /** Runs one item. A rejection holds its lane, and the item runs again. */
   readonly run: (item: Item, key: string | null, attempt: number) => Promise<unknown>
   /** Told of every rejection; gives the attempt that the next run is. */
@@ -64,7 +67,7 @@ export function lanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
 
 class LaneExecutor<Item> implements Lanes<Item> {
   readonly #options: LanesOptions<Item>
-  readonly #ready = new LaneHeap<Task<Item>>()
+  readonly #ready: LaneHeap<Task<Item>>
   readonly #tracks = new Set<LaneTrack<Item>>()
   readonly #drains = new Drains<LaneTrack<Item>>()
   readonly #slots = new Slots<Task<Item>>(
@@ -88,6 +91,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   constructor(options: LanesOptions<Item>) {
     this.#options = options
+    this.#ready = readyLine(options.floor)
     this.#halt = new Halt(options.clock, () => this.#pump())
   }
 

@@ -19,6 +19,8 @@ export const notesKind: Kind = either(list, callback)
 export interface SharedOptions extends ConsumerOptions, Replaying {
   readonly group: string
   readonly ahead?: number
+  /** The part of the starts of topics without priority. */
+  readonly floor?: number | undefined
   readonly notes?: Notes
 }
 
@@ -65,6 +67,7 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
       ahead,
       redeliverMs,
       clock,
+      floor: options.floor,
       run: (item, key, attempt) => this.handle(item, key, attempt),
       onNack: (item, error, attempt) => attemptAfter(error, item.id, attempt),
       onHoldsAlone: (item, error) => this.report('holds-alone', { messageId: item.id, ...this.placeOf(item) }, error),

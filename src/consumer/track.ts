@@ -55,6 +55,8 @@ export interface TrackOptions<Item> {
    * @defaultValue true
    */
   readonly positions?: boolean
+  /** Whether its items give way to those of tracks with priority. @defaultValue false */
+  readonly yields?: boolean
 }
 
 const nothing = (): void => {}
@@ -70,6 +72,7 @@ export class LaneTrack<Item> {
   readonly held: Map<Task<Item>, Hold> = new Map()
   readonly onDone: (item: Item) => void
   readonly positions: boolean
+  readonly yields: boolean
   /** The ownership before this one, while a key of it still runs; and the one after. */
   before: LaneTrack<Item> | undefined
   next: LaneTrack<Item> | undefined = undefined
@@ -83,12 +86,13 @@ export class LaneTrack<Item> {
   draining = false
   #settled: (() => void)[] = []
 
-  constructor({ after, onDone = nothing, positions = true }: TrackOptions<Item>) {
+  constructor({ after, onDone = nothing, positions = true, yields = false }: TrackOptions<Item>) {
     this.before = after
     // Ownerships without a running message are forgotten.
     while (this.before?.byKey.size === 0) this.before = this.before.before
     this.onDone = onDone
     this.positions = positions
+    this.yields = yields
     this.window = positions ? new Watermark() : new Tally()
     if (after !== undefined) after.next = this
   }

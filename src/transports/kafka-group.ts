@@ -2,9 +2,10 @@ import { consumerKinds, type ConsumerOptions } from '../consumer/consumer.ts'
 import type { LogConsumerOptions } from '../consumer/log/log-consumer.ts'
 import { MissingIds } from '../consumer/log/position-id.ts'
 import { checkSettings, requireRoom } from '../consumer/log/settings.ts'
+import type { Priority } from '../consumer/priority.ts'
 import { replayKind, type Replaying } from '../consumer/replay/plan.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { count, ms, oneOf, required, text, type Kind, type Kinds } from '../core/options.ts'
+import { count, ms, objects, oneOf, required, text, type Kind, type Kinds } from '../core/options.ts'
 
 /** The options of the managed consumers of Kafka, whichever client they use. */
 export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
@@ -30,6 +31,8 @@ export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
   readonly rebalanceMs?: number
   /** Interval of heartbeats in ms. The consumer notices a rebalance within that time. @defaultValue 1000 */
   readonly heartbeatMs?: number
+  /** Topics whose messages start before those of the others, which get a part of the starts in any case. @defaultValue all in order of arrival */
+  readonly priority?: Priority
   /** Longest wait of a fetch for messages, in ms. With kafkajs a paused partition may wait that long for its next fetch. @defaultValue 300 */
   readonly maxWaitMs?: number
 }
@@ -50,6 +53,7 @@ export const kafkaGroupKinds: Kinds<KafkaGroupOptions> = {
   rebalanceMs: ms(),
   heartbeatMs: ms(),
   maxWaitMs: ms(),
+  priority: objects,
   replay: replayKind,
   ...consumerKinds,
 }

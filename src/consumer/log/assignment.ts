@@ -76,6 +76,8 @@ export interface AssignmentOptions<Raw> {
   readonly inLanes: number
   readonly onDone: (owned: Owned<Raw>) => void
   readonly now: () => number
+  /** Whether messages of that topic give way to others. */
+  readonly yields?: (topic: string) => boolean
 }
 
 /** What a batch told besides its records. */
@@ -177,10 +179,11 @@ export class Assignment<Raw> {
   }
 
   #own(place: Place): Owned<Raw> {
-    const { lanes, client, onDone, now } = this.#options
+    const { lanes, client, onDone, now, yields = () => false } = this.#options
     const id = idOf(place)
     const track = lanes.open({
       after: this.#before.get(id),
+      yields: yields(place.topic),
       onDone: () => {
         this.#feed(owned)
         onDone(owned)

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../core/errors.ts'
-import { checkOptions, count, having, ms, required, text, type Kinds } from '../../core/options.ts'
+import { checkOptions, count, having, ms, objects, required, text, type Kinds } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
@@ -11,6 +11,7 @@ import { Assignment, type LogItem, type Owned } from './assignment.ts'
 import { Committer } from './committer.ts'
 import { answerMs, LogGeneration, type GenerationHost } from './generation.ts'
 import type { Assigned, Generation, LogClient, LogHost, LogMembership, LogSession } from './log-client.ts'
+import { yielding, type Priority } from '../priority.ts'
 import { requireRoom } from './settings.ts'
 
 export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
@@ -28,6 +29,8 @@ export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly rebalanceMs?: number
   /** How often the group must answer. @defaultValue 1000 */
   readonly heartbeatMs?: number
+  /** Topics whose messages start before those of the others. @defaultValue all in order of arrival */
+  readonly priority?: Priority
   /** What is worth knowing of the settings, for `health()`. */
   readonly notes?: Notes
 }
@@ -42,6 +45,7 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
   sessionMs: ms(),
   rebalanceMs: ms(),
   heartbeatMs: ms(),
+  priority: objects,
   notes: notesKind,
   replay: replayKind,
 }
@@ -73,7 +77,8 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
     const { client, group, pipeline, ahead = 256, buffer = 1000, rebalanceMs = 60_000 } = options
     const { commitEveryMs = 250, sessionMs, heartbeatMs = 1000 } = options
     requireRoom('logConsumer', ahead, buffer)
-    super(client.system, options)
+    const { floor, yields } = yielding('logConsumer', options.priority)
+    super(client.system, { ...options, floor })
     const { clock } = this
     this.client = client
     this.buffer = buffer
@@ -87,6 +92,7 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
       inLanes: ahead,
       onDone: (owned) => this.#done(owned),
       now: () => clock.now(),
+      yields,
     })
     this.committer = new Committer<Raw, LogGeneration<Raw>>({
       system: client.system,

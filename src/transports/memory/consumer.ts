@@ -1,8 +1,19 @@
 import { consumerKinds, type ConsumerOptions } from '../../consumer/consumer.ts'
 import { systemClock } from '../../core/clock.ts'
-import { badOption, checkOptions, count, having, list, required, text, type Kinds } from '../../core/options.ts'
+import {
+  badOption,
+  checkOptions,
+  count,
+  having,
+  list,
+  objects,
+  required,
+  text,
+  type Kinds,
+} from '../../core/options.ts'
 import type { HasHealth } from '../../core/health.ts'
 import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
+import type { Priority } from '../../consumer/priority.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
 import type { MemoryBroker } from './broker.ts'
 import { MemoryClient } from './client.ts'
@@ -13,6 +24,8 @@ export interface MemoryConsumerOptions extends ConsumerOptions, Replaying {
   readonly topics: readonly string[]
   /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
+  /** Topics whose messages start before those of the others, which get a part of the starts in any case. @defaultValue all in order of arrival */
+  readonly priority?: Priority
   /** As for every consumer. @defaultValue 10_000 */
   readonly drainMs?: number
 }
@@ -22,6 +35,7 @@ const kinds: Kinds<MemoryConsumerOptions> = {
   groupId: required(text),
   topics: required(list),
   ahead: count(),
+  priority: objects,
   replay: replayKind,
   ...consumerKinds,
 }
