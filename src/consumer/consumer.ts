@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { HasHealth } from '../core/health.ts'
 import { clockKind, count, having, ms, required, type Kinds } from '../core/options.ts'
 import type { Pipeline } from '../core/pipeline.ts'
+import type { ConsumerDescription } from './consumer-description.ts'
 
 /** A consumer of any broker. */
 export interface Consumer extends HasHealth {
@@ -11,6 +12,8 @@ export interface Consumer extends HasHealth {
    * `bad-order` for a second call.
    */
   run(signal: AbortSignal): Promise<void>
+  /** Describes the pipeline, and what the broker can do. Print it at the start: `String(consumer.describe())`. */
+  describe(): ConsumerDescription
 }
 
 /** The options of every consumer. */

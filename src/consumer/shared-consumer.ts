@@ -3,9 +3,12 @@ import { HoldfastError } from '../core/errors.ts'
 import type { Health } from '../core/health.ts'
 import { callback, either, list, type Kind } from '../core/options.ts'
 import type { Consumer, ConsumerOptions } from './consumer.ts'
+import { describeConsumer, type ConsumerDescription } from './consumer-description.ts'
+import type { Features } from './features.ts'
 import { consumerHealth, type SourceInput } from './consumer-health.ts'
 import type { Delivery } from '../core/delivery.ts'
 import type { Bytes } from '../core/message.ts'
+import type { Pipeline } from '../core/pipeline.ts'
 import { lanes, type Lanes } from './lanes.ts'
 import { ReplayMark, type Replaying } from './replay/plan.ts'
 import { attemptAfter } from './redelivery.ts'
@@ -31,6 +34,11 @@ export interface Membership {
   leave(): Promise<void>
 }
 
+interface Broker {
+  readonly system: string
+  readonly features?: Features
+}
+
 interface SharedItem {
   readonly id: string
 }
@@ -46,14 +54,18 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
   readonly drainMs: number
   readonly #name: string
   readonly #system: string
+  readonly #features: Features | undefined
+  readonly #pipeline: Pipeline
   readonly #hungAfterMs: number
   readonly #notes: Notes
   readonly #replay: ReplayMark | undefined
   #membership: Membership | undefined
 
-  constructor(system: string, options: SharedOptions) {
+  constructor({ system, features }: Broker, options: SharedOptions) {
     const { group, ahead = 256, concurrency = 64, redeliverMs = 1000, clock = systemClock, notes = [] } = options
     this.#system = system
+    this.#features = features
+    this.#pipeline = options.pipeline
     this.#name = `${system} ${group}`
     this.#hungAfterMs = options.hungAfterMs ?? 300_000
     this.#notes = notes
@@ -130,6 +142,10 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
     if (membership !== undefined) await within(this.clock, leaveMs, membership.leave())
     this.ended()
     if (membership !== undefined) this.report('stopped', { unfinished: this.lanes.inFlight })
+  }
+
+  describe(): ConsumerDescription {
+    return describeConsumer(this.#name, this.#pipeline.describe(), this.#features)
   }
 
   health(): Health {

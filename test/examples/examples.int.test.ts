@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { describeWith, kafkaBrokers, rabbitmqUrl, redisUrl } from '../support/services.ts'
+import { describeWith, kafkaBrokers, natsUrl, rabbitmqUrl, redisUrl } from '../support/services.ts'
 import { runExample } from './run.ts'
 
 describeWith(['redis'], 'bullmq', () => {
@@ -28,6 +28,20 @@ in the topic: order-1, order-2 twice, order-3 whose first charge fails, one that
 before: charged order-1, order-2, order-2, order-3
         then the consumer crashed, and would at every restart
 after: charged order-1, order-2, order-3, order-5
+       dead letters: 1
+`)
+    expect(ended.code).toBe(0)
+  })
+})
+
+describeWith(['nats'], 'existing-nats-service', () => {
+  it('doubles and goes round and round before the changed line, and neither after it', async () => {
+    const ended = await runExample('examples/existing-nats-service/main.ts', [], { NATS_URL: natsUrl() })
+    expect(ended.stdout).toBe(`\
+in the stream: order-1, order-2 twice, order-3 whose first charge fails, one that is no JSON, order-5
+before: charged order-1, order-2, order-2, order-3, order-5; not acked: 1
+        and the one that is no JSON was delivered again and again, as fast as it can
+after: charged order-1, order-2, order-3, order-5; not acked: 0
        dead letters: 1
 `)
     expect(ended.code).toBe(0)

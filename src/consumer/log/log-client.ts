@@ -1,6 +1,7 @@
 import type { Delivery } from '../../core/delivery.ts'
 import type { Bytes } from '../../core/message.ts'
 import type { DeliveryContext } from '../consumer.ts'
+import type { Features } from '../features.ts'
 
 /** One partition of a log. */
 export interface Place {
@@ -42,6 +43,8 @@ export interface Assigned extends Place {
 export interface LogClient<Raw> {
   /** As in `delivery.origin.system` and in events. */
   readonly system: string
+  /** What the broker can do, for `describe()`. */
+  readonly features?: Features
   /** Whether a partition that is kept over a join is fetched again from its committed position, as kafkajs does. */
   readonly refetches?: boolean
   offsetOf(record: Raw): number

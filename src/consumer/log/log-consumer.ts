@@ -56,7 +56,11 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
  */
 export function logConsumer<Raw>(options: LogConsumerOptions<Raw>): Consumer {
   const consumer = new LogConsumer(checkOptions<LogConsumerOptions<Raw>>('logConsumer', options, kinds))
-  return { run: (signal) => consumer.run(signal), health: () => consumer.health() }
+  return {
+    run: (signal) => consumer.run(signal),
+    describe: () => consumer.describe(),
+    health: () => consumer.health(),
+  }
 }
 
 class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<Raw>, GenerationHost<Raw> {
@@ -78,7 +82,7 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
     const { commitEveryMs = 250, sessionMs, heartbeatMs = 1000 } = options
     requireRoom('logConsumer', ahead, buffer)
     const { floor, yields } = yielding('logConsumer', options.priority)
-    super(client.system, { ...options, floor })
+    super(client, { ...options, floor })
     const { clock } = this
     this.client = client
     this.buffer = buffer

@@ -1,6 +1,7 @@
 import type { Delivery } from '../../core/delivery.ts'
 import type { Bytes } from '../../core/message.ts'
 import type { DeliveryContext } from '../consumer.ts'
+import type { Features } from '../features.ts'
 
 /**
  * A client of a broker that acks each message by itself: RabbitMQ, NATS JetStream, AMQP 1.0, Pulsar. It owns the
@@ -13,6 +14,8 @@ import type { DeliveryContext } from '../consumer.ts'
 export interface QueueClient<Raw> {
   /** As in `delivery.origin.system` and in events. */
   readonly system: string
+  /** What the broker can do, for `describe()`. */
+  readonly features?: Features
   /**
    * Whether an ownership begins again at one position, the oldest un-acked message (a JetStream floor). Then `ahead`
    * bounds what starts past it, and a hand-over fills the gaps before it leaves. @defaultValue false

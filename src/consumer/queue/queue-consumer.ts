@@ -36,7 +36,11 @@ const kinds: Kinds<QueueConsumerOptions<never>> = {
  */
 export function queueConsumer<Raw>(options: QueueConsumerOptions<Raw>): Consumer {
   const consumer = new QueueConsumer(checkOptions<QueueConsumerOptions<Raw>>('queueConsumer', options, kinds))
-  return { run: (signal) => consumer.run(signal), health: () => consumer.health() }
+  return {
+    run: (signal) => consumer.run(signal),
+    describe: () => consumer.describe(),
+    health: () => consumer.health(),
+  }
 }
 
 class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements QueueHost<Raw>, OwnershipHost<Raw> {
@@ -51,7 +55,7 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
 
   constructor(options: QueueConsumerOptions<Raw>) {
     const { client, group, pipeline, buffer = 256 } = options
-    super(client.system, options)
+    super(client, options)
     this.client = client
     this.buffer = buffer
     this.#pipeline = pipeline

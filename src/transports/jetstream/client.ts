@@ -4,9 +4,12 @@ import { sleep } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
+import { features } from '../features.ts'
 import { inTime } from '../in-time.ts'
 import { isNobodyThere, isStreamMissing, isUnanswered, reasonOf } from './errors.ts'
-import { Partition, type NatsPartition, type NatsRecord, type PartitionSettings } from './partition.ts'
+import { deliveryOf } from './delivery.ts'
+import { Partition, type NatsPartition, type PartitionSettings } from './partition.ts'
+import type { NatsRecord } from './record.ts'
 
 export interface NatsClientSettings extends PartitionSettings {
   readonly partitions: readonly NatsPartition[]
@@ -18,6 +21,7 @@ export interface NatsClientSettings extends PartitionSettings {
 /** What of the consumer is JetStream's alone: leases, a consumer for each ownership, and who has which partition. */
 export class NatsClient implements QueueClient<NatsRecord> {
   readonly system = 'nats'
+  readonly features = features.nats
   readonly positions = true
   readonly extendMs: number
   readonly #settings: NatsClientSettings
@@ -32,17 +36,7 @@ export class NatsClient implements QueueClient<NatsRecord> {
   }
 
   deliveryOf(record: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
-    const { raw, message, idError } = record.idError === undefined ? record : record.again()
-    if (idError !== undefined) throw idError
-    const { pipeline, group, attempt, signal, draining } = context
-    const origin = {
-      system: this.system,
-      destination: destinationOf(raw.subject, source),
-      partition: source,
-      position: String(raw.seq),
-      group,
-    }
-    return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
+    return deliveryOf(record, { destination: destinationOf(record.raw.subject, source), partition: source }, context)
   }
 
   async check(signal: AbortSignal): Promise<void> {

@@ -20,7 +20,8 @@ import {
 } from '../../core/options.ts'
 import { NatsClient } from './client.ts'
 import { Leases, type LeaseBucket } from './leases.ts'
-import type { NatsMessageId, NatsPartition } from './partition.ts'
+import type { NatsPartition } from './partition.ts'
+import type { NatsMessageId } from './record.ts'
 
 export interface NatsConsumerOptions extends ConsumerOptions, Replaying {
   /** The service's connection: `connect({ …, maxReconnectAttempts: -1, waitOnFirstConnect: true, noAsyncTraces: true })`. */

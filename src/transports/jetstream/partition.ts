@@ -3,12 +3,11 @@ import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from 
 import type { Ownership, QueueHost, QueueSession } from '../../consumer/queue/queue-client.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import type { Bytes, Message } from '../../core/message.ts'
-import { messageFrom } from './codec.ts'
 import { ackedFloor } from './acked-floor.ts'
 import { consumerName } from './consumer-name.ts'
 import { isWrongRevision, reasonOf } from './errors.ts'
 import type { Lease, Leases } from './leases.ts'
+import { readRecord, type NatsMessageId, type NatsRecord } from './record.ts'
 
 /** A subject of the stream whose messages are handled in order. */
 export interface NatsPartition {
@@ -16,18 +15,6 @@ export interface NatsPartition {
   readonly name: string
   readonly filter: string
 }
-
-/** One delivery of a message. Read once, so that its id stays what it was. */
-export interface NatsRecord {
-  readonly raw: JsMsg
-  readonly message: Message<Bytes>
-  /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
-  readonly idError?: Error
-  /** Reads it again: what the id function needs may be there by now. */
-  again(): NatsRecord
-}
-
-export type NatsMessageId = (message: JsMsg) => string | undefined
 
 export interface PartitionSettings {
   readonly nc: Pick<NatsConnection, 'request'>
@@ -250,19 +237,9 @@ class Tenure implements QueueSession<NatsRecord> {
   }
 
   #read(raw: JsMsg): NatsRecord {
-    const { id: given, stream, note } = this.#settings
-    const read = messageFrom(raw)
+    const { id, stream, note } = this.#settings
     const place = `${stream}@${this.#stream.createdMs}/${raw.seq}`
-    const again = (): NatsRecord => this.#read(raw)
-    try {
-      const id = given === undefined ? read.id : given(raw)
-      if (typeof id === 'string' && id !== '') return { raw, message: { ...read, id }, again }
-      note(withoutId(stream))
-      return { raw, message: { ...read, id: place }, again }
-    } catch (cause) {
-      const idError = new HoldfastError('bad-option', `the id function threw for ${place}`, { cause })
-      return { raw, message: { ...read, id: place }, idError, again }
-    }
+    return readRecord(raw, { id, place, onAnonymous: () => note(withoutId(stream)) })
   }
 
   async #watch(messages: ConsumerMessages): Promise<void> {

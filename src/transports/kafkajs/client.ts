@@ -11,6 +11,7 @@ import type {
 import { sleep } from '../../core/clock.ts'
 import { badOption } from '../../core/options.ts'
 import { keyFromBytes } from '../../core/message.ts'
+import { features } from '../features.ts'
 import type { KafkaGroupSettings } from '../kafka-group.ts'
 import { checkKafka } from './check-kafka.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
@@ -32,6 +33,7 @@ export function kafkajsClient(options: KafkajsClientOptions): LogClient<KafkaMes
   const { kafka, topics, groupId, id, missingIds } = options
   return {
     system: 'kafka',
+    features: features.kafka,
     refetches: true,
     offsetOf: (message) => Number(message.offset),
     keyOf: (message) => keyFromBytes(message.key),

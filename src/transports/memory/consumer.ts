@@ -1,4 +1,4 @@
-import { consumerKinds, type ConsumerOptions } from '../../consumer/consumer.ts'
+import { consumerKinds, type Consumer, type ConsumerOptions } from '../../consumer/consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
   badOption,
@@ -11,7 +11,6 @@ import {
   text,
   type Kinds,
 } from '../../core/options.ts'
-import type { HasHealth } from '../../core/health.ts'
 import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
 import type { Priority } from '../../consumer/priority.ts'
 import { logConsumer } from '../../consumer/log/log-consumer.ts'
@@ -40,7 +39,7 @@ const kinds: Kinds<MemoryConsumerOptions> = {
   ...consumerKinds,
 }
 
-export interface MemoryConsumer extends HasHealth {
+export interface MemoryConsumer extends Consumer {
   /** Consumes until the signal aborts. Then it finishes started messages and commits. Call it once. */
   run(signal: AbortSignal): Promise<void>
   /** Simulates a killed process: commits nothing more, and the group gives its partitions to other members. */
@@ -87,6 +86,7 @@ export function memoryConsumer(options: MemoryConsumerOptions): MemoryConsumer {
       hasCrashed = true
       await client.crash()
     },
+    describe: () => consumer.describe(),
     health: () => consumer.health(),
   }
 }

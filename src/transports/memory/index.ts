@@ -10,3 +10,4 @@ export {
   type MemoryTransaction,
 } from '../../outbox/memory-store.ts'
 export { memorySequenceStore } from '../../ordering/memory-sequence-store.ts'
+export { features } from '../features.ts'

@@ -8,6 +8,7 @@ import type {
   Position,
 } from '../../consumer/log/log-client.ts'
 import { keyFromBytes } from '../../core/message.ts'
+import { features } from '../features.ts'
 import type { KafkaGroupSettings } from '../kafka-group.ts'
 import { checkBrokers } from './check.ts'
 import { ClassicGroup } from './classic-group.ts'
@@ -37,6 +38,7 @@ const quickMs = 10_000
 export function platformaticClient(options: PlatformaticClientOptions): LogClient<KafkaRecord> {
   return {
     system: 'kafka',
+    features: features.kafka,
     offsetOf: (record) => record.offset,
     keyOf: (record) => keyFromBytes(record.key),
     deliveryOf: (record, place, context) => deliveryFrom(record, place, context, options),

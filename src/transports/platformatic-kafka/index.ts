@@ -4,3 +4,4 @@ export { platformaticKafkaPublisher, type KafkaProducer, type PlatformaticKafkaP
 export type { GroupProtocol } from './client.ts'
 export type { KafkaConnectionOptions } from './wire.ts'
 export { platformaticKafkaReplay, type PlatformaticKafkaReplayOptions } from './replay.ts'
+export { features } from '../features.ts'

@@ -5,6 +5,7 @@ import {
   emptyHeaders,
   firstHeader,
   headerText,
+  timeFrom,
   wireHeaders,
   wireNames,
   type Bytes,
@@ -79,7 +80,7 @@ export function recordFrom(raw: RabbitmqMessage, source: string, given: Rabbitmq
     key: headerText(headers, keyHeader) ?? null,
     headers: carried,
     body: Object.hasOwn(headers, tombstoneHeader) ? null : content,
-    timeMs: timeOf(firstHeader(carried, wireNames.time), properties.timestamp),
+    timeMs: timeFrom(carried, stampedMs(properties.timestamp)),
   }
   const isAnonymous = id === undefined && idError === undefined
   return idError === undefined ? { raw, message, isAnonymous } : { raw, message, isAnonymous, idError }
@@ -99,9 +100,8 @@ function idOf(
   }
 }
 
-function timeOf(header: string | undefined, timestamp: unknown): number {
-  const time = header === undefined ? NaN : /^\d{1,16}$/.test(header) ? Number(header) : Date.parse(header)
-  if (Number.isFinite(time)) return time
+/** AMQP's timestamps are whole seconds. */
+function stampedMs(timestamp: unknown): number {
   return typeof timestamp === 'number' && Number.isFinite(timestamp) ? timestamp * 1000 : Date.now()
 }
 

@@ -1,9 +1,6 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
-import { lanes } from '../../consumer/lanes.ts'
-import { attemptAfter } from '../../consumer/redelivery.ts'
+import { PlainForm, type PlainHandle } from '../../consumer/queue/plain-form.ts'
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { HoldfastError } from '../../core/errors.ts'
-import type { HasHealth } from '../../core/health.ts'
 import {
   callback,
   checkArgument,
@@ -35,10 +32,8 @@ export interface EachMessageOptions {
   readonly clock?: Clock
 }
 
-export interface EachMessage extends HasHealth {
+export interface EachMessage extends PlainHandle {
   (message: ConsumeMessage | null): void
-  /** Resolves when nothing runs any more that was started before the signal's abort. */
-  drained(): Promise<void>
 }
 
 /**
@@ -67,54 +62,24 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions): Ea
     redeliverMs: ms(),
     clock: clockKind,
   })
-  const ended = new AbortController()
-  const draining = signal ?? ended.signal
-  const executor = lanes<Item>({
+  const form = new PlainForm<RabbitmqRecord & { readonly raw: ConsumeMessage }>({
+    system: 'rabbitmq',
+    pipeline,
+    source: queue,
     concurrency,
-    ahead: Number.MAX_SAFE_INTEGER,
     redeliverMs,
+    signal,
     clock,
-    run: (record, key, attempt) => {
-      const context = { pipeline: pipeline.name, group: queue, key, attempt, signal: ended.signal, draining }
-      return pipeline.step(deliveryOf(record, queue, context, id))
-    },
-    onNack: ({ message }, error, attempt) => attemptAfter(error, message.id, attempt),
+    deliveryOf: (record, context) => deliveryOf(record, queue, context, id),
+    ack: ({ raw }) => channel.ack(raw),
   })
-  const track = executor.open({ positions: false, onDone: ({ raw }) => channel.ack(raw) })
-  let problem: string | undefined
-
-  function end(why: string): void {
-    problem ??= why
-    executor.close(track)
-    ended.abort(new HoldfastError('stopped', why))
-  }
-
   // Its messages are somebody else's from then on.
-  channel.on('close', () => end(`the channel of queue ${queue} was closed`))
-  const drain = (): Promise<void> => {
-    executor.quit()
-    return executor.drain()
-  }
-  if (signal?.aborted === true) void drain()
-  else signal?.addEventListener('abort', () => void drain(), { once: true })
+  channel.on('close', () => form.end(`the channel of queue ${queue} was closed`))
 
   function eachMessage(raw: ConsumeMessage | null): void {
-    if (raw === null) return end(`RabbitMQ cancelled the consumer of queue ${queue}`)
-    const record = { ...recordFrom(raw, queue, id), raw }
-    executor.add(track, record.message.key, record)
+    if (raw === null) return form.end(`RabbitMQ cancelled the consumer of queue ${queue}`)
+    form.add({ ...recordFrom(raw, queue, id), raw })
   }
 
-  return Object.assign(eachMessage, {
-    drained: drain,
-    health: () => ({
-      name: `rabbitmq ${pipeline.name}`,
-      live: true,
-      ready: problem === undefined && track.abandoned === 0 && !executor.halted,
-      details: { queue, problem, inFlight: executor.inFlight, held: track.held.size, abandoned: track.abandoned },
-    }),
-  })
-}
-
-interface Item extends RabbitmqRecord {
-  readonly raw: ConsumeMessage
+  return Object.assign(eachMessage, { drained: () => form.drained(), health: () => form.health() })
 }

@@ -12,3 +12,4 @@ export {
 } from './publisher.ts'
 export { byKey, toQueue, type RabbitmqPlace, type RabbitmqRoute } from './route.ts'
 export { numberOfKey as queueOfKey } from '../number-of-key.ts'
+export { features } from '../features.ts'

@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 import type { QueueHost } from '../../../src/consumer/queue/queue-client.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import { Leases, type LeaseBucket } from '../../../src/transports/jetstream/leases.ts'
-import { Partition, type NatsRecord, type PartitionSettings } from '../../../src/transports/jetstream/partition.ts'
+import { Partition, type PartitionSettings } from '../../../src/transports/jetstream/partition.ts'
+import type { NatsRecord } from '../../../src/transports/jetstream/record.ts'
 
 /** A claimed partition whose deliveries are ours to send. */
 async function claimed() {

@@ -1,0 +1,54 @@
+import type { Feature, Features } from '../consumer/features.ts'
+
+const yes = (how: string): Feature => ({ has: true, how })
+const no = (how: string): Feature => ({ has: false, how })
+
+// Of every log: the group has one position a partition.
+const log = {
+  queue: yes('yes, by partition'),
+  pubsub: yes('yes'),
+  delay: yes('kept in the lane'),
+  order: yes('of each key'),
+  deliveryCount: no("none; attempts are the claim's"),
+  acks: yes('the first that is not done'),
+}
+
+/** What each transport can do, in one table. */
+export const features = {
+  memory: {
+    ...log,
+    replay: yes('yes, while it is in memory'),
+    dedup: no('none'),
+    messageId: yes('the place in the log'),
+    largestHeader: yes('no limit'),
+  },
+  kafka: {
+    ...log,
+    replay: yes('yes, as long as the topic keeps it'),
+    dedup: yes('of one producer session (`idempotent`)'),
+    acks: yes('an offset: the first that is not done'),
+    messageId: yes('topic/partition/offset@timestamp'),
+    largestHeader: yes('`max.message.bytes`, with the message'),
+  },
+  rabbitmq: {
+    queue: yes('yes, by queue'),
+    pubsub: yes('an exchange, with queues for each group, there before the first message'),
+    replay: no('no: what was acked is gone'),
+    delay: yes('kept in the lane, at most `consumer_timeout` (30 minutes)'),
+    order: yes("of each key; with `order: 'none'` none at all"),
+    deliveryCount: yes("the broker's, deaths of consumers included; attempts are the claim's"),
+    dedup: no('none'),
+    acks: yes('each message by itself'),
+    messageId: no('none: a random one for each delivery, with a note in `health()`'),
+    largestHeader: yes('64 KiB, all headers together'),
+  },
+  nats: {
+    ...log,
+    queue: yes('yes, by partition (a subject)'),
+    replay: yes('yes, as long as the stream keeps it'),
+    dedup: yes('of the stream, by `Nats-Msg-Id`, 2 minutes by default'),
+    acks: yes('each message by itself; a new owner begins behind the first that is not done'),
+    messageId: yes('`Nats-Msg-Id`, else the stream, when it was made, and the sequence'),
+    largestHeader: yes('64 KiB, all headers together'),
+  },
+} as const satisfies Readonly<Record<string, Features>>
