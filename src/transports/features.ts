@@ -51,4 +51,16 @@ export const features = {
     messageId: yes('`Nats-Msg-Id`, else the stream, when it was made, and the sequence'),
     largestHeader: yes('64 KiB, all headers together'),
   },
+  amqp: {
+    queue: yes('yes, by key where the broker has groups'),
+    pubsub: yes('shared subscriptions, each there before the first message; Artemis only'),
+    replay: no('no: what was accepted is gone'),
+    delay: yes('kept in the lane; a lock of the broker bounds it'),
+    order: yes('of each key, over all members where the broker has groups'),
+    deliveryCount: yes("`delivery-count`, deaths of consumers included; attempts are the claim's"),
+    dedup: yes('Artemis, by id, of the last 20,000 of an address, if asked for'),
+    acks: yes('each message by itself'),
+    messageId: no('none: a random one for each delivery, with a note in `health()`'),
+    largestHeader: yes('no limit of its own, with the message'),
+  },
 } as const satisfies Readonly<Record<string, Features>>

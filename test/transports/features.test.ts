@@ -11,6 +11,7 @@ const columns = [
   ['Kafka', features.kafka],
   ['RabbitMQ', features.rabbitmq],
   ['NATS JetStream', features.nats],
+  ['AMQP 1.0', features.amqp],
 ] as const
 
 it('the page of what each transport can do is the table of the code', () => {
@@ -44,7 +45,7 @@ it('a consumer describes its pipeline and what its broker can do', () => {
   expect(String(described)).toContain(String(described.pipeline))
 })
 
-it('RabbitMQ alone cannot be replayed', () => {
+it('queues cannot be replayed', () => {
   const without = columns.filter(([, { replay }]) => !replay.has).map(([title]) => title)
-  expect(without).toEqual(['RabbitMQ'])
+  expect(without).toEqual(['RabbitMQ', 'AMQP 1.0'])
 })

@@ -9,7 +9,7 @@ export interface Watched {
   health(): Health
 }
 
-/** A partition that had messages for so long after the last join, and handled none of them. */
+/** A partition that a ready member owned, with messages, for so long after the last join or drain, and none was handled. */
 export interface StandStill {
   readonly partition: number
   readonly ms: number
@@ -55,11 +55,9 @@ export class RebalanceWatch {
   #noted({ change, detail, error }: ConsumerChange): void {
     this.note(`${change} ${JSON.stringify(detail)} ${error instanceof Error ? error.message : ''}`)
     if (change === 'drained') this.drains.push(Number(detail?.['ms']))
-    if (change === 'joined') {
-      this.joins++
-      // Between two joins that follow close upon each other there may be no time for a fetch.
-      this.#movedAtMs.fill(performance.now())
-    }
+    // A rebalance is under way, or has just ended: between two that follow close upon each other there may be no fetch.
+    if (change === 'drained' || change === 'joined') this.#movedAtMs.fill(performance.now())
+    if (change === 'joined') this.joins++
     if (change === 'commit-failed') this.commitsFailed++
     if (!alarms.has(change)) return
     this.alarms.set(change, (this.alarms.get(change) ?? 0) + 1)
@@ -86,7 +84,7 @@ export class RebalanceWatch {
       if (this.#waiting(partition) === 0) continue
       const ms = Math.round(nowMs - sinceMs)
       this.longestMs = Math.max(this.longestMs, ms)
-      if (ms < this.#limitMs || this.#standing.has(partition)) continue
+      if (ms < this.#limitMs || this.#standing.has(partition) || !isOwned(partition, members)) continue
       this.#standing.add(partition)
       this.standStills.push({
         partition,
@@ -108,4 +106,13 @@ export class RebalanceWatch {
   get distinct(): number {
     return this.#handled.reduce((sum, each) => sum + each.size, 0)
   }
+}
+
+/** Whether a member says that it is ready and has the partition. Without an owner the group is rebalancing. */
+function isOwned(partition: number, members: readonly Watched[]): boolean {
+  return members.some((member) => {
+    const { ready, details } = member.health()
+    const owned: unknown = details['partitions']
+    return ready && Array.isArray(owned) && owned.some((each: { partition?: unknown }) => each.partition === partition)
+  })
 }

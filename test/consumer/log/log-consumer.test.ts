@@ -26,6 +26,7 @@ function bench({
   const runs: number[] = []
   const signals = new Map<number, AbortSignal>()
   const calls: string[] = []
+  const trouble: { because: string | undefined } = { because: undefined }
   let host: LogHost<number> | undefined
   const consumer = logConsumer<number>({
     group,
@@ -63,7 +64,11 @@ function bench({
       },
       async open(given) {
         host = given
-        return { quiet: () => calls.push('quiet'), leave: async () => void calls.push('left') }
+        return {
+          problem: () => trouble.because,
+          quiet: () => calls.push('quiet'),
+          leave: async () => void calls.push('left'),
+        }
       },
     },
     ...options,
@@ -74,6 +79,7 @@ function bench({
   return {
     clock,
     consumer,
+    trouble,
     run,
     runs,
     signals,
@@ -333,5 +339,17 @@ describe('the end of a process', () => {
     await clock.advance(10_000)
     await run
     expect(clock.waiting).toBe(0)
+  })
+
+  it('is not ready while its client cannot fetch, and says why', async () => {
+    const { consumer, trouble, join, stop, run } = bench()
+    await join()
+    expect(consumer.health().ready).toBe(true)
+    trouble.because = 'messages cannot be fetched from broker 1: ECONNREFUSED'
+    expect(consumer.health()).toMatchObject({ ready: false, details: { reasons: [trouble.because] } })
+    trouble.because = undefined
+    expect(consumer.health().ready).toBe(true)
+    stop()
+    await run
   })
 })
