@@ -95,22 +95,16 @@ export function amqpConsumer(options: AmqpConsumerOptions): Consumer {
     sessionSize: ahead + window,
     note: (said) => void notes.add(said),
   })
-  const consumer = queueConsumer({
+  return queueConsumer({
     client,
     group: group ?? groupOf(sources),
     pipeline: reject === 'broker' ? rejecting(pipeline, refused) : pipeline,
     buffer: window,
     ahead: Number.MAX_SAFE_INTEGER,
     clock,
+    notes: () => notes,
     ...rest,
   })
-  return {
-    run: (signal) => consumer.run(signal),
-    health() {
-      const health = consumer.health()
-      return { ...health, details: { ...health.details, notes: [...notes] } }
-    },
-  }
 }
 
 function groupOf(sources: readonly AmqpSource[]): string {
