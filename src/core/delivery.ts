@@ -1,4 +1,5 @@
 import type { Bytes, Message } from './message.ts'
+import type { ParkedRun, Parking, ParkingTerms } from './parking.ts'
 
 /** One attempt at one message. It is a plain object: widen it with `{ ...delivery, tx }`. */
 export interface Delivery<Body = unknown> {
@@ -25,6 +26,10 @@ export interface Delivery<Body = unknown> {
   readonly replayScope?: string
   /** The transport's own message object. */
   readonly raw: unknown
+  /** Set by `parking()`: how the claim inside asks for the key's lane. */
+  readonly parking?: Parking
+  /** Set if a parking worker runs the message again. */
+  readonly parked?: ParkedRun
 }
 
 /** Where a message came from. */
@@ -78,6 +83,10 @@ export interface Stage {
   readonly needs?: Readonly<Record<string, string>>
   /** Stages that may not be in the same pipeline, each with the reason. A stage's own name forbids a second one. */
   readonly excludes?: Readonly<Record<string, string>>
+  /** The store of the claims. Another stage may have to use the same object. */
+  readonly keeper?: object
+  /** What a parking worker must know of the stage. */
+  readonly parking?: ParkingTerms
 }
 
 /** The numbers from which `describe()` computes the worst cases. A stage states those that it knows. */
@@ -98,6 +107,8 @@ export interface Facts {
   readonly poolSize?: number
   /** Which kind of store keeps the claims: `postgresql`, `redis`, `memory`. */
   readonly store?: string
+  /** When a handler may run without a claim: in mode `observe`, or while the store is down. */
+  readonly unclaimed?: 'observe' | 'fail-open'
   /** `'inside'`: first deliveries are claimed in the handler's transaction. Missing: before the handler. */
   readonly claim?: 'inside'
   /** Whether that store can complete a claim inside the handler's transaction. */
@@ -108,6 +119,8 @@ export interface Facts {
   readonly limit?: string
   /** The database whose transaction the stage opens. */
   readonly database?: string
+  /** Which messages wait outside the transport, and what waits with them. */
+  readonly parks?: string
 }
 
 /** Gives a middleware its stage. */

@@ -50,6 +50,38 @@ export interface Events {
     /** The group that `by` of a bulkhead returned. */
     readonly group?: string
   }
+  /** A message is about to be parked or appended. What a listener puts into `carried` travels with it, and is in `delivery.parked` later. */
+  parking: { readonly delivery: Delivery; readonly carried: Record<string, string> }
+  /** A message waits outside the transport from now on, and its key with it. `afterMs` is `null` if its key is blocked. */
+  parked: {
+    readonly delivery: Delivery
+    readonly lane: string
+    readonly afterMs: number | null
+    readonly error: unknown
+  }
+  /** A message was put behind the parked one of its key. */
+  appended: { readonly delivery: Delivery; readonly lane: string }
+  /** The lane has as many messages as it may have, or the pipeline as many lanes: the message waits in the transport. */
+  'parking-full': { readonly delivery: Delivery; readonly lane: string; readonly full: 'lane' | 'lanes' }
+  /** A parking worker freed a lane, blocked it, or lost it to another worker. `key` is cut for reading. */
+  'lane-changed': LaneChange
+  /** A parked message has waited for longer than `maxAgeMs`. */
+  'parked-too-old': {
+    readonly delivery: Delivery
+    readonly waitedMs: number
+    readonly action: 'dead-letter' | 'alert' | 'block'
+  }
+  /** What is parked of a pipeline, told regularly by each worker. */
+  'parking-status': {
+    readonly worker: string
+    readonly pipeline: string
+    readonly lanes: number
+    readonly rows: number
+    readonly blocked: number
+    readonly oldestAgeMs: number | null
+  }
+  /** A parking worker stopped. Its last `parking-status` is void. */
+  'parking-worker-ended': { readonly worker: string }
   /** A message was published to the dead letter and confirmed. */
   'dead-lettered': { readonly delivery: Delivery; readonly error: unknown; readonly reason: FailureReason }
   discarded: { readonly delivery: Delivery; readonly error: unknown; readonly reason: string }
@@ -131,6 +163,13 @@ export interface Events {
     /** Shards that no relay holds. */
     readonly unheld: number
   }
+}
+
+export interface LaneChange {
+  readonly pipeline: string
+  readonly lane: string
+  readonly change: 'freed' | 'blocked' | 'lost'
+  readonly key: string
 }
 
 export type CircuitState = 'closed' | 'open' | 'half-open'

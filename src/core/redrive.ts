@@ -6,6 +6,9 @@ import { headerText, type Headers } from './message.ts'
  */
 export const redriveHeader = 'holdfast-redrive'
 
+/** The key of the claim under which the message failed that this one was edited from: where that one blocks its key, this one takes its place. */
+export const replacesHeader = 'holdfast-replaces'
+
 /** What a redriven message says about itself. */
 export interface Redriven {
   /** Drawn from one sequence, so that a later redrive always has the higher one. */

@@ -43,6 +43,7 @@ import { claimInside } from './inside.ts'
 import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
 import { recognise } from './known.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
+import { parkInstead } from './park.ts'
 import type { ClaimRequest, ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
 export interface IdempotencyOptions<Body = unknown> {
@@ -127,8 +128,11 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     return {
       ensureHeld,
       async completeIn(tx) {
-        const answer = await transactional.completeIn(tx, lease.held, retainMs)
+        const isParked = lease.delivery.parked !== undefined
+        const answer = await transactional.completeIn(tx, lease.held, retainMs, isParked)
         if (answer === 'ok') lease.completedInTransaction = true
+        // Its parked row is gone, and this very transaction has locked the claim's row: to ask would be to wait for oneself.
+        else if (isParked) throw leaseLost(lease.held)
         else if ((await store.renew(lease.held, leaseMs)) === 'lost') throw leaseLost(lease.held)
         else throw otherDatabase()
       },
@@ -149,14 +153,22 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
   }
 
   /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
-  async function giveBack(lease: Lease, error: unknown, final: boolean): Promise<never> {
+  async function giveBack(lease: Lease, thrown: unknown, final: boolean, print: string | null): Promise<Outcome> {
     const { delivery } = lease
+    let error = thrown
     // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
     if (isAbandoned(error)) throw error
     if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
-    const deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
+    let deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
     const counts = !deferred || (isRetryLater(error) && error.counts)
     const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
+    const parked = await parkInstead(store, lease, { error, final, attempts, fingerprint: print, retainMs })
+    if (parked === 'parked') return parked
+    if (parked === 'failed') throw error
+    if (parked !== undefined) {
+      error = parked.error
+      deferred = false
+    }
     if (deferred || !final || observing) {
       // Best effort: what is not released lapses with its lease.
       await running.answered(lease, 'release', store.release(lease.held, attempts)).catch(releaseFailed)
@@ -228,26 +240,32 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       let answer: ClaimResult
       try {
         const { signal } = delivery
-        const asked = store.claim({ ...request, owner }, { signal })
+        const ask = { ...request, owner }
+        const asked =
+          delivery.parking?.claim(request, (lane) => store.claim({ ...ask, lane }, { signal })) ??
+          store.claim(ask, { signal })
         answer = await untilAborted(signal, asked).catch((error: unknown) => {
           if (signal.aborted) asked.then((late) => releaseLate(inScope, key, late), noLateAnswer)
           throw error
         })
       } catch (cause) {
         if (delivery.signal.aborted) throw aborted(delivery)
+        // Its lane is full, or lost: no fault of the store.
+        if (isRetryLater(cause)) throw cause
         reportFailure('claim', cause)
         // Not an outage: the store cannot keep this one key.
         if (whoseFault(cause, 'infrastructure') === 'message') throw cause
         if (failsOpen && !isBadSetup(cause) && failed === undefined) return next({ ...delivery, ...unclaimed })
         throw storeDown(store, 'claim', cause)
       }
+      if (answer.state === 'parked') return answer.state
       if (answer.state === 'claimed') {
         const lease = new Lease({ scope: inScope, key, token: answer.token }, answer.attempts, delivery, sentMs)
         // The answer may have taken longer than the lease, or the delivery ended meanwhile.
-        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery), final)
+        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery), final, request.fingerprint)
         if (clock.now() - sentMs >= leaseMs) {
           running.end(lease)
-          return giveBack(lease, leaseLost(lease.held), final)
+          return giveBack(lease, leaseLost(lease.held), final, request.fingerprint)
         }
         running.begin(lease)
         const signal = observing ? delivery.signal : lease.signal
@@ -261,7 +279,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
           if (held === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
           return outcome
         } catch (error) {
-          return await giveBack(lease, error, final)
+          return await giveBack(lease, error, final, request.fingerprint)
         } finally {
           running.end(lease)
         }
@@ -276,10 +294,12 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
   return staged(middleware, {
     name: 'idempotency',
+    keeper: store,
     facts: {
       store: store.name,
       completesInTransaction: transactional !== undefined,
       ...(claimIn !== undefined && { claim: 'inside' }),
+      ...(failsOpen && { unclaimed: observing ? 'observe' : 'fail-open' }),
       leaseMs,
       retainMs,
       keys: keyOf === keyFromId ? 'message id' : keyOf === keyFromDigest ? 'digest of the bytes' : 'a function',

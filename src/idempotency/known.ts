@@ -13,7 +13,7 @@ const longestWaitMs = 500
 export function recognise(
   delivery: Delivery,
   key: string,
-  answer: Exclude<ClaimResult, { state: 'claimed' }>,
+  answer: Exclude<ClaimResult, { state: 'claimed' | 'parked' }>,
   suppressed: boolean,
 ): 'duplicate' | Error {
   const id = delivery.message.id

@@ -11,8 +11,18 @@ export interface MemoryIdempotencyStoreOptions {
   readonly maxKeys?: number
 }
 
+/** The claims of one process, and what a store beside them may ask. */
+export interface MemoryClaims extends IdempotencyStore {
+  /** What a claim would be told without claiming; `undefined` if the key is free. */
+  known(request: Pick<ClaimRequest, 'scope' | 'key' | 'fingerprint' | 'generation'>): ClaimResult | undefined
+  /** Whether that claim is in progress and nobody took over. */
+  holds(held: HeldClaim): boolean
+  /** Ends a claim whose lease has lapsed, so that it completes nothing any more. */
+  fenceOut(scope: string, key: string): void
+}
+
 /** Keeps claims in this process. For tests, demos and single processes that may lose all keys on restart. */
-export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
+export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): MemoryClaims {
   const { clock = systemClock, maxKeys = 1_000_000 } = checkOptions('memoryIdempotencyStore', options, {
     clock: clockKind,
     maxKeys: count(),
@@ -69,6 +79,25 @@ export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = 
     return Promise.resolve({ state: 'claimed', token: entry.token, attempts: entry.attempts })
   }
 
+  function known({ scope, key, fingerprint, generation = 0 }: Parameters<MemoryClaims['known']>[0]) {
+    const nowMs = clock.now()
+    const entry = scopes.get(scope)?.get(key)
+    if (entry === undefined || (entry.state !== 'in-progress' && entry.untilMs <= nowMs)) return undefined
+    if (entry.state === 'failed' && generation > entry.generation) return undefined
+    if (fingerprint !== null && entry.fingerprint !== null && fingerprint !== entry.fingerprint)
+      return { state: 'conflict' } as const
+    if (entry.state === 'completed') return { state: 'completed' } as const
+    if (entry.state === 'failed' && entry.failure !== null) return { state: 'failed', failure: entry.failure } as const
+    if (entry.state === 'in-progress' && entry.untilMs > nowMs)
+      return { state: 'in-progress', retryAfterMs: entry.untilMs - nowMs } as const
+    return undefined
+  }
+
+  function fenceOut(scope: string, key: string): void {
+    const entry = scopes.get(scope)?.get(key)
+    if (entry?.state === 'in-progress') settle({ scope, key, token: entry.token }, 'released', releasedMs)
+  }
+
   /** The entry, where the claim still holds it or has put it into that state before: a call that is sent again. */
   function find({ scope, key, token }: HeldClaim, state: Entry['state']): Entry | undefined {
     const entry = scopes.get(scope)?.get(key)
@@ -116,6 +145,9 @@ export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = 
   return {
     name: 'memory',
     claim,
+    known,
+    fenceOut,
+    holds: (held) => find(held, 'in-progress') !== undefined,
     renew(held, leaseMs, { signal } = {}) {
       if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
       const entry = find(held, 'in-progress')

@@ -1,5 +1,6 @@
 import type { StatementRunner } from '../core/delivery.ts'
 import type { Failure } from '../core/errors.ts'
+import type { ClaimLane } from '../core/parking.ts'
 
 /**
  * Keeps one record per key: absent → in progress → completed | failed | released.
@@ -30,7 +31,8 @@ export interface CallOptions {
 
 /** A store that can complete a claim with a statement in the caller's transaction. */
 export interface TransactionalIdempotencyStore extends IdempotencyStore {
-  completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number): Promise<Held>
+  /** `parked`: a parking worker runs the message, and its parked row goes in the same transaction. A row that is gone is `lost`. */
+  completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number, parked?: boolean): Promise<Held>
   /**
    * Claims and completes a new key as the first statement of the caller's transaction. Others see the key only after the
    * commit; a rollback leaves nothing. Resolves to the token. Resolves to `known` if the key has a record or another
@@ -61,6 +63,11 @@ export interface ClaimRequest {
    * key again. The attempts and the fingerprint then start anew. @defaultValue 0, no redrive
    */
   readonly generation?: number
+  /**
+   * The lane of a pipeline with `parking()`. While that lane is parked, only its holder claims; everybody else is told
+   * `parked`, unless the key is completed, failed or in conflict. A store without parking never sees it.
+   */
+  readonly lane?: ClaimLane
 }
 
 export type ClaimResult =
@@ -71,6 +78,8 @@ export type ClaimResult =
   | { readonly state: 'failed'; readonly failure: Failure }
   /** The key is known with another fingerprint. */
   | { readonly state: 'conflict' }
+  /** The key's lane is parked, or the worker that asked has lost the lane. */
+  | { readonly state: 'parked' }
 
 export interface HeldClaim {
   readonly scope: string

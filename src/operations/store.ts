@@ -29,10 +29,19 @@ export interface OperatorStore {
   claims(key: string, scope?: string): Promise<readonly ClaimRecord[]>
   /** Forgets a key: its message may run again, as if it had never come. */
   forget(scope: string, key: string, by: string): Promise<boolean>
-  /** Keys whose messages wait behind one that failed, longest waiting first. Left out where nothing is parked. */
-  parked?(page?: { readonly limit?: number; readonly scope?: string }): Promise<readonly ParkedLane[]>
   /** Shared circuits, open ones first. Empty where there are no tables of circuits; left out where this store has none. */
   circuits?(): Promise<readonly CircuitLine[]>
+  /** Keys whose messages wait behind one that failed, longest waiting first. Left out where nothing is parked. */
+  parked?(page?: ParkedOptions): Promise<readonly ParkedLane[]>
+  /** The messages of one parked key, in order. */
+  parkedMessages?(scope: string, lane: string, limit?: number): Promise<readonly ParkedMessage[]>
+  /** Lets a blocked key go on: its first message runs again. `held`: a worker has it. `none`: it is not blocked. */
+  unblockLane?(scope: string, lane: string, by: string): Promise<'ok' | 'held' | 'none'>
+  /**
+   * Drops the first message of a blocked key, as it was shown (`claimKey`), and the key goes on; or all messages of a key that
+   * no worker holds. Returns how many were dropped.
+   */
+  dropParked?(scope: string, lane: string, by: string, what: { readonly claimKey: string } | 'all'): Promise<number>
   /** Every trace that a message left, unordered. */
   traces(messageId: string): Promise<MessageTraces>
   /** Journal rows are kept so long. */
@@ -71,10 +80,37 @@ export interface ClaimRecord {
   readonly failure: { readonly reason: FailureReason; readonly errorName: string; readonly errorMessage: string } | null
 }
 
+export interface ParkedOptions {
+  /** @defaultValue 50 */
+  readonly limit?: number
+  /** The pipeline. */
+  readonly scope?: string
+  readonly key?: string
+  /** Only keys that wait for an operator. @defaultValue `false` */
+  readonly blocked?: boolean
+}
+
+/** A message that is kept aside. */
+export interface ParkedMessage {
+  readonly claimScope: string
+  readonly claimKey: string
+  readonly generation: number
+  readonly attempts: number
+  readonly bytes: number
+  readonly sinceMs: number
+  readonly error: string | null
+}
+
 /** A key whose messages are kept aside until the first of them is handled. */
 export interface ParkedLane {
   /** The pipeline that parked it. */
   readonly scope: string
+  /** The name under which it is kept: destination and key. */
+  readonly lane: string
+  /** Whether a worker runs it now. */
+  readonly held: boolean
+  /** The key of its first message's claim. */
+  readonly claimKey: string
   readonly key: string
   readonly messages: number
   readonly sinceMs: number

@@ -109,7 +109,12 @@ export function retry(options: RetryOptions = {}): Middleware {
     if (error !== undefined) failed(delivery, error, null)
     if (retryRefused.active()) retryRefused.publish({ delivery, error })
     const because = `the retry budget '${budget.name}' is used up`
-    throw judged(delivery, new RetryLater(Math.max(budgetMs, afterMs), { because, cause: error }), attempts)
+    // The key waits in the consumer: an outage that uses the budget up must not park the whole topic, nor stop what works.
+    throw judged(
+      delivery,
+      new RetryLater(Math.max(budgetMs, afterMs), { holds: 'lane', because, cause: error }),
+      attempts,
+    )
   }
 
   function final(delivery: Delivery, error: unknown, reason: FailureReason): unknown {

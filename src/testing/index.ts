@@ -4,6 +4,8 @@ export { type IdempotencyStoreHarness } from './contracts/idempotency-store-benc
 export { idempotencyStoreContract } from './contracts/idempotency-store-contract.ts'
 export type { OutboxStoreHarness, OutboxTestMessage, OutboxTestTransaction } from './contracts/outbox-store-bench.ts'
 export { outboxStoreContract } from './contracts/outbox-store-contract.ts'
+export { parkingStoreContract } from './contracts/parking-store-contract.ts'
+export { type ParkingStoreHarness } from './contracts/parking-store-bench.ts'
 export { publisherContract, type Outage, type PublisherHarness } from './contracts/publisher-contract.ts'
 export { transportContract } from './contracts/transport-contract.ts'
 export type {

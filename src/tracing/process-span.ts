@@ -1,4 +1,4 @@
-import { SpanStatusCode, type Attributes, type Context, type Span } from '@opentelemetry/api'
+import { SpanStatusCode, type Attributes, type Context, type Span, type Tracer } from '@opentelemetry/api'
 import type { Delivery, Origin, Outcome } from '../core/delivery.ts'
 import { isHoldfastError, isRetryLater, textOf } from '../core/errors.ts'
 import { attributes as names, operations, ours } from './semconv.ts'
@@ -6,6 +6,7 @@ import { attributes as names, operations, ours } from './semconv.ts'
 /** What is known of a delivery while it runs; the events on its span add to it. */
 export interface Traced {
   readonly span: Span
+  readonly tracer: Tracer
   /** Opened and to be ended by another instrumentation. */
   readonly adopted: boolean
   readonly inside: Context
@@ -28,7 +29,7 @@ export function tracedOf({ message, origin }: Delivery): Traced | undefined {
 
 /** What a sampler and a reader want to know from the start. */
 export function deliveryAttributes(
-  { message, bytes, origin, pipeline, attempt }: Delivery,
+  { message, bytes, origin, pipeline, attempt, parked }: Delivery,
   wallMs: number,
 ): Attributes {
   const attributes: Attributes = {
@@ -41,6 +42,7 @@ export function deliveryAttributes(
     [ours.attempt]: attempt,
     [ours.dwellMs]: Math.round(Math.max(0, wallMs - message.timeMs)),
   }
+  if (parked !== undefined) attributes[ours.parkedMs] = Math.round(parked.ageMs)
   if (origin.partition !== null) attributes[names.partition] = origin.partition
   if (origin.group !== null) attributes[names.group] = origin.group
   if (bytes !== null) attributes[names.bodySize] = bytes.byteLength

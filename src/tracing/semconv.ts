@@ -39,9 +39,18 @@ export const ours = {
   suppressed: 'holdfast.duplicate.suppressed',
   errorMessage: 'holdfast.error.message',
   abandonedAfterMs: 'holdfast.abandoned.after_ms',
+  /** How long a message was parked before this run, in ms. */
+  parkedMs: 'holdfast.parked.age_ms',
+  /** After which time a parked message is tried again, in ms. Missing where its key is blocked. */
+  parkAfterMs: 'holdfast.park.after_ms',
+  /** The place of a parked message: the first of its key, or behind it. */
+  place: 'holdfast.park.place',
 } as const
 
 export const operations = { create: 'create', send: 'send', process: 'process', settle: 'settle' } as const
+
+/** What the conventions have no word for. */
+export const ourOperations = { park: 'park' } as const
 
 /** Events on a `process` span. */
 export const spanEvents = {

@@ -13,6 +13,7 @@ import {
   tracedOf,
   type Traced,
 } from './process-span.ts'
+import { parkedBy, watchParking } from './parking-spans.ts'
 import { ambient, propagationKinds, propagationOf, type PropagationOptions } from './propagation.ts'
 import { attributes as names, operations } from './semconv.ts'
 import { watchEvents } from './span-events.ts'
@@ -35,6 +36,7 @@ export function tracing(options: TracingOptions = {}): Middleware {
   } = checkOptions('tracing', options, { ...propagationKinds, trusted: flag, clock: clockKind })
   const { tracer, idle, extract } = propagationOf(propagation)
   watchEvents()
+  watchParking()
 
   function start(delivery: Delivery): Traced {
     const { message, origin, attempt } = delivery
@@ -42,17 +44,33 @@ export function tracing(options: TracingOptions = {}): Middleware {
     const active = trace.getActiveSpan()
     if (active !== undefined && isProcessSpanOf(active, origin)) {
       active.setAttributes(attributes)
-      return { span: active, adopted: true, inside: context.active(), messageId: message.id, attempt, waitedMs: 0 }
+      return {
+        span: active,
+        tracer,
+        adopted: true,
+        inside: context.active(),
+        messageId: message.id,
+        attempt,
+        waitedMs: 0,
+      }
     }
     const remote = extract(message.headers)
     const creation = trace.getSpanContext(remote)
     // A caller without a transport, such as a web hook, stands between the message's maker and us.
     const caller = origin.system === 'direct' ? ambient() : ROOT_CONTEXT
     const parent = trace.getSpan(caller) !== undefined ? caller : trusted ? remote : trace.deleteSpan(remote)
-    const links = creation === undefined ? [] : [{ context: creation }]
+    const links = [creation, parkedBy(delivery)].flatMap((each) => (each === undefined ? [] : [{ context: each }]))
     const name = `${operations.process} ${origin.destination}`
     const span = tracer.startSpan(name, { kind: SpanKind.CONSUMER, attributes, links }, parent)
-    return { span, adopted: false, inside: trace.setSpan(parent, span), messageId: message.id, attempt, waitedMs: 0 }
+    return {
+      span,
+      tracer,
+      adopted: false,
+      inside: trace.setSpan(parent, span),
+      messageId: message.id,
+      attempt,
+      waitedMs: 0,
+    }
   }
 
   const middleware: Middleware = (next) =>

@@ -107,8 +107,9 @@ describe('operatorPage()', () => {
   })
 
   it('shows the parked keys and the circuits where somebody tells of them, and the rest where they fail', async () => {
+    const kept = { lane: 'k6:topick<1>', held: false, claimKey: 'm1' }
     const parked = async () => [
-      { scope: 'billing', key: 'k<1>', messages: 3, sinceMs: 0, nextMs: null, attempts: 2, error: 'E: <b>' },
+      { scope: 'billing', key: 'k<1>', ...kept, messages: 3, sinceMs: 0, nextMs: null, attempts: 2, error: 'E: <b>' },
     ]
     const { get } = entered(emptyStore({ parked }), {
       circuits: () => [{ name: 'api', state: 'open', sinceMs: 0, detail: '<i>' }],

@@ -27,6 +27,16 @@ async function exported(): Promise<ReadonlyMap<string, Loose>> {
 const fn = (): void => {}
 const publisher = { publish: fn }
 const store = { claim: fn, renew: fn, complete: fn, release: fn, fail: fn }
+const parkingStore = {
+  park: fn,
+  append: fn,
+  claimLanes: fn,
+  renewLanes: fn,
+  load: fn,
+  remove: fn,
+  free: fn,
+  reschedule: fn,
+}
 const outboxStore = { check: fn, attend: fn, claim: fn, leave: fn, rotate: fn, status: fn }
 const pool = { query: fn, connect: fn }
 const pipeline = { name: 'p', step: fn, stages: [] }
@@ -51,6 +61,9 @@ const factories: Readonly<
   resilient: [(o, f) => f('orders', o), { codec, deadLetters: publisher, store, log: false }],
   json: [(o, f) => f(schema, o), {}],
   route: [(o, f) => f({}, o), {}],
+  'parking/parking': [(o, f) => f(o), { store: parkingStore }],
+  'parking/delayed': [(o, f) => f(o), { store: parkingStore }],
+  'parking/parkingWorker': [(o, f) => f(o), { store: parkingStore, pipelines: [] }],
   'policies/retry': [(o, f) => f(o), {}],
   'policies/timeout': [(o, f) => f(o), { afterMs: 5 }],
   'policies/bulkhead': [(o, f) => f(o), { maxConcurrent: 1 }],
@@ -132,7 +145,7 @@ const others = new Set(
   health/health tracing/withoutTracing memory/memorySequenceStore
   amqp/queue amqp/subscription amqp/topic
   consumer/checkSettings consumer/keyFromBytes consumer/positionId
-  testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/invariant testing/keyed
+  testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/parkingStoreContract testing/invariant testing/keyed
   testing/outboxStoreContract testing/publisherContract testing/simulate testing/transportContract`.split(/\s+/),
 )
 /** Young rooms: their own tests hold their options. Move them into the tables above. */

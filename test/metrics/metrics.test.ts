@@ -184,6 +184,8 @@ describe('metrics()', () => {
     for (const id of instrumentIds.filter((each) => instruments[each].labels.includes('pipeline'))) {
       // Its series have the origin's name, which comes with a delivery.
       if (id === 'duration') expect(shown(instruments[id])).toBe(0)
+      // Those come with parking(), or with its worker.
+      else if (/^park|^lane/.test(id)) expect(shown(instruments[id])).toBe(0)
       else if (id === 'deadLetters') expect(shown(instruments[id])).toBe(failureReasons.length)
       else expect([id, shown(instruments[id])]).toEqual([id, expected[id] ?? 1])
     }

@@ -307,7 +307,7 @@ describe('retry()', () => {
   })
 
   describe('B-1: the retry budget', () => {
-    it('hands a retry back that it does not allow, says so, and never dead-letters it', async () => {
+    it('P-22 hands a retry back that it does not allow, says so, and neither dead-letters nor parks it', async () => {
       const refusals = watch('retry-refused')
       const clock = fakeClock()
       const budget = retryBudget({ name: 'payment-api', ratio: 0, tokensPerSecond: 0.001, maxTokens: 2, clock })
@@ -315,7 +315,7 @@ describe('retry()', () => {
       const outcome = watched(dispatch())
       await clock.advance(10_000)
       expect(starts).toHaveLength(3)
-      expect(outcome.now.error).toMatchObject({ code: 'retry-later', holds: 'message', cause: { message: 'down' } })
+      expect(outcome.now.error).toMatchObject({ code: 'retry-later', holds: 'lane', cause: { message: 'down' } })
       expect((outcome.now.error as Error).message).toContain("'payment-api'")
       expect(attemptsBefore(outcome.now.error, 'm1')).toBe(3)
       expect(refusals).toHaveLength(1)
@@ -355,7 +355,7 @@ describe('retry()', () => {
       const { dispatch, starts } = orders(() => {}, { clock, budget })
       expect(await dispatch({ attempt: 2 })).toBe('handled')
       const error = await rejection(dispatch({ attempt: 2 }))
-      expect(error).toMatchObject({ code: 'retry-later', holds: 'message' })
+      expect(error).toMatchObject({ code: 'retry-later', holds: 'lane' })
       expect(attemptsBefore(error, 'm1')).toBe(1)
       expect(starts).toHaveLength(1)
       await clock.advance(1_000)

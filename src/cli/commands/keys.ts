@@ -1,10 +1,10 @@
-import type { ClaimRecord } from '../../operations/index.ts'
+import type { ClaimRecord, ParkedLane, ParkedMessage } from '../../operations/index.ts'
 import type { Command, Context, Flag } from '../command.ts'
 import { confirm, yesFlag } from '../confirm.ts'
 import { exits, Stop, usage } from '../exit.ts'
 import { numberFlag } from '../filters.ts'
 import { print, say, type Column } from '../print.ts'
-import { instant } from '../terminal.ts'
+import { instant, printable } from '../terminal.ts'
 
 const scope: Flag = {
   type: 'string',
@@ -21,32 +21,95 @@ const columns: readonly Column<ClaimRecord>[] = [
   ['error', ({ failure }) => (failure === null ? '' : `${failure.errorName}: ${failure.errorMessage}`)],
 ]
 
+const laneFlag: Flag = { type: 'string', help: 'the lane, where the key is parked for several destinations' }
+
+/** A key that stands still, of either kind. */
+interface Standing {
+  readonly what: 'parked' | 'blocked' | 'running' | 'stuck'
+  readonly scope: string
+  readonly key: string
+  readonly lane: string | null
+  readonly messages: number
+  readonly sinceMs: number | null
+  readonly nextMs: number | null
+  readonly attempts: number
+  readonly error: string | null
+}
+
+function ofLane({ scope, key, lane, held, messages, sinceMs, nextMs, attempts, error }: ParkedLane): Standing {
+  const what = nextMs === null ? 'blocked' : held ? 'running' : 'parked'
+  return { what, scope, key, lane, messages, sinceMs, nextMs, attempts, error }
+}
+
+function ofClaim({ scope, key, leaseMs, attempts }: ClaimRecord): Standing {
+  return { what: 'stuck', scope, key, lane: null, messages: 1, sinceMs: leaseMs, nextMs: null, attempts, error: null }
+}
+
+const standingColumns: readonly Column<Standing>[] = [
+  ['what', ({ what }) => what],
+  ['scope', ({ scope }) => scope],
+  ['key', ({ key }) => key],
+  ['messages', ({ messages }) => messages],
+  ['since', ({ sinceMs }) => instant(sinceMs)],
+  ['next', ({ nextMs }) => instant(nextMs)],
+  ['attempts', ({ attempts }) => attempts],
+  ['error', ({ error }) => error],
+]
+
+const messageColumns: readonly Column<ParkedMessage>[] = [
+  ['claim', ({ claimKey }) => claimKey],
+  ['since', ({ sinceMs }) => instant(sinceMs)],
+  ['attempts', ({ attempts }) => attempts],
+  ['generation', ({ generation }) => generation],
+  ['bytes', ({ bytes }) => bytes],
+  ['error', ({ error }) => error],
+]
+
+/** The parked lane of a key; `undefined` if it is not parked. */
+async function laneNamed({ ops, values }: Context, scope: string, key: string): Promise<ParkedLane | undefined> {
+  const lanes = (await ops.store.parked?.({ scope, key, limit: 20 })) ?? []
+  const given = values['lane']
+  const found = typeof given === 'string' ? lanes.filter(({ lane }) => lane === given) : lanes
+  if (found.length > 1)
+    throw usage(
+      `the key is parked for several destinations: give --lane, one of ${found.map(({ lane }) => printable(lane)).join(', ')}`,
+    )
+  return found[0]
+}
+
 const ls: Command = {
   name: 'keys ls',
-  summary: 'lists keys whose holder is gone: their lease has ended, and nobody took them over',
+  summary: 'lists keys that stand still: parked ones, blocked ones, and those whose holder is gone',
   flags: {
     scope,
     'stale-ms': { type: 'string', help: 'whose lease ended so long ago, 60000 unless told; 0 shows held keys too' },
-    limit: { type: 'string', help: 'how many at most, 50 unless told' },
+    blocked: { type: 'boolean', help: 'only keys that wait for an operator' },
+    limit: { type: 'string', help: 'how many at most of each kind, 50 unless told' },
   },
   example: 'holdfast keys ls --scope billing',
   async run(context) {
     const { values, ops } = context
-    const keys = await ops.store.keys({
-      staleMs: numberFlag(context, 'stale-ms', 0, 1e12) ?? 60_000,
+    const within = {
       limit: numberFlag(context, 'limit', 1, 10_000) ?? 50,
       ...(typeof values['scope'] === 'string' && { scope: values['scope'] }),
-    })
-    print(context, keys, columns)
+    }
+    const blocked = values['blocked'] === true
+    const staleMs = numberFlag(context, 'stale-ms', 0, 1e12) ?? 60_000
+    const [lanes, claims] = await Promise.all([
+      ops.store.parked?.({ ...within, blocked }) ?? [],
+      blocked ? [] : ops.store.keys({ ...within, staleMs }),
+    ])
+    print(context, [...lanes.map(ofLane), ...claims.map(ofClaim)], standingColumns)
     return exits.ok
   },
 }
 
 const unblock: Command = {
   name: 'keys unblock',
-  summary: 'gives a key back, so that the next delivery can claim it',
+  summary: 'lets a blocked key go on, or gives back a key whose holder is gone',
   flags: {
     scope,
+    lane: laneFlag,
     force: { type: 'boolean', help: 'also a key that is held: its holder then completes nothing' },
     yes: yesFlag,
   },
@@ -54,13 +117,76 @@ const unblock: Command = {
   example: 'holdfast keys unblock order-7 --scope billing',
   async run(context) {
     const [of, key] = scoped(context)
+    const lane = await laneNamed(context, of, key)
+    if (lane !== undefined && lane.nextMs === null) {
+      if ((await context.ops.store.unblockLane?.(of, lane.lane, context.by)) !== 'ok')
+        throw new Stop(exits.refused, 'the key is not blocked any more: holdfast keys ls shows how it stands')
+      say(context, 'its first message runs again, and the others of the key behind it', {
+        scope: of,
+        key,
+        answer: 'ok',
+      })
+      return exits.ok
+    }
     const force = context.values['force'] === true
     if (force) await confirm(context, 'keys unblock --force', 1, 'key that may be held')
     const answer = await context.ops.store.unblock(of, key, context.by, { force })
     if (answer === 'held')
       throw new Stop(exits.refused, 'the key is held, and its lease has not ended: wait, or use --force')
-    if (answer === 'none') throw new Stop(exits.refused, 'the key is not in progress')
+    if (answer === 'none') throw new Stop(exits.refused, 'the key is neither blocked nor in progress')
     say(context, 'the key can be claimed again', { scope: of, key, answer })
+    return exits.ok
+  },
+}
+
+const showParked: Command = {
+  name: 'keys show',
+  summary: 'shows the messages of a parked key, in their order',
+  flags: { scope, lane: laneFlag, limit: { type: 'string', help: 'how many at most, 50 unless told' } },
+  takes: '<key>',
+  example: 'holdfast keys show customer-7 --scope billing',
+  async run(context) {
+    const [of, key] = scoped(context)
+    const lane = await laneNamed(context, of, key)
+    if (lane === undefined) throw new Stop(exits.refused, 'the key is not parked')
+    const limit = numberFlag(context, 'limit', 1, 10_000) ?? 50
+    print(context, (await context.ops.store.parkedMessages?.(of, lane.lane, limit)) ?? [], messageColumns)
+    return exits.ok
+  },
+}
+
+const drop: Command = {
+  name: 'keys drop',
+  summary: 'drops the message that blocks a key, or all parked messages of a key; they are not handled',
+  flags: {
+    scope,
+    lane: laneFlag,
+    all: { type: 'boolean', help: 'all parked messages of the key' },
+    yes: yesFlag,
+  },
+  takes: '<key>',
+  example: 'holdfast keys drop customer-7 --scope billing',
+  async run(context) {
+    const [of, key] = scoped(context)
+    const lane = await laneNamed(context, of, key)
+    if (lane === undefined) throw new Stop(exits.refused, 'the key is not parked')
+    const all = context.values['all'] === true
+    if (!all && lane.nextMs !== null)
+      throw new Stop(
+        exits.refused,
+        'the key is not blocked: its first message runs again by itself. --all drops them all',
+      )
+    const many = all ? lane.messages : 1
+    await confirm(
+      context,
+      'keys drop',
+      many,
+      many === 1 ? 'message that is then not handled' : 'messages that are then not handled',
+    )
+    const what = all ? 'all' : { claimKey: lane.claimKey }
+    const dropped = (await context.ops.store.dropParked?.(of, lane.lane, context.by, what)) ?? 0
+    if (dropped === 0) throw new Stop(exits.refused, 'the key has changed, or a worker holds it: look again')
+    say(context, `${dropped} dropped, and the key goes on`, { scope: of, key, dropped })
     return exits.ok
   },
 }
@@ -110,4 +236,4 @@ function scoped(context: Context): readonly [scope: string, key: string] {
   return [given, oneKey(context)]
 }
 
-export const keyCommands: readonly Command[] = [ls, unblock, show, forget]
+export const keyCommands: readonly Command[] = [ls, showParked, unblock, drop, show, forget]

@@ -53,6 +53,13 @@ export type InstrumentId =
   | 'outboxRefused'
   | 'outboxWindow'
   | 'outboxShardChanges'
+  | 'parked'
+  | 'parkingFull'
+  | 'laneChanges'
+  | 'parkedLanes'
+  | 'parkedRows'
+  | 'parkedBlocked'
+  | 'parkedOldestAge'
 
 /** Everything that is measured. Label values come from code and configuration, never from messages. */
 export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
@@ -168,6 +175,19 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     'outbox.shard.changes',
     'Shards that the relays of this process took and let go',
     'change',
+  ),
+  parked: counter('parked', 'Messages that were parked, as the first of their key or behind it', 'pipeline', 'place'),
+  parkingFull: counter('parking.full', 'Messages that found no place among the parked ones', 'pipeline', 'full'),
+  laneChanges: counter('parked.lane.changes', 'Parked keys that workers freed, blocked or lost', 'pipeline', 'change'),
+  parkedLanes: gauge('parked.lanes', 'Keys with parked messages', '{key}', 'max', 'pipeline'),
+  parkedRows: gauge('parked.messages', 'Messages that are parked', '{message}', 'max', 'pipeline'),
+  parkedBlocked: gauge('parked.blocked', 'Keys that wait for an operator', '{key}', 'max', 'pipeline'),
+  parkedOldestAge: gauge(
+    'parked.oldest.age',
+    'The age of the oldest parked message at the head of a key',
+    's',
+    'max',
+    'pipeline',
   ),
 }
 

@@ -55,6 +55,38 @@ export function countEvents({ series, distribution, isMeasured }: Counted): void
     ({ system, group, change }) => series('consumerChanges').of(system, group, change).value++,
   )
   countOutbox({ series, distribution, isMeasured })
+  countParking(series, isMeasured)
+}
+
+const laneEnds: readonly Events['lane-changed']['change'][] = ['freed', 'blocked', 'lost']
+const ofParking = ['parkedLanes', 'parkedRows', 'parkedBlocked', 'parkedOldestAge'] as const
+
+function countParking(series: Counted['series'], isMeasured: Counted['isMeasured']): void {
+  subscribe('parked', ({ delivery: { pipeline } }) => {
+    if (isMeasured(pipeline)) series('parked').of(pipeline, 'head').value++
+  })
+  subscribe('appended', ({ delivery: { pipeline } }) => {
+    if (isMeasured(pipeline)) series('parked').of(pipeline, 'behind').value++
+  })
+  subscribe('parking-full', ({ delivery: { pipeline }, full }) => {
+    if (isMeasured(pipeline)) series('parkingFull').of(pipeline, full).value++
+  })
+  subscribe('lane-changed', ({ pipeline, change }) => {
+    for (const each of laneEnds) series('laneChanges').of(pipeline, each)
+    series('laneChanges').of(pipeline, change).value++
+  })
+  const workers = new Set<string>()
+  subscribe('parking-status', ({ worker, pipeline, lanes, rows, blocked, oldestAgeMs }) => {
+    workers.add(worker)
+    series('parkedLanes').of(pipeline).value = lanes
+    series('parkedRows').of(pipeline).value = rows
+    series('parkedBlocked').of(pipeline).value = blocked
+    series('parkedOldestAge').of(pipeline).value = (oldestAgeMs ?? 0) / 1000
+  })
+  // What nobody looks at any more is not known.
+  subscribe('parking-worker-ended', ({ worker }) => {
+    if (workers.delete(worker) && workers.size === 0) for (const id of ofParking) series(id).clear()
+  })
 }
 
 function countOutbox({ series, distribution }: Counted): void {

@@ -15,6 +15,7 @@ export function recorderMiddleware(counted: Counted, { now, began }: MiddlewareO
     const pipeline = place?.pipeline ?? ''
     began(pipeline)
     const ended = endings(counted, pipeline)
+    if (place?.inside.some((stage) => stage.parking !== undefined) === true) parkings(counted, pipeline)
     const inFlight = counted.series('inFlight').of(pipeline)
     const durationFrom = durations(counted.distribution('duration'), pipeline)
 
@@ -71,6 +72,11 @@ function endings({ series, distribution }: Counted, pipeline: string): Readonly<
     discarded: of('discarded'),
     nacked: of('nacked'),
   }
+}
+
+function parkings({ series }: Counted, pipeline: string): void {
+  for (const where of ['head', 'behind']) series('parked').of(pipeline, where)
+  for (const full of ['lane', 'lanes']) series('parkingFull').of(pipeline, full)
 }
 
 /** Deliveries of one pipeline mostly come from one place: then nothing is looked up. */

@@ -4,6 +4,7 @@ import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
 import type { Migration } from './migration.ts'
 import { delayedKeyMigration, outboxMigration } from './outbox/migration.ts'
+import { parkingMigration } from './parking/migration.ts'
 
 /** Every step of the schema, oldest first. New steps are added at the end; released ones stay as they are. */
 export const migrations: readonly Migration[] = [
@@ -13,4 +14,5 @@ export const migrations: readonly Migration[] = [
   deadLetterMigration,
   delayedKeyMigration,
   circuitsMigration,
+  parkingMigration,
 ]

@@ -1,8 +1,9 @@
-import { withHeaders, headersFrom, type Headers } from '../../../core/message.ts'
+import { withHeaders, headersFrom, headerText, type Headers } from '../../../core/message.ts'
 import { badOption, checkArgument, text } from '../../../core/options.ts'
+import { replacesHeader } from '../../../core/redrive.ts'
 import { foldOf } from '../../../dead-letter/fold.ts'
-import type { LetterEdit, LetterOperations } from '../../../dead-letter/store.ts'
-import { textField } from '../rows.ts'
+import type { Letter, LetterEdit, LetterOperations } from '../../../dead-letter/store.ts'
+import { flagField, textField } from '../rows.ts'
 import type { LetterContext } from './context.ts'
 import { conditionOf, isLetterId } from './filter.ts'
 import type { Questions } from './questions.ts'
@@ -15,18 +16,38 @@ export function letterChanges({ run, quoted, bodies }: LetterContext, letter: Qu
   const table = `${quoted}.dead_letter`
 
   /** Sets a state where the statement's own condition allows it, writes it to the log, and says which letters it were. */
-  async function act(name: string, by: string, set: string, condition: string, values: unknown[]): Promise<string[]> {
+  async function act(
+    name: string,
+    by: string,
+    set: string,
+    condition: string,
+    values: unknown[],
+    more = '',
+  ): Promise<string[]> {
     checkArgument(name, 'by', by, text)
     const { rows } = await run(
       `with acted as (
-  update ${table} d set ${set}, changed_at = clock_timestamp() where ${condition} returning d.id),
-logged as (
+  update ${table} d set ${set}, changed_at = clock_timestamp() where ${condition} returning d.id, d.claim_scope, d.claim_key),
+${more}logged as (
   insert into ${quoted}.operator_log (by, act, letter) select $1, '${name}', id from acted)
 select id::text from acted order by id`,
       [storable(by), ...values],
     )
     return rows.map((row) => textField(row, 'id') ?? '')
   }
+
+  let parks: Promise<boolean> | undefined
+  /** Whether this schema has lanes: a schema may hold letters alone. */
+  function mayPark(): Promise<boolean> {
+    parks ??= run(`select to_regclass('${quoted}.parked') is not null as there`, []).then(({ rows }) =>
+      flagField(rows[0], 'there'),
+    )
+    parks.catch(() => (parks = undefined))
+    return parks
+  }
+
+  const ofSubject = (subject: string) =>
+    `hashtextextended(d.subject, 0) = hashtextextended(${subject}::text collate "C", 0) and d.subject = ${subject}`
 
   const byId = (condition: string) => `d.id = any($2::bigint[]) and ${condition}`
 
@@ -51,7 +72,7 @@ select id::text from acted order by id`,
       settled,
       fold,
       storable(messageId),
-      headersToBytes(editedHeaders(old.headers, change.headers ?? {}, old.messageId)),
+      headersToBytes(editedHeaders(old, change.headers ?? {})),
       bodies.seal(body, fold),
       body === null ? null : bodies.keyId,
       storable(by),
@@ -65,7 +86,8 @@ select id::text from acted order by id`,
     // It asks the state itself: a letter that was just sent is not dropped.
     async drop(filter, by) {
       const { sql, values } = conditionOf(filter, 2)
-      return act('drop', by, `state = 'dropped'`, `d.state = 'dead' and ${sql}`, [...values])
+      const fromLanes = (await mayPark()) ? dropParked(quoted, 'acted') : ''
+      return act('drop', by, `state = 'dropped'`, `d.state = 'dead' and ${sql}`, [...values], fromLanes)
     },
     restore: async (ids, by) =>
       act('restore', by, `state = 'dead'`, byId(`d.state = 'dropped' and d.body_erased_at is null`), [checked(ids)]),
@@ -82,13 +104,19 @@ select id::text from acted order by id`,
     // An update, not a delete: the fold stays, so that a redelivery does not write the person back.
     async erase({ subject }, by) {
       checkArgument('erase', 'subject', subject, text)
+      if (await mayPark())
+        await run(
+          `with acted as (select d.claim_scope, d.claim_key from ${table} d where ${ofSubject('$1')}),
+${dropParked(quoted, 'acted')}counted as (select count(*) from removed) select 1 from counted`,
+          [storable(subject)],
+        )
       const erased = await act(
         'erase',
         by,
         `state = 'dropped', body_erased_at = clock_timestamp(), body = null, body_key = null, headers = null, exact = null,
     message_id = '', key = null, subject = null, trace_id = null, claim_key = null, position = null, error_message = 'erased',
     error_stack = null, history = null`,
-        `hashtextextended(d.subject, 0) = hashtextextended($2::text collate "C", 0) and d.subject = $2`,
+        ofSubject('$2'),
         [storable(subject)],
       )
       await run(
@@ -122,6 +150,27 @@ logged as (
 select id::text from acted order by id`
 }
 
+/**
+ * Takes the messages of letters that are given up out of their lanes. A lane that such a message blocks is due at once, in the
+ * same statement: else its key would stay blocked for ever.
+ */
+function dropParked(quoted: string, letters: string): string {
+  return `rows as (
+  select p.pipeline, p.lane, p.scope, p.claim_key,
+    p.seq = (select min(first.seq) from ${quoted}.parked first where first.pipeline = p.pipeline and first.lane = p.lane) as is_head
+  from ${letters} join ${quoted}.parked p on p.scope = ${letters}.claim_scope and p.claim_key = ${letters}.claim_key),
+woken as (
+  update ${quoted}.parked_lane l set next_at = clock_timestamp() from rows
+  where rows.is_head and l.pipeline = rows.pipeline and l.lane = rows.lane and l.next_at = 'infinity' and l.token is null
+  returning l.pipeline, l.lane),
+removed as (
+  delete from ${quoted}.parked p using rows
+  where p.scope = rows.scope and p.claim_key = rows.claim_key
+    and (not rows.is_head or exists (select from woken where woken.pipeline = rows.pipeline and woken.lane = rows.lane))
+  returning p.claim_key),
+`
+}
+
 /** The new letter and the end of the old one in one statement, which asks both whether it is dead and whether it changed. */
 function editSql(quoted: string): string {
   const kept = `pipeline, system, destination, partition, position, origin_group, key, type, produced_ms, reason, error_name,
@@ -145,7 +194,8 @@ select id::text from made`
 /** What the new message was made from: a trace and a person find the old one. */
 const causationHeader = 'causation-id'
 
-function editedHeaders(old: Headers, change: Readonly<Record<string, string | null>>, oldId: string): Headers {
+function editedHeaders(letter: Letter, change: Readonly<Record<string, string | null>>): Headers {
+  const { headers: old, messageId: oldId, claimKey } = letter
   const removed = new Set(Object.keys(change).filter((name) => change[name] === null))
   const wireIds = new Set(['message-id', 'ce_id'])
   const kept = headersFrom(
@@ -153,7 +203,12 @@ function editedHeaders(old: Headers, change: Readonly<Record<string, string | nu
       .filter((name) => !removed.has(name) && !wireIds.has(name))
       .map((name) => [name, old[name] ?? ''] as const),
   )
-  const set: Record<string, string> = { [causationHeader]: oldId }
+  // Of an edit that never ran, the message that did: where that one blocks its key, the edit takes its place.
+  const replaces = claimKey ?? headerText(old, replacesHeader)
+  const set: Record<string, string> = {
+    [causationHeader]: oldId,
+    ...(replaces !== undefined && { [replacesHeader]: replaces }),
+  }
   for (const [name, value] of Object.entries(change)) if (value !== null) set[name] = value
   return withHeaders(kept, set)
 }

@@ -55,9 +55,10 @@ export function postgresIdempotencyCleaner(
   })
   checkPool(where, pool)
 
-  const table = `${quotedSchema(where, schema)}.idempotency`
+  const quoted = quotedSchema(where, schema)
+  const table = `${quoted}.idempotency`
   // The day bounds the scan to keys old enough to be over; `statement_timestamp()`, since a volatile function is no
-  // index condition. What is locked is being claimed again right now.
+  // index condition. What is locked is being claimed again right now. What is parked is not over, however old it is.
   const cleanSql = `
 delete from ${table} where ctid = any (array(
   select ctid from ${table}
@@ -65,6 +66,7 @@ delete from ${table} where ctid = any (array(
     and (retain_until < statement_timestamp()
       or (state in ('released', 'in-progress')
         and lease_until < statement_timestamp() - $2::float8 * interval '1 ms'))
+    and not exists (select from ${quoted}.parked as p where p.scope = idempotency.scope and p.claim_key = idempotency.key)
   order by added_on
   limit $3
   for update skip locked))`

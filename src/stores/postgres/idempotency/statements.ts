@@ -1,7 +1,10 @@
 export interface IdempotencyStatements {
   readonly claimSql: string
+  /** The same for pipelines that park: it asks for the lane too. */
+  readonly claimLanedSql: string
   readonly settleSql: string
   readonly completeSql: string
+  readonly completeParkedSql: string
   readonly completeAllSql: string
   readonly claimInSql: string
   readonly claimAllInSql: string
@@ -32,18 +35,23 @@ export function idempotencyStatements(
   // - A claim that is sent again (same owner) keeps its token and its count.
   // - A request that is not `won` is told what the snapshot shows; where that explains nothing the row is changing right now,
   //   and no row is answered: ask again.
-  const claimSql = `
+  // - While a lane is parked only its holder writes: that gates the claim, and is no look beside it. What is known already
+  //   is told before that, so that a failure always reaches its dead letter.
+  const gate =
+    '(case when asked.lane_token is null then asked.lane_held is not null else asked.lane_held is distinct from asked.lane_token end)'
+  const claimOf = (laned: boolean): string => `
 with asked as materialized (
-  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[])
-    as asked (n, scope, key, owner, lease_ms, fingerprint, generation)),
+  select *${laned ? `, (select coalesce(l.token, 0) from ${schema}.parked_lane as l where l.pipeline = asked.pipeline and l.lane = asked.lane) as lane_held` : ''}
+  from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[]${laned ? ', $9::text[], $10::text[], $11::bigint[]' : ''})
+    as asked (n, scope, key, owner, lease_ms, fingerprint, generation${laned ? ', pipeline, lane, lane_token' : ''})),
 ${inside ? `free as materialized (select *, ${tryLock('scope', 'key')} as mine from asked order by scope, key),` : ''}
 ${bounded('$7')},
 won as (
   insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint, generation)
   select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
     clock_timestamp() + lease_ms * interval '1 ms', fingerprint, generation
-  from ${inside ? 'free' : 'asked'} cross join bounded
-  ${inside ? 'where mine' : ''}
+  from ${inside ? 'free as asked' : 'asked'} cross join bounded
+  ${where(...(inside ? ['asked.mine'] : []), ...(laned ? [`not ${gate}`] : []))}
   order by scope, key
   on conflict (scope, key) do update set
     state = 'in-progress',
@@ -61,7 +69,7 @@ won as (
       and coalesce(i.fingerprint = excluded.fingerprint, true))
   returning i.scope, i.key, i.token, i.attempts)
 select asked.n, won.token::text as token, coalesce(won.attempts, 0) as attempts,
-  coalesce(known.state, ${inside ? "case when won.token is null then 'in-progress' else 'claimed' end" : "'claimed'"}) as state,
+  coalesce(known.state, ${inside || laned ? `case when won.token is not null then 'claimed'${laned ? ` when ${gate} then 'parked'` : ''} else 'in-progress' end` : "'claimed'"}) as state,
   coalesce(known.wait_ms, ${inside ? 50 : 0}) as wait_ms, known.failure
 from ${inside ? 'free as asked' : 'asked'}
 left join won on won.scope = asked.scope and won.key = asked.key
@@ -72,11 +80,12 @@ left join lateral (
     i.failure::text as failure
   from ${schema}.idempotency as i
   where won.token is null and i.scope = asked.scope and i.key = asked.key
+    ${laned ? "and not (i.state = 'failed' and asked.generation > i.generation)" : ''}
     and (coalesce(i.fingerprint <> asked.fingerprint, false)
-      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp())
+      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp()${laned ? ` and not ${gate}` : ''})
       or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
 ) as known on true
-where won.token is not null or known.state is not null ${inside ? 'or not asked.mine' : ''}`
+where won.token is not null or known.state is not null${inside ? ' or not asked.mine' : ''}${laned ? ` or ${gate}` : ''}`
 
   // Renewal, completion, release and failure are one statement, so that they share a batch.
   // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
@@ -109,6 +118,12 @@ returning asked.n`
 update ${schema}.idempotency set ${completed('$4::float8')}
 where scope = $1 and key = $2 and token = $3::bigint and state = 'in-progress'
   and ($5::text = 'open' or txid_current_if_assigned() is not null)`
+
+  // The same for a message that a parking worker runs: its row goes in the same transaction. One count tells both, since
+  // not every client tells rows: a row that is gone was dropped by an operator, and the effects go with it.
+  const completeParkedSql = `
+with done as (${completeSql} returning 1)
+delete from ${schema}.parked where scope = $1 and claim_key = $2 and exists (select 1 from done)`
 
   // The same for the keys of a batch. As one JSON text, since not every client that runs it knows arrays; the rows are
   // locked in order, so that it does not deadlock with a batch of claims.
@@ -155,7 +170,20 @@ won as (
 select asked.n, won.token::text as token, set_config('idle_in_transaction_session_timeout', $2::text, true) as idle
 from won join asked on won.scope = asked.scope and won.key = asked.key`
 
-  return { claimSql, settleSql, completeSql, completeAllSql, claimInSql, claimAllInSql }
+  return {
+    claimSql: claimOf(false),
+    claimLanedSql: claimOf(true),
+    settleSql,
+    completeSql,
+    completeParkedSql,
+    completeAllSql,
+    claimInSql,
+    claimAllInSql,
+  }
+}
+
+function where(...conditions: readonly string[]): string {
+  return conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`
 }
 
 // Apart from the advisory locks that a service takes itself: most are hashes with the seed 0.

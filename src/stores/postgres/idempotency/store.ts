@@ -9,12 +9,15 @@ import type {
   InsideRequest,
   TransactionalIdempotencyStore,
 } from '../../../idempotency/store.ts'
+import type { ParkingStore } from '../../../ordering/parking/store.ts'
 import { anything, checkOptions, count, flag, ms } from '../../../core/options.ts'
 import { apart, batcher, onceEach } from '../../batcher.ts'
 import { failureFromJson, failureToJson } from '../../failure-json.ts'
 import { explained, isContention, isLockTimeout, mayBeOneRow, sqlFault } from '../failures.ts'
+import { perTransaction } from './per-transaction.ts'
 import { idempotencyStatements } from './statements.ts'
 import { quotedSchema } from '../identifiers.ts'
+import { postgresParking } from '../parking/store.ts'
 import { checkPool, type Queryable } from '../queryable.ts'
 import { isOpenIn } from '../sessions.ts'
 import { numberField, textField } from '../rows.ts'
@@ -36,12 +39,13 @@ const where = 'postgresIdempotencyStore'
 
 /**
  * Keeps claims in PostgreSQL, and completes them in the handler's transaction: effects in that transaction happen once per
- * key. Give it a small pool of its own. Renewals then never wait for connections that handlers use.
+ * key. Give it a small pool of its own. Renewals then never wait for connections that handlers use. The same object keeps
+ * the messages that `parking()` parks.
  */
 export function postgresIdempotencyStore(
   pool: Queryable,
   options: PostgresIdempotencyStoreOptions = {},
-): TransactionalIdempotencyStore {
+): TransactionalIdempotencyStore & ParkingStore {
   const {
     schema = 'holdfast',
     maxBatch = 200,
@@ -56,10 +60,17 @@ export function postgresIdempotencyStore(
     inside: flag,
   })
   checkPool(where, pool)
-  const { claimSql, settleSql, completeSql, completeAllSql, claimInSql, claimAllInSql } = idempotencyStatements(
-    quotedSchema(where, schema),
-    { inside },
-  )
+  const quoted = quotedSchema(where, schema)
+  const {
+    claimSql,
+    claimLanedSql,
+    settleSql,
+    completeSql,
+    completeParkedSql,
+    completeAllSql,
+    claimInSql,
+    claimAllInSql,
+  } = idempotencyStatements(quoted, { inside })
   const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
 
   /** One statement, sent again while all that stands in its way is another transaction. */
@@ -80,7 +91,9 @@ export function postgresIdempotencyStore(
     // A row may answer nothing: it changed between the statement's snapshot and its write. The next snapshot shows it.
     for (let round = 0; round < 3 && open.length > 0; round++) {
       const asked = open.map((at) => requests[at])
-      const rows = await run(claimSql, [
+      // A service that parks nothing sends the statement that knows no lanes.
+      const laned = asked.some((request) => request?.lane !== undefined)
+      const rows = await run(laned ? claimLanedSql : claimSql, [
         open,
         asked.map((request) => request?.scope),
         asked.map((request) => request?.key),
@@ -89,6 +102,7 @@ export function postgresIdempotencyStore(
         asked.map((request) => request?.fingerprint),
         lockTimeout,
         asked.map((request) => request?.generation ?? 0),
+        ...(laned ? lanesOf(asked) : []),
       ])
       for (const row of rows) answers[numberField(row, 'n')] = claimResult(row)
       open = open.filter((at) => answers[at] === undefined)
@@ -141,8 +155,15 @@ export function postgresIdempotencyStore(
     const [first] = all
     if (first !== undefined && all.length === 1) {
       const { scope, key, token } = first.held
-      const { rowCount } = await tx.query(completeSql, [scope, key, String(token), first.retainMs, open])
+      const text = first.parked ? completeParkedSql : completeSql
+      const { rowCount } = await tx.query(text, [scope, key, String(token), first.retainMs, open])
       return [rowCount === 1 ? 'ok' : 'lost']
+    }
+    // Each with the row that it takes away: a batch of messages that a worker runs.
+    if (all.some(({ parked }) => parked)) {
+      const answers: Held[] = []
+      for (const each of all) answers.push(...(await completed(tx, [each], open)))
+      return answers
     }
     const asked = all.map(({ held: { scope, key, token }, retainMs }, n) => {
       return { n, scope, key, token: String(token), retain_ms: retainMs }
@@ -212,7 +233,8 @@ export function postgresIdempotencyStore(
     release: (held, attempts) => settle({ held, state: 'released', forMs: 0, attempts, failure: null }),
     fail: (held, failure, retainMs) =>
       settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
-    completeIn: (tx, held, retainMs) => together(tx, { held, retainMs }),
+    completeIn: (tx, held, retainMs, parked = false) => together(tx, { held, retainMs, parked }),
+    ...postgresParking({ run, quoted, lockTimeout, maxBatch, maxInFlight }),
     ...(inside && {
       async claimIn(tx: StatementRunner, request: InsideRequest) {
         requireStorable('scope', request.scope)
@@ -226,6 +248,16 @@ export function postgresIdempotencyStore(
 interface Completion {
   readonly held: HeldClaim
   readonly retainMs: number
+  readonly parked: boolean
+}
+
+function lanesOf(asked: readonly (ClaimRequest | undefined)[]): unknown[] {
+  const lanes = asked.map((request) => request?.lane)
+  return [
+    lanes.map((lane) => lane?.pipeline),
+    lanes.map((lane) => lane?.name),
+    lanes.map((lane) => lane?.token?.toString()),
+  ]
 }
 
 function transactionOver([first]: readonly Completion[]): HoldfastError {
@@ -239,28 +271,6 @@ type InsideAnswer = bigint | 'known'
 
 // Each takes one lock of the server's shared table.
 const mostInside = 1000
-
-/** What is asked of one transaction without a pause travels as one statement. */
-function perTransaction<Asked, Answer>(
-  send: (tx: StatementRunner, asked: readonly Asked[]) => Promise<readonly Answer[]>,
-  otherwise: Answer,
-): (tx: StatementRunner, asked: Asked) => Promise<Answer> {
-  const open = new WeakMap<StatementRunner, { readonly asked: Asked[]; readonly answers: Promise<readonly Answer[]> }>()
-  return async function ask(tx, request) {
-    let batch = open.get(tx)
-    if (batch === undefined) {
-      const asked: Asked[] = []
-      const answers = Promise.resolve().then(() => {
-        open.delete(tx)
-        return send(tx, asked)
-      })
-      batch = { asked, answers }
-      open.set(tx, batch)
-    }
-    const at = batch.asked.push(request) - 1
-    return (await batch.answers)[at] ?? otherwise
-  }
-}
 
 interface Settlement {
   readonly held: HeldClaim
@@ -285,6 +295,7 @@ function claimResult(row: unknown): ClaimResult | undefined {
       return { state, retryAfterMs: Math.max(1, numberField(row, 'wait_ms')) }
     case 'completed':
     case 'conflict':
+    case 'parked':
       return { state }
     case 'failed':
       return { state, failure: failureFromJson(textField(row, 'failure')) }
@@ -297,6 +308,8 @@ function claimResult(row: unknown): ClaimResult | undefined {
 function followClaim(request: ClaimRequest, first: ClaimRequest, answer: ClaimResult): ClaimResult | undefined {
   // A newer redrive may run where the first was told `failed`: only the store can tell.
   if ((request.generation ?? 0) > (first.generation ?? 0)) return undefined
+  // The worker of a parked lane may run what another was told to wait with.
+  if (answer.state === 'parked') return undefined
   if (request.fingerprint === first.fingerprint || answer.state === 'claimed') {
     if (answer.state !== 'claimed' || request.owner === first.owner) return answer
     if (request.fingerprint !== null && first.fingerprint !== null && request.fingerprint !== first.fingerprint)

@@ -12,6 +12,7 @@ import { postgresOutboxStore } from '../outbox/store.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
 import { field, numberField, textField } from '../rows.ts'
 import { claimRecords } from './claims.ts'
+import { laneOperations } from './lanes.ts'
 import { messageTraces } from './traces.ts'
 
 export interface PostgresOperatorStoreOptions {
@@ -52,6 +53,7 @@ export function postgresOperatorStore(
   return {
     letters,
     ...claimRecords({ run, ask, quoted, note }),
+    ...laneOperations({ run, ask, quoted, note }),
     traces: messageTraces({ ask, quoted, letters, pool, schema }),
     async schema() {
       const rows = await appliedRows(ask, quoted)
