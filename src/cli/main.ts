@@ -15,6 +15,7 @@ import { outboxCommands } from './commands/outbox.ts'
 import { redriveCommands } from './commands/redrives.ts'
 import { rewindCommands } from './commands/rewind.ts'
 import { statusCommands } from './commands/status.ts'
+import { uiCommands } from './commands/ui.ts'
 import { completion } from './completion.ts'
 import { addressOf, connect, readConfig, unreachable } from './connect.ts'
 import { exits, Stop, usage } from './exit.ts'
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
   ...migrateCommands,
   ...contractCommands,
   ...rewindCommands,
+  ...uiCommands,
 ]
 
 const common: Flags = {

@@ -62,7 +62,11 @@ export function browserOf(handle: (request: Request) => Promise<Response>, origi
 
   const get = (path: string, headers: Record<string, string> = {}): Promise<Got> => send(path, { headers })
 
-  const post = (path: string, body: string, headers: Record<string, string> = {}): Promise<Got> =>
+  const post = (
+    path: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    headers: Record<string, string> = {},
+  ): Promise<Got> =>
     send(path, {
       method: 'POST',
       body,

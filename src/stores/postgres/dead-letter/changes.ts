@@ -30,7 +30,7 @@ export function letterChanges({ run, quoted, bodies }: LetterContext, letter: Qu
   update ${table} d set ${set}, changed_at = clock_timestamp() where ${condition} returning d.id, d.claim_scope, d.claim_key),
 ${more}logged as (
   insert into ${quoted}.operator_log (by, act, letter) select $1, '${name}', id from acted)
-select id::text from acted order by id`,
+select id::text from acted order by acted.id`,
       [storable(by), ...values],
     )
     return rows.map((row) => textField(row, 'id') ?? '')

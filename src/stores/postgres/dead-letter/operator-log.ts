@@ -11,8 +11,9 @@ export function operatorLog({ run, ask, quoted }: LetterContext): Pick<LetterOpe
     async log({ limit = 100, before } = {}) {
       checkArgument('log', 'limit', limit, count())
       const { rows } = await ask(
+        // By the column, not by its text of the same name: 9 comes before 10.
         `select id::text, extract(epoch from at)::float8 * 1000 as at_ms, by, act, letter::text, redrive::text, detail::text
-from ${quoted}.operator_log where id < $1::bigint order by id desc limit $2`,
+from ${quoted}.operator_log l where id < $1::bigint order by l.id desc limit $2`,
         [before !== undefined && isLetterId(before) ? before : '9223372036854775807', limit],
       )
       return rows.map(actFrom)

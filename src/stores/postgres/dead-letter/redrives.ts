@@ -108,7 +108,7 @@ where i.redrive = $1::bigint and i.letter > $2::bigint order by i.letter limit $
 
     async active() {
       const { rows } = await run(
-        `select id::text, route, per_second from ${quoted}.redrive where state = 'running' order by id limit 20`,
+        `select id::text, route, per_second from ${quoted}.redrive r where state = 'running' order by r.id limit 20`,
         [],
       )
       return rows.map((row): ActiveRedrive => ({

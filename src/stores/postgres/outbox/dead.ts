@@ -38,7 +38,7 @@ export function postgresOutboxDead(pool: Queryable, options: { readonly schema?:
   const columns = 'topic, key, type, message_id, headers, payload'
   const listed = `select id::text, topic, key, type, message_id, headers::text, payload, error,
   extract(epoch from created_at)::float8 * 1000 as added_ms, extract(epoch from died_at)::float8 * 1000 as died_ms
-from ${quoted}.outbox_dead where id > $1::bigint order by id limit $2`
+from ${quoted}.outbox_dead d where id > $1::bigint order by d.id limit $2`
   // One statement: a crash leaves a message in one of the two tables, never in both or neither.
   const sentAgain = `with gone as (delete from ${quoted}.outbox_dead where id = any($1::bigint[]) returning *)
 insert into ${quoted}.outbox (${columns}) select ${columns} from gone order by id`
