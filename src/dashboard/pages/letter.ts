@@ -7,7 +7,7 @@ import type { Answer, Route, View, Visit } from '../visit.ts'
 import { asking, badge, button, card, counted, facts, inside, name, plural, table } from '../widgets.ts'
 import { traceLink } from '../traces.ts'
 import { missing } from './missing.ts'
-import { timeline } from './message.ts'
+import { timeline } from './timeline.ts'
 
 export const letterRoutes: readonly Route[] = [
   { method: 'GET', path: /^letters\/(\d{1,18})$/, run: (visit, [id = '']) => show(visit, id, false) },

@@ -1,10 +1,11 @@
-import { explanationAsMermaid, type Explanation, type Happening } from '../../operations/explain.ts'
-import { cut, exact, html, type Fragment, type Html } from '../html.ts'
+import { explanationAsMermaid, type Explanation } from '../../operations/explain.ts'
+import { cut, exact, html, type Html } from '../html.ts'
 import { note } from '../layout.ts'
 import { traceLink } from '../traces.ts'
 import type { Route, View, Visit } from '../visit.ts'
-import { card, field, inside, name, plural } from '../widgets.ts'
+import { card, field, inside, plural } from '../widgets.ts'
 import { missing, numberOf } from './missing.ts'
+import { timeline } from './timeline.ts'
 
 /** What happened to one message, in one line of time. */
 export const messageRoutes: readonly Route[] = [{ method: 'GET', path: /^message$/, run: show }]
@@ -67,28 +68,4 @@ function answer(visit: Visit, told: Explanation): Html {
       <summary>As a Mermaid diagram, for a ticket or a chat</summary>
       <pre tabindex="0">${explanationAsMermaid(told)}</pre>
     </details>`
-}
-
-const longestEntry = 600
-
-export function timeline({ times }: Visit, happenings: readonly Happening[]): Fragment {
-  if (happenings.length === 0) return html`<p class="dim">Nothing is known.</p>`
-  return html`<ol class="timeline">
-    ${happenings.map(
-      ({ atMs, source, who, what }) =>
-        html`<li class="${toneOf(source, what)}">
-          <div class="meta">
-            ${atMs === null ? 'now' : times.when(atMs)} · ${source}${who !== '' && html` · ${name(who, 80)}`}
-          </div>
-          <div>${cut(what, longestEntry)}</div>
-        </li>`,
-    )}
-  </ol>`
-}
-
-function toneOf(source: Happening['source'], what: string): string {
-  if (source === 'claim') return /: completed/.test(what) ? 'good' : /: failed/.test(what) ? 'bad' : 'warn'
-  if (/: given up |: refused|attempt-failed|: died/.test(what)) return 'bad'
-  if (/: resolved/.test(what)) return 'good'
-  return ''
 }
