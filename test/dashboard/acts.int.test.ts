@@ -271,6 +271,29 @@ select n, 't', 'x', 'm' || n, now(), 'E' from generate_series(8, 12) n`,
     expect((await get('/outbox?after=10')).text).not.toContain('>m9<')
   })
 
+  it('acts on letters whose headers and filters hold what no database does', async () => {
+    const { get, submit, send, letters, acts } = await given()
+    await send('m1', {
+      headers: headersFrom([
+        ['a\0', 'x'],
+        ['\ud800', 'y'],
+        ['kept', 'z'],
+      ]),
+    })
+    const form = (await get('/letters/1/edit')).text
+    const made = await submit(form, /edit$/, { 'remove-0': '1', 'remove-1': '1' })
+    expect(made.text).toContain('This is the new letter.')
+    const names = Object.keys((await letters.letter('2'))?.headers ?? {})
+    expect(names.filter((name) => !name.startsWith('holdfast-'))).toEqual(['kept', 'causation-id'])
+    for (const text of ['\\u0000', '\0', '\\ud800', '"\\\\'])
+      expect((await get(`/redrives/new?text=${encodeURIComponent(text)}`)).text).toContain('Nothing to redrive')
+    for (const text of ['\\u0000', '\0', '\ud800', '\\ud800'])
+      await expect(letters.create({ text }, {}, text)).resolves.toBeUndefined()
+    await letters.note({ by: 'b', act: 'a', detail: { '\0\ud800': ['\\u0000\0\ud800'] } })
+    expect((await letters.log())[0]?.detail).toEqual({ '\\0\ufffd': ['\\u0000\\0\ufffd'] })
+    expect(await acts()).toHaveLength(2)
+  })
+
   it('tells the story of a message, also of one whose id is longer than an address', async () => {
     const made = await given()
     const { get } = made

@@ -7,7 +7,7 @@ import { flagField, textField } from '../rows.ts'
 import type { LetterContext } from './context.ts'
 import { conditionOf, isLetterId } from './filter.ts'
 import type { Questions } from './questions.ts'
-import { headersToBytes, storable } from './rows.ts'
+import { headersToBytes, storable, storableJson } from './rows.ts'
 
 type Changes = Pick<LetterOperations, 'drop' | 'restore' | 'reopen' | 'edit' | 'erase'>
 
@@ -76,7 +76,7 @@ select id::text from acted order by acted.id`,
       bodies.seal(body, fold),
       body === null ? null : bodies.keyId,
       storable(by),
-      JSON.stringify({ headers: Object.keys(change.headers ?? {}), body: change.body !== undefined }),
+      storableJson({ headers: Object.keys(change.headers ?? {}), body: change.body !== undefined }),
     ])
     return textField(rows[0], 'id') ?? undefined
   }

@@ -3,7 +3,7 @@ import type { LetterOperations, OperatorAct } from '../../../dead-letter/store.t
 import { numberField, textField } from '../rows.ts'
 import type { LetterContext } from './context.ts'
 import { isLetterId } from './filter.ts'
-import { storable } from './rows.ts'
+import { storable, storableJson } from './rows.ts'
 
 /** What operators did, for those who ask later. */
 export function operatorLog({ run, ask, quoted }: LetterContext): Pick<LetterOperations, 'log' | 'note'> {
@@ -23,7 +23,7 @@ from ${quoted}.operator_log l where id < $1::bigint order by l.id desc limit $2`
         storable(by),
         storable(what),
         about ?? null,
-        detail === undefined ? null : storable(JSON.stringify(detail)).replaceAll('\\u0000', ''),
+        detail === undefined ? null : storableJson(detail),
       ])
     },
   }

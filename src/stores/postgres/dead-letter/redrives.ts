@@ -13,7 +13,7 @@ import { field, numberField, textField } from '../rows.ts'
 import { conditionOf, isLetterId } from './filter.ts'
 import type { LetterContext } from './context.ts'
 import { redriveStatements } from './redrive-statements.ts'
-import { letterColumns, letterFrom, storable } from './rows.ts'
+import { letterColumns, letterFrom, storable, storableJson } from './rows.ts'
 
 type Part = Pick<
   LetterOperations,
@@ -64,7 +64,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
       const condition = conditionOf(filter, 7)
       const { rows } = await run(sql.create(condition.sql), [
         storable(by),
-        storable(JSON.stringify(filter)).replaceAll('\\u0000', '\\\\0'),
+        storableJson(filter),
         route,
         perSecond,
         canary,

@@ -28,6 +28,15 @@ export function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\\0')
 }
 
+/** The same for JSON, whose texts and names may hold what `jsonb` refuses: NUL and halves of surrogate pairs. */
+export function storableJson(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) => {
+    if (typeof each === 'string') return storable(each)
+    if (typeof each !== 'object' || each === null || Array.isArray(each)) return each
+    return Object.fromEntries(Object.entries(each).map(([name, of]) => [storable(name), of as unknown]))
+  })
+}
+
 const orNull = (text: string | null | undefined): string | null =>
   text === null || text === undefined ? null : storable(text)
 
