@@ -37,7 +37,7 @@ export interface OperatorPageOptions {
   readonly origins?: readonly string[]
   /** Shows a body without what must not be seen. @defaultValue the names and the shape of JSON, without values */
   readonly mask?: Mask
-  /** Asks for the state of the circuits. @defaultValue they are not shown */
+  /** Asks for the state of the circuits. @defaultValue the shared circuits of the store, where it has any */
   readonly circuits?: () => readonly CircuitRecord[] | Promise<readonly CircuitRecord[]>
   /** The address of a trace, with `{trace}` for its id. @defaultValue trace ids are no links */
   readonly traceUrl?: string
@@ -113,13 +113,30 @@ export function operatorPage(options: OperatorPageOptions): (request: Request) =
     base: checkedBase(basePath),
     readOnly,
     origins: known,
-    circuits: circuits === undefined ? undefined : async () => circuits(),
+    circuits: circuits === undefined ? sharedCircuits(store, clock) : async () => circuits(),
     traceUrl: traceUrl === undefined ? undefined : checkedTraceUrl(traceUrl),
     timeZone: checkedZone(timeZone),
     answerMs,
     onError,
     clock,
   })
+}
+
+/** What the store knows of circuits that processes share. */
+function sharedCircuits(store: OperatorStore, clock: Clock): (() => Promise<readonly CircuitRecord[]>) | undefined {
+  if (store.circuits === undefined) return undefined
+  return async () =>
+    ((await store.circuits?.()) ?? []).map(({ name, state, epoch, leftMs, prober, processes, openVotes }) => ({
+      name,
+      state,
+      // An epoch is the store's time in µs, unless the store lost its data.
+      sinceMs: epoch > 0 && epoch / 1000 <= clock.wall() + 60_000 ? epoch / 1000 : null,
+      detail: [
+        ...(state === 'open' ? [`next probe in ${Math.ceil(leftMs / 1000)} s`] : []),
+        ...(state === 'half-open' && prober !== null ? [`${prober} probes`] : []),
+        `${processes} processes call it${openVotes > 0 ? `, ${openVotes} of them say that it is down` : ''}`,
+      ].join('; '),
+    }))
 }
 
 function checkLoopback(loopback: LoopbackOptions): void {

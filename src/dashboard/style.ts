@@ -58,6 +58,7 @@ p { margin: .5rem 0; max-width: 75ch }
 .two { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 1.1rem; align-items: start }
 @media (max-width: 60rem) { .two { grid-template-columns: minmax(0, 1fr) } }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(16.5rem, 1fr)); gap: .7rem; margin: 0 0 1.1rem; padding: 0; list-style: none }
+@media (min-width: 60rem) { .tiles { grid-template-columns: repeat(4, minmax(0, 1fr)) } }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; box-shadow: var(--shadow); padding: .7rem .9rem .75rem; display: flex; flex-direction: column }
 .tile .label { color: var(--dim); font-size: .85rem }
 .tile .number { font-size: 1.7rem; line-height: 1.25; font-weight: 650; font-variant-numeric: tabular-nums; letter-spacing: -.02em }
