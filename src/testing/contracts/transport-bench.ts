@@ -71,7 +71,7 @@ export function ledger(): {
     busy.add(key)
     self.most = Math.max(self.most, busy.size)
     // Some take long enough for another member to begin with their key, if it may.
-    await sleep(n % 17 === 0 ? 80 : n % 4)
+    await sleep(n % 49 === 0 ? 250 : n % 4)
     busy.delete(key)
     // What comes again is a duplicate; what is new must be the next.
     if (!self.ids.has(message.id) && n < (last.get(key) ?? -1))
