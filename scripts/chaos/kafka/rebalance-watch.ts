@@ -4,6 +4,9 @@ import { subscribe, type ConsumerChange } from '../../../src/core/events.ts'
 /** What of a consumer's changes is an alarm. In a run without faults each of them is a false one. */
 const alarms: ReadonlySet<string> = new Set(['lost', 'silent', 'crashed', 'out-of-range', 'messages-lost', 'gap'])
 
+// As the members' default: the group waits for none of them any longer.
+const rebalanceMs = 60_000
+
 /** A member of the group, as far as the watch needs it. */
 export interface Watched {
   health(): Health
@@ -26,6 +29,8 @@ export class RebalanceWatch {
   readonly #movedAtMs: number[]
   readonly #standing = new Set<number>()
   readonly #timeline: string[] = []
+  /** A member has drained for a join, which the others may keep waiting for as long as they drain. */
+  #isRebalancing = false
   readonly standStills: StandStill[] = []
   readonly alarms = new Map<string, number>()
   readonly alarmTexts: string[] = []
@@ -57,6 +62,8 @@ export class RebalanceWatch {
     if (change === 'drained') this.drains.push(Number(detail?.['ms']))
     // A rebalance is under way, or has just ended: between two that follow close upon each other there may be no fetch.
     if (change === 'drained' || change === 'joined') this.#movedAtMs.fill(performance.now())
+    if (change === 'drained') this.#isRebalancing = true
+    if (change === 'joined') this.#isRebalancing = false
     if (change === 'joined') this.joins++
     if (change === 'commit-failed') this.commitsFailed++
     if (!alarms.has(change)) return
@@ -84,7 +91,12 @@ export class RebalanceWatch {
       if (this.#waiting(partition) === 0) continue
       const ms = Math.round(nowMs - sinceMs)
       this.longestMs = Math.max(this.longestMs, ms)
-      if (ms < this.#limitMs || this.#standing.has(partition) || !isOwned(partition, members)) continue
+      if (
+        ms < (this.#isRebalancing ? rebalanceMs : this.#limitMs) ||
+        this.#standing.has(partition) ||
+        !isOwned(partition, members)
+      )
+        continue
       this.#standing.add(partition)
       this.standStills.push({
         partition,
