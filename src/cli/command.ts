@@ -62,6 +62,17 @@ export interface Config {
   readonly redis?: unknown
   /** Servers whose certificates `doctor` looks at: `host:port`. */
   readonly tls?: readonly string[]
+  /** Pools of the service by name: `doctor` looks whether somebody hears their errors. */
+  readonly pools?: Readonly<Record<string, unknown>>
+  /** How many handlers a consumer runs at once, for `doctor`. */
+  readonly concurrency?: number
+  /** How long the broker can bring a message again, in ms, for `doctor`. */
+  readonly redeliveryHorizonMs?: number
+  /** Topics or queues of dead letters, and how to ask whether one exists, for `doctor`. */
+  readonly deadLetters?: {
+    readonly destinations: readonly string[]
+    readonly exists: (destination: string) => Promise<boolean>
+  }
   readonly letters?: (pool: CliPool) => unknown
   /** For `rewind`, by group: `(request) => kafkajsReplay({ kafka, groupId, topics, pipeline, ...request })`. */
   readonly replays?: Readonly<Record<string, (request: RewindRequest) => Promise<RewindReport>>>

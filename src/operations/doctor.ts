@@ -28,12 +28,26 @@ export async function examine(checks: readonly Check[]): Promise<Report> {
 /** What `describe()` knows of a pipeline, as much as is asked of it. */
 export interface DescribedPipeline {
   readonly name: string
-  readonly stages: readonly { readonly name: string }[]
+  readonly stages: readonly {
+    readonly name: string
+    readonly facts?: { readonly retainMs?: number; readonly poolSize?: number }
+  }[]
   describe(): { readonly warnings: readonly string[] }
 }
 
-/** Whether pipelines keep what they cannot handle, and what their own description doubts: pools, leases, retention. */
-export function pipelineChecks(pipelines: readonly DescribedPipeline[]): readonly Check[] {
+/** What a pipeline cannot know of the consumer and the broker around it. */
+export interface PipelineSurroundings {
+  /** How many handlers the consumer runs at once. @defaultValue unknown, and not compared */
+  readonly concurrency?: number
+  /** How long after a message was handled the broker can still bring it again, in ms. @defaultValue unknown, and not compared */
+  readonly redeliveryHorizonMs?: number
+}
+
+/** Whether pipelines keep what they cannot handle, what their own description doubts, and whether they fit what is around them. */
+export function pipelineChecks(
+  pipelines: readonly DescribedPipeline[],
+  surroundings: PipelineSurroundings = {},
+): readonly Check[] {
   return pipelines.map((pipeline) => ({
     name: `pipeline ${pipeline.name}`,
     run: () => {
@@ -44,9 +58,55 @@ export function pipelineChecks(pipelines: readonly DescribedPipeline[]): readonl
           what: 'it has no dead letter: a message that cannot be handled is nacked for ever',
           fix: '.use(deadLetter({ to: postgresDeadLetters(pool) }))',
         })
-      return Promise.resolve(found)
+      return Promise.resolve([...found, ...misfits(pipeline, surroundings)])
     },
   }))
+}
+
+function misfits({ stages }: DescribedPipeline, around: PipelineSurroundings): readonly Found[] {
+  const { concurrency = 0, redeliveryHorizonMs = 0 } = around
+  return stages.flatMap(({ name, facts = {} }): readonly Found[] => {
+    const { poolSize = Infinity, retainMs = Infinity } = facts
+    const found: Found[] = []
+    if (poolSize < concurrency)
+      found.push({
+        level: 'problem',
+        what: `the pool of ${name} has ${poolSize} connections for ${concurrency} handlers: the rest hold leases and wait`,
+        fix: `new pg.Pool({ max: ${concurrency} })`,
+      })
+    if (retainMs < redeliveryHorizonMs)
+      found.push({
+        level: 'problem',
+        what: `${name} remembers keys for ${hours(retainMs)}, and the broker can bring a message again for ${hours(redeliveryHorizonMs)}: it would be handled twice`,
+        fix: `idempotency({ store, retainMs: ${redeliveryHorizonMs} })`,
+      })
+    return found
+  })
+}
+
+function hours(ms: number): string {
+  return `${Math.round(ms / 360_000) / 10} h`
+}
+
+/** Whether the destinations of dead letters exist. `exists` asks the broker: a missing one holds every failed message. */
+export function destinationCheck(
+  destinations: readonly string[],
+  exists: (destination: string) => Promise<boolean>,
+): Check {
+  return {
+    name: 'destinations of dead letters',
+    async run() {
+      const found: Found[] = []
+      for (const destination of destinations)
+        if (!(await exists(destination)))
+          found.push({
+            level: 'problem',
+            what: `${destination} is missing: a message that fails for good is tried again until it exists`,
+            fix: `make ${destination}, with the same limits as the topic or queue that its messages come from`,
+          })
+      return found
+    },
+  }
 }
 
 /** A pool whose idle connections may break must have somebody who hears it, else the process ends. */

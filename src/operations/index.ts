@@ -14,11 +14,13 @@ export type * from './store.ts'
 export {
   certificateCheck,
   clientChecks,
+  destinationCheck,
   examine,
   isOlder,
   pipelineChecks,
   poolCheck,
   redisCheck,
   type DescribedPipeline,
+  type PipelineSurroundings,
   type Report,
 } from './doctor.ts'

@@ -1,16 +1,18 @@
 import { createRequire } from 'node:module'
-import { connect } from 'node:tls'
 import { join } from 'node:path'
 import {
   certificateCheck,
   clientChecks,
+  destinationCheck,
   examine,
   pipelineChecks,
+  poolCheck,
   redisCheck,
   type Check,
   type DescribedPipeline,
 } from '../../operations/index.ts'
 import { postgresChecks } from '../../stores/postgres/index.ts'
+import { certificateEnd } from '../certificate.ts'
 import type { Command, Context } from '../command.ts'
 import { exits } from '../exit.ts'
 import { say } from '../print.ts'
@@ -41,11 +43,13 @@ const doctor: Command = {
 }
 
 function checksOf({ pool, schema, config, around }: Context): readonly Check[] {
-  const { pipelines = [], redis, tls = [] } = config
+  const { pipelines = [], redis, tls = [], pools = {}, deadLetters } = config
   return [
     ...postgresChecks(pool, { schema }),
     ...clientChecks((name) => installed(name, around.cwd)),
-    ...pipelineChecks(pipelines.filter(isDescribed)),
+    ...pipelineChecks(pipelines.filter(isDescribed), config),
+    ...Object.entries(pools).flatMap(([name, each]) => (isHeard(each) ? [poolCheck(name, each)] : [])),
+    ...(deadLetters === undefined ? [] : [destinationCheck(deadLetters.destinations, deadLetters.exists)]),
     ...(hasInfo(redis) ? [redisCheck(redis)] : []),
     ...tls.map((server) => certificateCheck(server, certificateEnd, Date.now)),
   ]
@@ -53,6 +57,10 @@ function checksOf({ pool, schema, config, around }: Context): readonly Check[] {
 
 function isDescribed(pipeline: unknown): pipeline is DescribedPipeline {
   return typeof pipeline === 'object' && pipeline !== null && 'describe' in pipeline && 'stages' in pipeline
+}
+
+function isHeard(pool: unknown): pool is { listenerCount(event: string): number } {
+  return typeof pool === 'object' && pool !== null && 'listenerCount' in pool
 }
 
 function hasInfo(redis: unknown): redis is { info(section: string): Promise<string> } {
@@ -68,23 +76,6 @@ function installed(name: string, cwd: string): string | undefined {
   } catch {
     return undefined
   }
-}
-
-const certificateMs = 5000
-
-function certificateEnd(server: string): Promise<number> {
-  const at = server.lastIndexOf(':')
-  const [host, port] = at < 0 ? [server, 443] : [server.slice(0, at), Number(server.slice(at + 1))]
-  return new Promise((resolve, reject) => {
-    // A certificate that has ended, or is of nobody we trust, is to be looked at too.
-    const socket = connect({ host, port, servername: host, rejectUnauthorized: false, timeout: certificateMs }, () => {
-      const { valid_to: end } = socket.getPeerCertificate()
-      socket.destroy()
-      resolve(Date.parse(end))
-    })
-    socket.once('timeout', () => socket.destroy(new Error(`no answer within ${certificateMs} ms`)))
-    socket.once('error', reject)
-  })
 }
 
 export const doctorCommands: readonly Command[] = [doctor]

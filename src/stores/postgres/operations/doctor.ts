@@ -59,7 +59,7 @@ export function postgresChecks(
         ]
       },
     },
-    { name: 'schema drift', run: async () => drift(pool, schema, await featuresOf(pool, quoted)) },
+    { name: 'schema drift', run: async () => drift(pool, schema, await featuresOf(pool, schema)) },
     {
       name: 'pooling',
       async run() {

@@ -1,8 +1,9 @@
 import type { Found } from '../../../operations/store.ts'
-import type { SchemaFeature } from '../migration.ts'
+import { schemaFeatures, type SchemaFeature } from '../migration.ts'
 import { migrationPlan } from '../migration-plan.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
-import { field, textField } from '../rows.ts'
+import { sqlState } from '../failures.ts'
+import { textField } from '../rows.ts'
 
 // One line for every object of a schema, with the schema's own name taken out; and the statement that would make it.
 const factsSql = `
@@ -43,11 +44,40 @@ interface Fact {
 // How an outbox was laid out is chosen when it is made.
 const chosen = /^(column outbox\w*\.(shard|slot)|function outbox_shards)$/
 
-/**
- * Makes the expected schema in a transaction that is rolled back, and compares the catalogues. Needs the right to create
- * schemas: without it the database says 42501, and nothing was looked at.
- */
+/** Compares the schema with the one that this version makes; names alone where the role may not create a schema. */
 export async function drift(
+  pool: Queryable & PoolSlice<PoolClientSlice>,
+  schema: string,
+  features: readonly SchemaFeature[],
+): Promise<readonly Found[]> {
+  try {
+    return await compared(pool, schema, features)
+  } catch (error) {
+    if (sqlState(error) !== '42501') throw error
+    const less: Found = {
+      level: 'unknown',
+      what: 'this role may not create a schema to compare with: only the names of tables and indexes were looked at',
+      fix: 'run holdfast doctor as the owner of the database',
+    }
+    return [less, ...(await missingNames(pool, schema, features))]
+  }
+}
+
+async function missingNames(
+  pool: Queryable,
+  schema: string,
+  features: readonly SchemaFeature[],
+): Promise<readonly Found[]> {
+  const { rows } = await pool.query(
+    `select name from unnest($2::text[]) as name where not exists (
+  select 1 from pg_class c where c.relnamespace = to_regnamespace($1) and c.relname = name)`,
+    [schema, namesIn(schema, features)],
+  )
+  return rows.map((row) => ({ level: 'problem', what: `${textField(row, 'name') ?? ''} is missing`, fix: null }))
+}
+
+/** Makes the expected schema in a transaction that is rolled back, and compares the catalogues. */
+async function compared(
   pool: Queryable & PoolSlice<PoolClientSlice>,
   schema: string,
   features: readonly SchemaFeature[],
@@ -119,16 +149,17 @@ function differences(
   return found
 }
 
-export async function featuresOf(pool: Queryable, quoted: string): Promise<readonly SchemaFeature[]> {
-  const { rows } = await pool.query(
-    `select to_regclass('${quoted}.idempotency') is not null as idempotency, to_regclass('${quoted}.outbox') is not null as outbox,
-  to_regclass('${quoted}.dead_letter') is not null as letters`,
-    [],
-  )
-  const there = (name: string): boolean => field(rows[0], name) === true
-  return [
-    ...(there('idempotency') ? (['idempotency'] as const) : []),
-    ...(there('outbox') ? (['outbox'] as const) : []),
-    ...(there('letters') ? (['dead-letter'] as const) : []),
-  ]
+/** The features whose tables are there. */
+export async function featuresOf(pool: Queryable, schema: string): Promise<readonly SchemaFeature[]> {
+  const { rows } = await pool.query(`select relname as name from pg_class where relnamespace = to_regnamespace($1)`, [
+    schema,
+  ])
+  const there = new Set(rows.map((row) => textField(row, 'name')))
+  return schemaFeatures.filter((feature) => namesIn(schema, [feature]).some((name) => there.has(name)))
+}
+
+/** The names of the tables and indexes that the steps of these features make. */
+function namesIn(schema: string, features: readonly SchemaFeature[]): readonly string[] {
+  const made = /^create (?:unlogged )?(?:table|index|unique index) (?!if )(?:"?\w+"?\.)?"?(\w+)"?/gm
+  return [...migrationPlan({ schema, features }).matchAll(made)].map(([, name = '']) => name)
 }
