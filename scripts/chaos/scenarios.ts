@@ -19,6 +19,7 @@ import { leaseExpiry } from './reliability/lease-expiry.ts'
 import { offsetOutOfRange } from './reliability/offset-out-of-range.ts'
 import { outboxBrokerDown } from './reliability/outbox-broker-down.ts'
 import { outbox, relayStopped, relaysKilled, rotationRepeatableRead } from './reliability/outbox-runs.ts'
+import { parking } from './reliability/parking.ts'
 import { pooled, pooledRelays } from './reliability/pgbouncer.ts'
 import { poison } from './reliability/poison.ts'
 import { poisonBurst } from './reliability/poison-burst.ts'
@@ -64,6 +65,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       brokerDown,
       rebalanceStorm,
       lateCompletion,
+      parking,
       compactedOffsets,
       offsetOutOfRange,
     ],

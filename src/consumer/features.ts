@@ -16,6 +16,8 @@ export interface Features {
   /** A message that must wait. */
   readonly delay: Feature
   readonly order: Feature
+  /** How far `parking()` keeps the order of a key on it. */
+  readonly parkingOrder: Feature
   /** The broker counts deliveries. */
   readonly deliveryCount: Feature
   /** The broker drops what is published twice. */
@@ -33,6 +35,7 @@ export const featureNames: Readonly<Record<keyof Features, string>> = {
   replay: 'replay',
   delay: 'delay',
   order: 'order',
+  parkingOrder: 'order with parking()',
   deliveryCount: 'delivery count',
   dedup: 'dedup when publishing',
   acks: 'acks',

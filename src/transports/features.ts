@@ -9,6 +9,7 @@ const log = {
   pubsub: yes('yes'),
   delay: yes('kept in the lane'),
   order: yes('of each key'),
+  parkingOrder: yes('of each key'),
   deliveryCount: no("none; attempts are the claim's"),
   acks: yes('the first that is not done'),
 }
@@ -36,6 +37,7 @@ export const features = {
     replay: no('no: what was acked is gone'),
     delay: yes('kept in the lane, at most `consumer_timeout` (30 minutes)'),
     order: yes("of each key; with `order: 'none'` none at all"),
+    parkingOrder: yes("of each key; with `order: 'none'` only of what is parked"),
     deliveryCount: yes("the broker's, deaths of consumers included; attempts are the claim's"),
     dedup: no('none'),
     acks: yes('each message by itself'),
@@ -57,6 +59,7 @@ export const features = {
     replay: no('no: what was accepted is gone'),
     delay: yes('kept in the lane; a lock of the broker bounds it'),
     order: yes('of each key, over all members where the broker has groups'),
+    parkingOrder: yes('of each key where the broker has groups, or one member reads; else only of what is parked'),
     deliveryCount: yes("`delivery-count`, deaths of consumers included; attempts are the claim's"),
     dedup: yes('Artemis, by id, of the last 20,000 of an address, if asked for'),
     acks: yes('each message by itself'),
