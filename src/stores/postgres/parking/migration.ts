@@ -1,7 +1,7 @@
 import type { Migration } from '../migration.ts'
 
 export const parkingMigration: Migration = {
-  version: 7,
+  version: 8,
   name: 'parking',
   feature: 'idempotency',
   sql: (schema) => `
