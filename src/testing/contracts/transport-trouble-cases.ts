@@ -5,7 +5,7 @@ import { AbandonedError, isPermanent, PermanentError } from '../../core/errors.t
 import type { Bytes, Message } from '../../core/message.ts'
 import { pipeline } from '../../core/pipeline.ts'
 import type { Publisher } from '../../core/publisher.ts'
-import { ledger, numbered, until, type TransportCase } from './transport-bench.ts'
+import { ledger, numbered, until, type Handler, type TransportCase } from './transport-bench.ts'
 
 const cases: readonly TransportCase[] = [
   {
@@ -149,6 +149,27 @@ const cases: readonly TransportCase[] = [
       await publishing
       await until('all', () => book.ids.size === messages.length)
       assert.deepEqual(book.faults, [])
+    },
+  },
+  {
+    name: 'gives a member that joins no message that still runs elsewhere',
+    needs: ({ partitions, order }) => partitions && order === 'key',
+    partitions: 6,
+    async body({ publish, start }) {
+      const gate = Promise.withResolvers<undefined>()
+      const starts: string[] = []
+      const held: Handler = async ({ message }) => {
+        starts.push(message.id)
+        await gate.promise
+      }
+      start(held, { concurrency: 24, drainMs: 5_000 })
+      await publish(...numbered(24, 24))
+      await until('24 run', () => starts.length === 24)
+      start(held, { drainMs: 5_000 })
+      // Long enough for a hand-over that waits for nothing.
+      await sleep(2_000)
+      gate.resolve(undefined)
+      assert.equal(starts.length, 24, 'a message ran in two members at once')
     },
   },
   {
