@@ -11,16 +11,16 @@ import { isPipeline, kindOf, lost } from './world/troubles.ts'
 
 type Call = (...args: unknown[]) => unknown
 
-/** A transport: what makes a consumer for a pipeline, such as `kafkajsConsumer` or `memoryConsumer`. */
+/** A transport: a function that makes a consumer for a pipeline, such as `kafkajsConsumer` or `memoryConsumer`. */
 export type MakesConsumer = (options: never) => unknown
 
-/** What can be troubled. */
+/** What `chaos()` takes. */
 export type ChaosTarget = IdempotencyStore | OutboxStore | Publisher | Pipeline | MakesConsumer
 
 export interface ChaosOptions {
-  /** The same seed troubles the same calls, as long as they come in the same order. */
+  /** The same seed injects faults into the same calls, if they come in the same order. */
   readonly seed: number
-  /** Those that the target knows are used; it must know one of them. @defaultValue all that it knows */
+  /** The faults to inject. The target must know at least one; others are ignored. @defaultValue all that it knows */
   readonly faults?: readonly Fault[]
   /** The share of calls that get a fault, from 0 to 1. @defaultValue 0.1 */
   readonly rate?: number
@@ -32,8 +32,8 @@ export interface ChaosOptions {
 }
 
 /**
- * Troubles a transport, a pipeline, a store or a publisher with the faults of the kit, on a real clock: for integration
- * tests against real servers. `chaos(kafkajsConsumer, { seed: 7 })({ …, pipeline })`.
+ * Injects the kit's faults into a transport, a pipeline, a store or a publisher, on a real clock. For integration tests
+ * against real servers: `chaos(kafkajsConsumer, { seed: 7 })({ …, pipeline })`.
  */
 export function chaos<T extends ChaosTarget>(target: T, options: ChaosOptions): T {
   const { seed, faults, rate = 0.1, slowMs = 100, onFault = () => {}, clock = systemClock } = options

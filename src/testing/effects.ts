@@ -6,7 +6,7 @@ import type { Simulation } from './world/task.ts'
 /** Functions that change the world: they charge, mail, write. */
 export type Effects = Readonly<Record<string, (...args: never[]) => unknown>>
 
-/** The same functions as a handler gets them: every call travels, is carried out, and its answer travels. */
+/** The same functions as the handler gets them. Each call travels, is carried out, and its answer travels back. */
 export type Travelling<E extends Effects> = {
   readonly [Name in keyof E]: (...args: Parameters<E[Name]>) => Promise<Awaited<ReturnType<E[Name]>>>
 }
@@ -19,8 +19,8 @@ type AnyFunction = (...args: never[]) => unknown
 const keys = new WeakMap<object, (...args: unknown[]) => unknown>()
 
 /**
- * An effect whose target knows an idempotency key. The first call with a key is carried out; later calls with that key
- * get its answer. `keyed(charge, (order, id) => id)`.
+ * An effect whose target knows an idempotency key. The first call with a key is carried out. Later calls with that key get
+ * its answer. `keyed(charge, (order, id) => id)`.
  * A key that is not a non-empty string ends the exploration with a TypeError: one key for all calls would hide every
  * duplicate.
  */

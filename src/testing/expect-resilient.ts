@@ -20,8 +20,8 @@ export interface ExpectResilientOptions<Body, E extends Effects, R extends Effec
 /**
  * Tries a bare handler: what does it do when messages come twice, late or out of order, and when processes die?
  * `await expectResilient(chargeCustomer, { effects: { charge } })`. The handler gets `effects` and `reads` in one object.
- * For a handler inside a pipeline, {@link explore}; bodies reach it in the same form.
- * @throws ResilienceError with the shortest schedule that hurts it.
+ * For a handler inside a pipeline use {@link explore}; bodies reach it in the same form.
+ * @throws ResilienceError with the shortest schedule that breaks an invariant.
  */
 export function expectResilient<
   Body,

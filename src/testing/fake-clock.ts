@@ -6,10 +6,10 @@ import { checkOptions, number } from '../core/options.ts'
 export interface FakeClock extends Clock {
   /**
    * Lets that much time pass: every timer that falls due runs at its own instant, in order. The work that it
-   * started settles before the next one. `advance(0)` only lets settle what can.
+   * started settles before the next one. `advance(0)` runs no timer and lets promises settle.
    */
   advance(ms: number): Promise<void>
-  /** How many timers wait, those that do not keep a process alive left out. */
+  /** How many timers wait. Timers that do not keep a process alive do not count. */
   readonly waiting: number
 }
 

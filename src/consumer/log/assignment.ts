@@ -62,7 +62,7 @@ export class Owned<Raw> implements Place {
     if (lastOffset >= 0 && (this.next === undefined || lastOffset + 1 > this.next)) this.next = lastOffset + 1
   }
 
-  /** Tells what runs to stop, and keeps it: it may run again. */
+  /** Tells running handlers to stop, and keeps their messages: they may run again. */
   abort(reason: Error): void {
     this.controller.abort(reason)
     this.controller = new AbortController()
@@ -133,7 +133,7 @@ export class Assignment<Raw> {
       })
   }
 
-  /** Forgets everything, and tells what runs to stop. */
+  /** Forgets everything, and tells running handlers to stop. */
   drop(reason: Error): void {
     for (const owned of [...this.#partitions.values()]) this.#giveUp(owned, reason)
   }
@@ -215,7 +215,7 @@ export class Assignment<Raw> {
   }
 }
 
-/** The group is further on than this member: somebody else was at it meanwhile. */
+/** The group's position is ahead of this member's: another member worked on it meanwhile. */
 function isOvertaken<Raw>({ position }: Owned<Raw>, committed: number | undefined): boolean {
   return committed !== undefined && position !== undefined && committed > position
 }

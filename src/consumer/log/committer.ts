@@ -52,7 +52,7 @@ export class Committer<Raw, E extends Epoch> {
     this.#cancel = (): void => {}
   }
 
-  /** Never rejects. A call that is under way is shared: it may have left before the last of these were done. */
+  /** Never rejects. Shares a call that is under way: that one may miss the latest positions. */
   commit(): Promise<void> {
     return (this.#committing ??= this.#commitMoved().finally(() => {
       this.#committing = undefined

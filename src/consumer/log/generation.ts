@@ -26,7 +26,7 @@ export interface GenerationHost<Raw> {
   leave(generation: LogGeneration<Raw>, error: Error): void
 }
 
-/** One epoch. After its end nothing that it is told, or told late, changes the present one. */
+/** One epoch. After its end no late call changes the present epoch. */
 export class LogGeneration<Raw> implements Generation<Raw>, Epoch {
   readonly session: LogSession
   readonly #consumer: GenerationHost<Raw>
@@ -48,7 +48,7 @@ export class LogGeneration<Raw> implements Generation<Raw>, Epoch {
     return this.#finishing !== undefined
   }
 
-  /** The drain is over and the next join may be on its way: the old membership says nothing any more. */
+  /** The drain is over and the next join may be on its way: the old membership counts for nothing. */
   get isHandedBack(): boolean {
     return this.#isHandedBack
   }

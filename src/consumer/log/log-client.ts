@@ -9,17 +9,17 @@ export interface Place {
   readonly partition: number
 }
 
-/** A piece of one partition, as it stands in the log. */
+/** A piece of one partition's log. */
 export interface LogBatch<Raw> extends Place {
   readonly records: readonly Raw[]
   /** Where the fetch began. */
   readonly from: number
-  /** The first and the last offset of the piece. Both may be of records that are not for us: markers, aborted records. */
+  /** The first and the last offset of the piece. Both may belong to records that are not for us: markers, aborted records. */
   readonly first: number
   readonly last: number
 }
 
-/** Offsets that were not delivered, from `from` up to `to` exclusive. */
+/** Offsets that were not delivered: `from` and above, below `to`. */
 export interface Gap extends Place {
   readonly from: number
   readonly to: number
@@ -30,7 +30,7 @@ export interface Position extends Place {
   readonly position: number
 }
 
-/** A partition as the group hands it out. */
+/** A partition that the group assigned. */
 export interface Assigned extends Place {
   /** What the group has committed, where the client knows it. */
   readonly committed?: number
@@ -38,7 +38,7 @@ export interface Assigned extends Place {
 
 /**
  * A client of a partitioned log: Kafka, or anything that commits positions. It owns the connections, the membership of
- * the group and the fetches. Everything else (order, concurrency, commits, drains, stops, health) is the consumer's.
+ * the group and the fetches. The consumer does the rest: order, concurrency, commits, drains, stops, health.
  */
 export interface LogClient<Raw> {
   /** As in `delivery.origin.system` and in events. */
@@ -53,24 +53,24 @@ export interface LogClient<Raw> {
   /** A throw is a nack of this message. */
   deliveryOf(record: Raw, place: Place, context: DeliveryContext): Delivery<Bytes>
   /**
-   * What an error of `commit` or `beat` says about the membership: `rebalancing`, the group waits for this member;
-   * `lost`, the membership is over; `unknown`, nothing.
+   * What an error of `commit` or `beat` means. `rebalancing`: the group waits for this member. `lost`: the membership is
+   * over. `unknown`: it says nothing about the membership.
    */
   verdictOn(error: unknown): 'rebalancing' | 'lost' | 'unknown'
   /** Rejects with one sentence that names the setting. */
   check?(signal: AbortSignal): Promise<void>
-  /** Joins the group. Resolves when it tries to, not when it succeeded. */
+  /** Starts to join the group. Resolves before the join has succeeded. */
   open(host: LogHost<Raw>): Promise<LogMembership>
 }
 
 /** What a client tells the consumer. */
 export interface LogHost<Raw> {
   /**
-   * The group gave out its partitions: an epoch begins, and the one before is over. Keeps the state of partitions that
-   * the same member still owns. Nothing may be awaited between this call and the first fetch of the epoch.
+   * The group assigned its partitions: a new epoch begins, and the one before is over. The state of partitions that the
+   * same member still owns is kept. Await nothing between this call and the first fetch of the epoch.
    */
   joined(member: string, owned: readonly Assigned[], session: LogSession): Generation<Raw>
-  /** The client stopped working. `isFinal`: it will not start again by itself, so `run()` rejects with this error. */
+  /** The client stopped working. `isFinal`: it does not start again by itself, so `run()` rejects with this error. */
   crashed(error: Error, isFinal: boolean): void
   /** Publishes a `consumer-changed` event. */
   report(change: string, detail: Readonly<Record<string, unknown>>, error?: unknown): void
@@ -81,25 +81,26 @@ export interface Generation<Raw> {
   /** Whether another generation began, or this one was lost. */
   readonly isOver: boolean
   /**
-   * Await it before anything is handed back: before a JoinGroup request, or before partitions are given up. What was
-   * started is finished and committed by then, as far as `drainMs` allows; errors of the session change nothing from
-   * then on. Give `places` where the others go on. It never rejects.
+   * Await it before you send a JoinGroup request or give partitions up. It finishes and commits the started messages, as
+   * far as `drainMs` allows. After that, errors of the session change nothing. Give `places` if the other partitions go
+   * on. It never rejects.
    */
   finish(why: string, places?: readonly Place[]): Promise<void>
   /**
-   * `taken`: there is room for more. `full`: taken, and no more until `session.resume(place)`. `refused`: nothing was
-   * taken, since the partition is not owned, or is handed back, or the consumer stops; the fetch position must not move.
+   * `taken`: there is room for more. `full`: the batch was taken; fetch no more until `session.resume(place)`. `refused`:
+   * nothing was taken, because the partition is not owned, is handed back, or the consumer stops. Then keep the fetch
+   * position.
    */
   accept(batch: LogBatch<Raw>): 'taken' | 'full' | 'refused'
   /** Where the next fetch of an owned partition begins; unknown before its first batch. */
   next(place: Place): number | undefined
-  /** The log of an owned partition is another one, or begins behind what was read. What is known of it is void. */
+  /** The log of an owned partition is another one, or begins behind what was read. Its known positions are void. */
   restarted(place: Place): void
   /** The group answered. */
   heard(): void
   /** The group waits for this member: finish, then join. */
   rebalancing(): void
-  /** The membership is gone: what runs is told to stop. */
+  /** The membership is lost: running handlers are told to stop. */
   lost(error: Error): void
   /** The membership ended in good order. */
   ended(): void
@@ -107,19 +108,19 @@ export interface Generation<Raw> {
 
 /** What the consumer asks of a client during one generation. A call after its end must reject or change nothing. */
 export interface LogSession {
-  /** Rejects where the group did not take all of it. Works while `finish` runs and until `leave`. */
+  /** Rejects if the group did not accept all of it. Works while `finish` runs and until `leave`. */
   commit(positions: readonly Position[]): Promise<void>
-  /** There is room again, or a new epoch began. */
+  /** There is room again, or a new epoch has begun. */
   resume(place: Place): void
   /** Sends one heartbeat, where the client does not beat by itself while `finish` runs. */
   beat?(): Promise<void> | undefined
-  /** Whether what the group had committed was looked at; a commit of ours would cover it up. */
+  /** Whether the client has read the group's committed position. A commit of ours would overwrite it. */
   mayCommit?(place: Place): boolean
-  /** Finds out in the background what became of offsets that were not delivered, and reports it. */
+  /** Finds out in the background why offsets were not delivered, and reports it. */
   explain?(gap: Gap): void
 }
 
-/** What a client joined once and for all. */
+/** The membership of a client, for as long as it runs. */
 export interface LogMembership {
   /** Why it cannot fetch now, for `health()`. */
   problem?(): string | undefined

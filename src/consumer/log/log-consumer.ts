@@ -17,21 +17,21 @@ import { requireRoom } from './settings.ts'
 export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly client: LogClient<Raw>
   readonly group: string
-  /** How far past the first unfinished message of its partition one may be started. @defaultValue 256 */
+  /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** Messages of one partition in memory above which it is full; one batch may come on top. @defaultValue 1000 */
+  /** Messages of one partition in memory at which its fetches pause. One more batch may arrive. @defaultValue 1000 */
   readonly buffer?: number
-  /** How soon a position is committed after it moved. @defaultValue 250 */
+  /** Longest time in ms from a moved position to its commit. @defaultValue 250 */
   readonly commitEveryMs?: number
-  /** Without an answer of the group for that long, what runs is told to stop. @defaultValue no such limit */
+  /** Running handlers are told to stop after this many ms without an answer of the group. @defaultValue no limit */
   readonly sessionMs?: number
-  /** How long a join may take, in which no beat is answered. @defaultValue 60_000 */
+  /** Longest join in ms. No heartbeat is answered meanwhile. @defaultValue 60_000 */
   readonly rebalanceMs?: number
-  /** How often the group must answer. @defaultValue 1000 */
+  /** Interval of the heartbeats in ms. @defaultValue 1000 */
   readonly heartbeatMs?: number
   /** Topics whose messages start before those of the others. @defaultValue all in order of arrival */
   readonly priority?: Priority
-  /** What is worth knowing of the settings, for `health()`. */
+  /** Remarks on the settings, shown in `health()`. */
   readonly notes?: Notes
 }
 
@@ -51,8 +51,8 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
 }
 
 /**
- * A consumer over any partitioned log: many keys in parallel, each in order. It commits only what is done without a gap,
- * and finishes what it started before every rebalance and before it stops.
+ * A consumer over any partitioned log. It handles many keys in parallel, and each key in order. It commits an offset only
+ * when all earlier messages are done. It finishes started messages before every rebalance and before it stops.
  */
 export function logConsumer<Raw>(options: LogConsumerOptions<Raw>): Consumer {
   const consumer = new LogConsumer(checkOptions<LogConsumerOptions<Raw>>('logConsumer', options, kinds))

@@ -24,7 +24,7 @@ export function requireBeats(where: string, heartbeatMs: number, sessionMs: numb
     throw badOption(where, 'sessionMs', `at least three times heartbeatMs (${heartbeatMs})`, sessionMs)
 }
 
-/** Refuses settings that contradict each other or the pipeline, all in one message. Gives what is merely worth knowing. */
+/** Refuses settings that contradict each other or the pipeline, all in one message. Returns remarks on the rest. */
 export function checkSettings(where: string, settings: TimeSettings, stages: readonly Stage[]): readonly string[] {
   const { concurrency, sessionMs, rebalanceMs, heartbeatMs, maxWaitMs, drainMs } = settings
   const facts = factsOf(stages)

@@ -27,7 +27,7 @@ export interface OwnershipHost<Raw> {
 
 const leaveMs = 5000
 
-/** One ownership of one queue, subject or link. After its end nothing is acked, and nothing that it is told changes anything. */
+/** One ownership of one queue, subject or link. After its end it acks nothing, and no late call changes anything. */
 export class SourceOwnership<Raw> implements Ownership<Raw> {
   readonly source: string
   readonly track: LaneTrack<QueueItem<Raw>>

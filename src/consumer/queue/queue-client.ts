@@ -5,11 +5,11 @@ import type { Features } from '../features.ts'
 
 /**
  * A client of a broker that acks each message by itself: RabbitMQ, NATS JetStream, AMQP 1.0, Pulsar. It owns the
- * connection, the channels (links, leases, subscriptions) and who owns which source. Everything else is the consumer's:
- * order, concurrency, waits, acks, extensions, drains, stops and health.
+ * connection, the channels (links, leases, subscriptions) and who owns which source. The consumer does the rest: order,
+ * concurrency, waits, acks, extensions, drains, stops and health.
  *
- * Nothing is nacked. A message that waits stays un-acked in its lane, since every broker that was tried redelivers a
- * nacked message behind later ones of its key.
+ * The consumer nacks nothing. A waiting message stays un-acked in its lane, because every broker that was tried redelivers
+ * a nacked message behind later ones of its key.
  */
 export interface QueueClient<Raw> {
   /** As in `delivery.origin.system` and in events. */
@@ -21,7 +21,7 @@ export interface QueueClient<Raw> {
    * bounds what starts past it, and a hand-over fills the gaps before it leaves. @defaultValue false
    */
   readonly positions?: boolean
-  /** Every message in memory is extended at a third of this. Needs `session.extend`. */
+  /** Ms until the broker redelivers. Every message in memory is extended at a third of it. Needs `session.extend`. */
   readonly extendMs?: number
   /** Byte-exact: `keyFromBytes()`. Must not throw. */
   keyOf(record: Raw): string | null
@@ -29,18 +29,18 @@ export interface QueueClient<Raw> {
   deliveryOf(record: Raw, source: string, context: DeliveryContext): Delivery<Bytes>
   /** Rejects with one sentence that names the setting. */
   check?(signal: AbortSignal): Promise<void>
-  /** Starts consuming. Resolves when it tries to, not when it succeeded. */
+  /** Starts to consume. Resolves before it has succeeded. */
   open(host: QueueHost<Raw>): Promise<QueueMembership>
 }
 
 /** What a client tells the consumer. */
 export interface QueueHost<Raw> {
   /**
-   * This member owns a source (a queue, a subject, a link) from now on: a channel was opened, a lease claimed. An earlier
-   * ownership of the source is lost by that, and its keys that still run are waited for.
+   * This member owns a source (a queue, a subject, a link) from now on: it opened a channel or claimed a lease. An earlier
+   * ownership of the source is lost by that. Keys that still run there are waited for.
    */
   own(source: string, session: QueueSession<Raw>): Ownership<Raw>
-  /** The client is beyond help: `run()` rejects with this error. */
+  /** The client failed for good: `run()` rejects with this error. */
   failed(error: Error): void
   /** Publishes a `consumer-changed` event. */
   report(change: string, detail: Readonly<Record<string, unknown>>, error?: unknown): void
@@ -52,26 +52,26 @@ export interface Ownership<Raw> {
   readonly isOver: boolean
   /** Whether a hand-over has begun. */
   readonly isLeaving: boolean
-  /** Whether anything was delivered or runs: what a fair share counts. */
+  /** Whether a message was delivered or runs. A fair share counts that. */
   readonly isActive: boolean
   /** False: it is over, so the message stays with the broker. */
   deliver(record: Raw): boolean
-  /** The channel, link or lease is gone: what runs is told to stop, and nothing is acked any more. */
+  /** The channel, link or lease is lost: running handlers are told to stop, and nothing more is acked. */
   lost(error: Error): void
   /**
-   * Gives the source back in good order: starts nothing more, lets what runs end until `drainMs`, acks it, then awaits
-   * `session.leave`. Over by then. Never rejects.
+   * Gives the source back in order. It starts nothing more, lets running handlers end until `drainMs`, acks them, then
+   * awaits `session.leave`. The ownership is over then. It never rejects.
    */
   handOver(why: string): Promise<void>
 }
 
-/** What the consumer asks of a client for one ownership. Not called once the ownership is over, but for `leave`. */
+/** What the consumer asks of a client for one ownership. After its end only `leave` is called. */
 export interface QueueSession<Raw> {
-  /** So many more messages may come. Leave it out where the broker bounds what is un-acked (prefetch, `max_ack_pending`). */
+  /** That many more messages may come. Leave it out if the broker bounds un-acked messages (prefetch, `max_ack_pending`). */
   credit?(messages: number): void
-  /** The message is done. A rejection is reported; the message comes again, since the broker has no ack. */
+  /** Acks the message. A rejection is reported, and the message comes again: the broker has no ack. */
   ack(record: Raw): void | Promise<void>
-  /** Keeps a message that is in memory, waiting or running, from being redelivered. */
+  /** Keeps the broker from redelivering a message that is in memory. */
   extend?(record: Raw, ms: number): void
   /**
    * Nothing more is acked. Resolves when the acks so far are in and the source is free for the next owner, with the rest
@@ -80,7 +80,7 @@ export interface QueueSession<Raw> {
   leave(rest: readonly Raw[]): Promise<void>
 }
 
-/** What a client opened once and for all. */
+/** What a client opened, for as long as it runs. */
 export interface QueueMembership {
   /** Why it cannot work now (no connection, no queue), for `health()`. */
   problem?(): string | undefined

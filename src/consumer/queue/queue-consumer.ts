@@ -14,9 +14,9 @@ export interface QueueConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly group: string
   /** Un-acked messages that one source may have in memory. @defaultValue 256 */
   readonly buffer?: number
-  /** With `client.positions`: how far past the first unfinished message of its source one may be started. @defaultValue 256 */
+  /** With `client.positions`: how far past its source's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
-  /** What is worth knowing of the settings, for `health()`. */
+  /** Remarks on the settings, shown in `health()`. */
   readonly notes?: Notes
 }
 
@@ -31,8 +31,8 @@ const kinds: Kinds<QueueConsumerOptions<never>> = {
 }
 
 /**
- * A consumer over any broker that acks each message by itself: many keys in parallel, each in order, and nothing is
- * nacked. A message that waits stays un-acked in its lane.
+ * A consumer over any broker that acks each message by itself. It handles many keys in parallel, and each key in order. It
+ * nacks nothing: a waiting message stays un-acked in its lane.
  */
 export function queueConsumer<Raw>(options: QueueConsumerOptions<Raw>): Consumer {
   const consumer = new QueueConsumer(checkOptions<QueueConsumerOptions<Raw>>('queueConsumer', options, kinds))

@@ -24,7 +24,7 @@ export interface CircuitTerms {
 /** One call through a circuit, from its start to its end. */
 export interface Call {
   readonly id: string | null
-  /** What was started in an earlier era than the present one has no say on the state. */
+  /** A call that started in an earlier era does not change the state. */
   readonly era: number
   /** How many answers there had been when it began. */
   readonly answers: number
@@ -143,7 +143,7 @@ export class LocalCircuit {
     this.ramp.leave()
   }
 
-  /** Judges what a call threw, and answers what is to be thrown instead. */
+  /** Judges the error of a call, and returns the error to throw. */
   threw(call: Call, error: unknown, signal: AbortSignal): unknown {
     try {
       if (saysNothing(error, signal)) {
@@ -283,7 +283,7 @@ export class LocalCircuit {
     return new RetryLater(ms, { because, cause })
   }
 
-  /** Too many requests: that is an answer. It comes again when it was told to, and less is sent until then. */
+  /** Too many requests: that is an answer. The message comes again at the time that was asked for. Fewer calls go until then. */
   #slowDown(error: unknown): unknown {
     this.ramp.halve(this.nowMs, { starts: true })
     const ms = retryAfterMs(error, this.#terms.clock)
@@ -347,7 +347,7 @@ export class LocalCircuit {
   }
 }
 
-/** A wait is no failure, and what was stopped from outside was not judged; our own time-out was. */
+/** A wait is no failure. A stop from outside is none either; our own time-out is one. */
 function saysNothing(error: unknown, signal: AbortSignal): boolean {
   if (isRetryLater(error)) return true
   if (!signal.aborted) return false

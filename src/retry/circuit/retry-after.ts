@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 
-// What a server asks for beyond this is a mistake more often than a wish.
+// A longer wait is more often a server's mistake than its wish.
 const longestMs = 300_000
 
 /** How many ms the server asked to wait (`Retry-After`, seconds or a date), 0 where it did not. */

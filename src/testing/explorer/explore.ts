@@ -17,13 +17,13 @@ import { runSchedule, type Kit, type Run, type Scenario } from '../world/world.t
 type None = Record<never, never>
 
 export interface ExploreOptions<E extends Effects = Effects, R extends Effects = None> {
-  /** Builds the pipeline of one simulated process: what it keeps in memory is lost when that crashes. */
+  /** Builds the pipeline of one simulated process. A crash loses what that process keeps in memory. */
   readonly pipeline: (kit: Kit<E, R>) => Pipeline<never>
-  /** Stands in errors. @defaultValue the pipeline's name */
+  /** The name in errors. @defaultValue the pipeline's name */
   readonly name?: string
-  /** Functions that change the world; a function that makes them gives every run its own. @defaultValue none */
+  /** Functions that change the world, or a function that makes new ones for each run. @defaultValue none */
   readonly effects?: E | (() => E)
-  /** Functions that only look: they may be repeated, and `once` does not count them. @defaultValue none */
+  /** Functions that only read. They may be repeated; `once` does not count them. @defaultValue none */
   readonly reads?: R | (() => R)
   /**
    * The body of the message with that number, counted from 1: bytes, or anything that JSON can write.
@@ -45,15 +45,15 @@ export interface ExploreOptions<E extends Effects = Effects, R extends Effects =
   readonly consumers?: number
   /** @defaultValue 2 */
   readonly partitions?: number
-  /** Consumer groups that each get every message; `kit.group` says which one a pipeline is built for. @defaultValue one */
+  /** Consumer groups. Each gets every message. `kit.group` is the group of a pipeline. @defaultValue one */
   readonly groups?: readonly string[]
-  /** @defaultValue all; `poison` only where the pipeline has a dead letter */
+  /** @defaultValue all; `poison` only if the pipeline has a dead letter */
   readonly faults?: readonly Fault[]
-  /** @defaultValue all that make sense: `once` where there are `effects` or a transaction, `one-fate` with a transaction */
+  /** @defaultValue all that apply: `once` with `effects` or a transaction, `one-fate` with a transaction */
   readonly invariants?: readonly (InvariantName | Invariant)[]
   /** Runs only this schedule: the line that a failure prints. */
   readonly replay?: string
-  /** A file of such lines: they are run first, and a new failure is added. */
+  /** A file of such lines. They run first; a new failure is added. */
   readonly seedFile?: string
 }
 
@@ -62,13 +62,13 @@ export interface Explored {
   readonly schedules: number
   readonly steps: number
   readonly seconds: number
-  /** Messages whose handler waited for something outside the simulation: a replay of it may differ. */
+  /** Messages whose handler waited for something outside the simulation. A replay may differ. */
   readonly leftSimulation: readonly string[]
-  /** Faults of a replayed line whose place never came up: it is not the schedule that it was. */
+  /** Faults of a replayed line whose place never came up. The schedule is not the same any more. */
   readonly missed: readonly string[]
 }
 
-/** A schedule was found that breaks an invariant. The message says how, and how to see it again. */
+/** A schedule breaks an invariant. The message shows the schedule and how to replay it. */
 export class ResilienceError extends Error {
   override readonly name = 'ResilienceError'
   readonly invariant: string
@@ -84,8 +84,8 @@ export class ResilienceError extends Error {
 }
 
 /**
- * Runs the pipeline in a small simulated world again and again, each time in another order and with other faults, and
- * checks that the invariants hold.
+ * Runs the pipeline many times in a small simulated world, each time in another order and with other faults. It checks that
+ * the invariants hold.
  * @throws ResilienceError with the shortest schedule that breaks one.
  */
 export async function explore<E extends Effects = Effects, R extends Effects = None>(
