@@ -29,7 +29,7 @@ export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cwd: string
   readonly columns: number
-  /** Whether a person sits there who can be asked. */
+  /** Whether a person can be asked. */
   readonly interactive: boolean
   readonly signal: AbortSignal
   out(text: string): void

@@ -3,7 +3,7 @@ import { exits, Stop } from './exit.ts'
 
 export const yesFlag: Flag = { type: 'boolean', short: 'y', help: 'does not ask' }
 
-/** A destructive act asks for its number; where nobody can be asked it needs --yes. */
+/** Before a destructive act, asks for the number of what it changes. Without a terminal it needs --yes. */
 export async function confirm(context: Context, act: string, count: number, what: string): Promise<void> {
   const { values, around } = context
   if (values['yes'] === true) return

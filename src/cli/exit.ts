@@ -1,4 +1,4 @@
-/** What the command exits with. These never change their meaning. */
+/** The exit codes of the command. They never change their meaning. */
 export const exits = {
   ok: 0,
   /** `doctor` and `status` found something that needs a person. */
@@ -10,7 +10,7 @@ export const exits = {
   refused: 4,
   /** The tables are missing, too old or too new, or the role lacks rights. */
   schema: 5,
-  /** Some of what was asked was done. */
+  /** Only a part was done. */
   partly: 6,
   /** Our fault. */
   bug: 70,

@@ -6,7 +6,7 @@ export interface Report {
   readonly passed: readonly string[]
 }
 
-/** Looks at everything, one after the other. A check that cannot look says so, and the others go on. */
+/** Runs all checks, one after the other. A check that fails to look says so, and the others go on. */
 export async function examine(checks: readonly Check[]): Promise<Report> {
   const findings: Finding[] = []
   const passed: string[] = []
@@ -25,7 +25,7 @@ export async function examine(checks: readonly Check[]): Promise<Report> {
   return { findings, passed }
 }
 
-/** What `describe()` knows of a pipeline, as much as is asked of it. */
+/** The part of a pipeline that the checks read. */
 export interface DescribedPipeline {
   readonly name: string
   readonly stages: readonly {
@@ -128,7 +128,7 @@ export function poolCheck(name: string, pool: { listenerCount(event: string): nu
   }
 }
 
-/** A Redis that evicts forgets claims. `INFO` is asked, since managed servers refuse `CONFIG`. */
+/** Whether Redis evicts keys: it would forget claims. It asks `INFO`, because managed servers refuse `CONFIG`. */
 export function redisCheck(redis: { info(section: string): Promise<string> }): Check {
   return {
     name: 'redis eviction',
@@ -148,7 +148,7 @@ export function redisCheck(redis: { info(section: string): Promise<string> }): C
   }
 }
 
-/** Versions of clients with faults that are known to us. `version` is what is installed, `undefined` where it is not. */
+/** Client versions with known faults. `version` returns the installed version, or `undefined` if there is none. */
 export function clientChecks(version: (name: string) => string | undefined): readonly Check[] {
   const faults: readonly (readonly [name: string, below: string, why: string])[] = [
     ['pg', '8.11.0', 'a pool may hand out a connection that is gone'],
@@ -193,7 +193,7 @@ export function isOlder(version: string, than: string): boolean {
   return false
 }
 
-/** When a server's certificate ends. `peer` connects and answers with that time. */
+/** When a server's certificate expires. `peer` connects and returns that time. */
 export function certificateCheck(
   server: string,
   peer: (server: string) => Promise<number>,

@@ -2,14 +2,14 @@ import type { ClaimRecord, MessageTraces } from './store.ts'
 
 /** One thing that happened to a message. */
 export interface Happening {
-  /** `null`: it holds now, and nobody wrote down since when. */
+  /** `null`: it is true now; since when is not known. */
   readonly atMs: number | null
   readonly source: 'claim' | 'dead letter' | 'redrive' | 'outbox' | 'journal' | 'operator'
   readonly who: string
   readonly what: string
 }
 
-/** All that is known about a message, oldest first; what holds now comes last. */
+/** All that is known about a message, oldest first. The present state comes last. */
 export interface Explanation {
   readonly messageId: string
   readonly happenings: readonly Happening[]

@@ -7,21 +7,21 @@ import type { JournalEntry, OperatorStore } from './store.ts'
 
 export interface JournalOptions {
   readonly store: Pick<OperatorStore, 'writeJournal' | 'cleanJournal'>
-  /** `failures`: attempts that failed, nacks, duplicates, lost leases, dead letters. `all`: what was handled too. @defaultValue `'failures'` */
+  /** `failures`: attempts that failed, nacks, duplicates, lost leases, dead letters. `all`: handled messages too. @defaultValue `'failures'` */
   readonly record?: 'failures' | 'all'
-  /** How long entries are kept. @defaultValue 7 days */
+  /** How long entries are kept, in ms. @defaultValue 7 days */
   readonly retainMs?: number
-  /** How long entries are collected before they are written together. @defaultValue 250 */
+  /** Ms to collect entries before they are written together. @defaultValue 250 */
   readonly flushMs?: number
-  /** More entries than this are not kept while the store is slow: a message never waits for its journal. @defaultValue 20_000 */
+  /** Most entries to keep while the store is slow. Further ones are dropped: no message waits for its journal. @defaultValue 20_000 */
   readonly maxBuffered?: number
   readonly clock?: Clock
 }
 
 export interface Journal {
-  /** Entries that were not written, since the store was slow or down. */
+  /** Number of entries that were dropped because the store was slow or down. */
   readonly dropped: number
-  /** Stops listening, and writes what was collected. */
+  /** Stops listening, and writes the collected entries. */
   stop(): Promise<void>
 }
 
@@ -29,7 +29,7 @@ const storeFailed = emitter('store-failed')
 const largestBatch = 2000
 const cleanEveryMs = 60_000
 
-/** Writes down what happens to messages, for `explain`. It listens to events and never delays a message. */
+/** Records what happens to messages, for `explain`. It listens to events and never delays a message. */
 export function journal(options: JournalOptions): Journal {
   const {
     store,

@@ -15,7 +15,7 @@ export interface OperatorLogRecord {
   readonly attributes: Readonly<Record<string, string>>
 }
 
-/** What takes the records: a `Logger` of `@opentelemetry/api-logs`. */
+/** The receiver of the records: a `Logger` of `@opentelemetry/api-logs`. */
 export interface LogRecordSink {
   emit(record: OperatorLogRecord): void
 }
@@ -23,7 +23,7 @@ export interface LogRecordSink {
 const eventName = 'holdfast.operator.act'
 const info = 9
 
-/** One act as a log record. `log.record.uid` is the same each time, so that a backend can drop what comes twice. */
+/** One act as a log record. `log.record.uid` is the same each time, so a backend can drop duplicates. */
 export function logRecordOf({ id, atMs, by, act, letter, redrive, detail }: OperatorAct): OperatorLogRecord {
   const about = [...(letter === null ? [] : [`letter ${letter}`]), ...(redrive === null ? [] : [`redrive ${redrive}`])]
   return {
@@ -70,13 +70,13 @@ export function otlpOf(acts: readonly OperatorAct[]): unknown {
 }
 
 export interface OperatorLogExportOptions {
-  /** Where the acts are: `postgresDeadLetters(pool)`, or the letters of an operator store. */
+  /** The store of the acts: `postgresDeadLetters(pool)`, or the letters of an operator store. */
   readonly letters: Pick<LetterOperations, 'log'>
   /** A `Logger` of `@opentelemetry/api-logs`. */
   readonly logger: LogRecordSink
   /** Acts from this time on, in ms since 1970. @defaultValue the start of `run` */
   readonly sinceMs?: number
-  /** How often new acts are looked for. @defaultValue 5000 */
+  /** Poll interval in ms. @defaultValue 5000 */
   readonly pollMs?: number
   readonly clock?: Clock
 }

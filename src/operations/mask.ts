@@ -5,7 +5,7 @@ export type Mask = (body: Uint8Array) => string
 
 const longestJson = 1_000_000
 
-/** The default: JSON keeps its names and shape and loses its values; of anything else only the size is told. */
+/** The default. JSON keeps its names and shape and loses its values. Of other bodies only the size is shown. */
 export function maskValues(body: Uint8Array): string {
   if (body.length > longestJson) return `${body.length} bytes`
   try {

@@ -8,14 +8,14 @@ import type { ClaimRecord, OperatorStore } from './store.ts'
 
 export interface OperationsOptions {
   readonly store: OperatorStore
-  /** Shows a body without what must not be seen. @defaultValue the names and the shape of JSON, without values */
+  /** Removes from a body what must not be seen. @defaultValue the names and the shape of JSON stay, values go */
   readonly mask?: Mask
-  /** How long counts are shown again before they are taken anew. @defaultValue 10_000 */
+  /** How long counts are cached, in ms. @defaultValue 10_000 */
   readonly cacheMs?: number
   readonly clock?: Clock
 }
 
-/** What is to be seen at a glance. */
+/** The overview. */
 export interface Overview {
   readonly takenMs: number
   readonly letters: number
@@ -27,7 +27,7 @@ export interface Overview {
   readonly staleKeys: readonly ClaimRecord[]
 }
 
-/** A letter as it is shown: its body masked unless it was revealed. */
+/** A letter to show. Its body is masked unless it was revealed. */
 export interface ShownLetter {
   readonly letter: Omit<Letter, 'body'>
   readonly bodyBytes: number | null
@@ -37,9 +37,9 @@ export interface ShownLetter {
 
 export interface Operations {
   readonly store: OperatorStore
-  /** Counted anew at most every `cacheMs`, however many people look. */
+  /** Counts at most once every `cacheMs`. */
   overview(): Promise<Overview>
-  /** `reveal` shows the body as it is, and is written to the operator log. */
+  /** `reveal` shows the whole body, and is written to the operator log. */
   show(letter: string, options?: { readonly reveal?: boolean; readonly by?: string }): Promise<ShownLetter | undefined>
   /** The body itself, for a download: revealed and logged. */
   body(letter: string, by: string): Promise<Uint8Array | null | undefined>

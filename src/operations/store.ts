@@ -3,35 +3,35 @@ import type { Letter, LetterOperations } from '../dead-letter/store.ts'
 import type { OutboxStatus } from '../outbox/store.ts'
 import type { CircuitLine } from '../retry/store.ts'
 
-/** What the operator's side reads from a database, and does to it. The command line and the page work through this alone. */
+/** All that operators read from a database and do to it. The command line and the page use only this. */
 export interface OperatorStore {
   readonly letters: LetterOperations
-  /** What the tables are: versions that are applied, by name. Empty where there are none. */
+  /** The applied migrations, by name. Empty if there are no tables. */
   schema(): Promise<SchemaState>
-  /** `undefined` where there is no outbox. */
+  /** `undefined` if there is no outbox. */
   outbox(): Promise<OutboxStatus | undefined>
-  /** What the broker refused for good, oldest first. */
+  /** Messages that the broker refused for good, oldest first. */
   outboxDead(page?: { readonly limit?: number; readonly after?: string }): Promise<readonly OutboxDeadRow[]>
   /** Puts refused messages back at the end of the outbox. */
   outboxReplay(positions: readonly string[], by: string): Promise<number>
-  /** Forgets refused messages. */
+  /** Deletes refused messages. */
   outboxSkip(positions: readonly string[], by: string): Promise<number>
-  /** Claims in progress, those whose lease ended longest ago first. */
+  /** Claims in progress. The lease that ended longest ago comes first. */
   keys(options?: KeysOptions): Promise<readonly ClaimRecord[]>
-  /** Gives a key back whose lease has ended. `force`: also one that is held; its holder then changes nothing any more. */
+  /** Releases a key whose lease has ended. `force`: also a held key. Its holder can then change nothing. */
   unblock(
     scope: string,
     key: string,
     by: string,
     options?: { readonly force?: boolean },
   ): Promise<'ok' | 'held' | 'none'>
-  /** What is known of a key; without a scope, in every scope. */
+  /** What is known of a key, in one scope or in all. */
   claims(key: string, scope?: string): Promise<readonly ClaimRecord[]>
-  /** Forgets a key: its message may run again, as if it had never come. */
+  /** Deletes a key. Its message may run again, as if it had never come. */
   forget(scope: string, key: string, by: string): Promise<boolean>
-  /** Shared circuits, open ones first. Empty where there are no tables of circuits; left out where this store has none. */
+  /** Shared circuits, open ones first. Empty if there are no tables of circuits. Missing if the store knows none. */
   circuits?(): Promise<readonly CircuitLine[]>
-  /** Keys whose messages wait behind one that failed, longest waiting first. Left out where nothing is parked. */
+  /** Keys whose messages wait behind one that failed, longest waiting first. Missing if the store parks nothing. */
   parked?(page?: ParkedOptions): Promise<readonly ParkedLane[]>
   /** The messages of one parked key, in order. */
   parkedMessages?(scope: string, lane: string, limit?: number): Promise<readonly ParkedMessage[]>
@@ -44,21 +44,21 @@ export interface OperatorStore {
   dropParked?(scope: string, lane: string, by: string, what: { readonly claimKey: string } | 'all'): Promise<number>
   /** Every trace that a message left, unordered. */
   traces(messageId: string): Promise<MessageTraces>
-  /** Journal rows are kept so long. */
+  /** How long journal rows are kept, in ms. */
   cleanJournal(olderThanMs: number): Promise<number>
   writeJournal(entries: readonly JournalEntry[]): Promise<void>
 }
 
 export interface SchemaState {
   readonly applied: readonly { readonly version: number; readonly name: string; readonly atMs: number }[]
-  /** What this version of the library would apply. */
+  /** Steps that this version of the library would apply. */
   readonly missing: readonly { readonly version: number; readonly name: string }[]
-  /** Of a later version of the library. */
+  /** Steps of a later version of the library. */
   readonly newer: readonly { readonly version: number; readonly name: string }[]
 }
 
 export interface KeysOptions {
-  /** Only those whose lease ended so long ago; 0 shows what is held too. @defaultValue 60_000 */
+  /** Shows only claims whose lease ended at least that many ms ago. 0 shows held ones too. @defaultValue 60_000 */
   readonly staleMs?: number
   readonly scope?: string
   /** @defaultValue 50 */
@@ -75,7 +75,7 @@ export interface ClaimRecord {
   readonly owner: string | null
   /** In progress: when the lease ends or ended. Released: when that was. */
   readonly leaseMs: number | null
-  /** Completed and failed: until when that is remembered. */
+  /** Completed and failed: when that is forgotten. */
   readonly retainedMs: number | null
   readonly failure: { readonly reason: FailureReason; readonly errorName: string; readonly errorMessage: string } | null
 }
@@ -179,23 +179,23 @@ export interface MessageTraces {
     readonly act: string
     readonly letter: string
   }[]
-  /** Where the search was cut short: the outbox has no index on ids. */
+  /** Places where the search was cut short, because the outbox has no index on ids. */
   readonly incomplete: readonly string[]
 }
 
 export interface Finding {
   readonly check: string
-  /** `unknown`: it could not be looked at. */
+  /** `unknown`: the check could not look. */
   readonly level: 'problem' | 'warning' | 'unknown'
   readonly what: string
-  /** SQL or a setting that mends it. */
+  /** The SQL or the setting that mends it. */
   readonly fix: string | null
 }
 
 /** What a check found, without its name. */
 export type Found = Omit<Finding, 'check'>
 
-/** One thing to look at; it changes nothing. */
+/** One check. It changes nothing. */
 export interface Check {
   readonly name: string
   run(): Promise<readonly Found[]>

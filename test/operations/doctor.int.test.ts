@@ -67,7 +67,7 @@ delete from ${schema}.migration where name = 'redrive'; insert into ${schema}.mi
       'schema version',
       'schema version',
       'letters whose key is forgotten',
-      'letters of which nothing is heard',
+      'letters without a result',
       'redrives without a worker',
       'outbox shards',
       'keys without a holder',

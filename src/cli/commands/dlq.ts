@@ -15,7 +15,7 @@ export const dlqCommands: readonly Command[] = [
   edit,
   drop,
   byNumber('restore', 'takes drops back'),
-  byNumber('reopen', 'makes letters dead again that were sent and of which nothing was heard'),
+  byNumber('reopen', 'makes sent letters without a result dead again'),
   exported,
   log,
   erase,

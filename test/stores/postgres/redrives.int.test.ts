@@ -256,7 +256,7 @@ describeWith(['postgres'], 'a redrive', () => {
     expect(await letters.advance(id, lane, [])).toBe('lost')
   })
 
-  it('reopens a letter of which nothing was heard, and its late death changes nothing', async () => {
+  it('reopens a letter without a result, and its late death changes nothing', async () => {
     const { send, letters, rows } = await given()
     await send('m1')
     const { id } = (await letters.create({}, {}, 'ana')) ?? expect.fail(none)

@@ -17,23 +17,23 @@ import { letterUpkeep } from './upkeep.ts'
 export interface PostgresDeadLettersOptions {
   /** Where `migrate()` made the tables. @defaultValue `'holdfast'` */
   readonly schema?: string
-  /** Whom a message is about, so that `erase({ subject })` finds it. @defaultValue nobody */
+  /** Returns the person that a message is about, for `erase({ subject })`. @defaultValue nobody */
   readonly subject?: (letter: DeadLetter) => string | null | undefined
-  /** What letters of one group share. @defaultValue a digest of pipeline, error name, code and the shape of the message */
+  /** Returns the group of a letter. @defaultValue a digest of pipeline, error name, code and the shape of the message */
   readonly fingerprint?: (letter: DeadLetter) => string
   /** Encrypts bodies at rest. @defaultValue they are stored as they are */
   readonly encryption?: BodyEncryption
-  /** How long letters are kept that are resolved, replaced or dropped. @defaultValue 30 days */
+  /** How long resolved, replaced and dropped letters are kept, in ms. @defaultValue 30 days */
   readonly retainMs?: number
-  /** How long dead letters are kept. @defaultValue for ever */
+  /** How long dead letters are kept, in ms. @defaultValue for ever */
   readonly retainDeadMs?: number
-  /** How long one question of an operator may take. @defaultValue 15_000 */
+  /** Longest query of an operator in ms. @defaultValue 15_000 */
   readonly questionMs?: number
-  /** How many letters one statement cleans up, encrypts or regroups at most. @defaultValue 1000 */
+  /** Most letters that one statement cleans up, encrypts or regroups. @defaultValue 1000 */
   readonly batchSize?: number
 }
 
-/** Keeps dead letters, answers operators, and hands letters to redrive workers. */
+/** Stores dead letters, serves operators, and gives letters to redrive workers. */
 export interface PostgresDeadLetters extends DeadLetterStore, RedriveStore, LetterOperations {
   resolved(letters: readonly ResolvedLetter[]): Promise<void>
 }
@@ -41,7 +41,7 @@ export interface PostgresDeadLetters extends DeadLetterStore, RedriveStore, Lett
 const where = 'postgresDeadLetters'
 
 /**
- * Keeps dead letters in a table: `deadLetter({ to: postgresDeadLetters(pool) })`. It stands outside the handler's
+ * Keeps dead letters in a table: `deadLetter({ to: postgresDeadLetters(pool) })`. It works outside the handler's
  * transaction, which is rolled back by then. A message that comes twice with the same content is one letter.
  */
 export function postgresDeadLetters(pool: OperatorPool, options: PostgresDeadLettersOptions = {}): PostgresDeadLetters {

@@ -13,7 +13,7 @@ export interface PostgresChecksOptions {
 
 const mostSkewMs = 1000
 
-/** What can be wrong with a database that holds holdfast's tables. Each check only looks. */
+/** Checks of a database with holdfast's tables. They change nothing. */
 export function postgresChecks(
   pool: Queryable & PoolSlice<PoolClientSlice>,
   options: PostgresChecksOptions = {},
@@ -171,7 +171,7 @@ union all select 'backend ' || pid || ', ' || state || ' since ' || xact_start::
       const what = `${n} dead letters have a key that the store no longer knows: redeliveries of them run again`
       return [{ level: 'warning', what, fix: 'a longer retainMs of idempotency() than letters stay dead' }]
     }),
-    about('letters of which nothing is heard', 'dead_letter', async () => {
+    about('letters without a result', 'dead_letter', async () => {
       const [row] = await rows(
         `select count(*)::int as n from ${quoted}.dead_letter d where d.state = 'redriving' and d.changed_at < now() - interval '1 h'
   and not exists (select 1 from ${quoted}.redrive_item i join ${quoted}.redrive r on r.id = i.redrive

@@ -20,7 +20,7 @@ export interface PostgresOperatorStoreOptions {
   readonly schema?: string
   /** The store of the dead letters, with its encryption and its grouping. @defaultValue `postgresDeadLetters(pool, { schema })` */
   readonly letters?: PostgresDeadLetters
-  /** How long one question may take. @defaultValue 15_000 */
+  /** Longest query in ms. @defaultValue 15_000 */
   readonly questionMs?: number
 }
 
