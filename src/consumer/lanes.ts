@@ -71,6 +71,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
   readonly #tracks = new Set<LaneTrack<Item>>()
   readonly #drains = new Drains<LaneTrack<Item>>()
   readonly #slots = new Slots<Task<Item>>(
+    ({ item, key, attempt }) => this.#options.run(item, key, attempt),
     (task) => {
       this.#left(task)
       this.#succeeded(task)
@@ -231,15 +232,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     track.running++
     if (task.index > track.startedTo) track.startedTo = task.index
     this.#halt.started(task)
-    this.#slots.watch(task, this.#run(task))
-  }
-
-  #run({ item, key, attempt }: Task<Item>): Promise<unknown> {
-    try {
-      return this.#options.run(item, key, attempt)
-    } catch (error) {
-      return Promise.reject(error)
-    }
+    this.#slots.run(task)
   }
 
   #left(task: Task<Item>): void {

@@ -5,21 +5,35 @@ interface Slot<Task> {
   readonly failed: (error: unknown) => void
 }
 
-/** Calls back when the work of a task ends, without new functions for each task. */
+/** Runs tasks and calls back when each ends, without new functions for each task. */
 export class Slots<Task> {
   readonly #free: Slot<Task>[] = []
+  readonly #work: (task: Task) => Promise<unknown>
   readonly #onSuccess: (task: Task) => void
   readonly #onFailure: (task: Task, error: unknown) => void
 
-  constructor(onSuccess: (task: Task) => void, onFailure: (task: Task, error: unknown) => void) {
+  constructor(
+    work: (task: Task) => Promise<unknown>,
+    onSuccess: (task: Task) => void,
+    onFailure: (task: Task, error: unknown) => void,
+  ) {
+    this.#work = work
     this.#onSuccess = onSuccess
     this.#onFailure = onFailure
   }
 
-  watch(task: Task, work: Promise<unknown>): void {
+  run(task: Task): void {
     const slot = this.#free.pop() ?? this.#make()
     slot.task = task
-    work.then(slot.succeeded, slot.failed)
+    this.#begin(task).then(slot.succeeded, slot.failed)
+  }
+
+  #begin(task: Task): Promise<unknown> {
+    try {
+      return this.#work(task)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   #make(): Slot<Task> {
