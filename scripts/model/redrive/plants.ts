@@ -50,8 +50,9 @@ export const plants = {
   },
   'counted-generation': {
     does: 'the generation is counted on the row, and not drawn',
-    violates: 'stuck',
-    needs: { redrives: 2, cleanUps: 1, redeliveries: 2, crashes: 0, lapses: 2 },
+    violates: 'bounced',
+    needs: { redrives: 2, cleanUps: 1 },
+    route: 'pipeline',
     large: true,
   },
   'drop-blind': { does: 'a letter is dropped in whatever state it is', violates: 'it ran after' },

@@ -94,6 +94,8 @@ function begin(next: State, rules: Rules, at: number): void {
     next.copies.push(0)
     next.ran.push(false)
   }
+  // Whether this redrive starts the handler, also where its number was given before.
+  if (!resumed) next.ran[generation] = false
   const attempt = rules.route === 'pipeline' ? ({ at: 'got', generation, token: 0, copyIsGone: false } as const) : null
   Object.assign(worker, { at: 'sending', generation, attempt })
 }
