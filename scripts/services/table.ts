@@ -3,6 +3,7 @@ import { jaeger } from './jaeger.ts'
 import { kafka, kafka3 } from './kafka.ts'
 import { nats, natsNewest } from './nats.ts'
 import { postgres, postgres18 } from './postgres.ts'
+import { pulsar } from './pulsar.ts'
 import { rabbitmq, rabbitmq4 } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import type { Service } from './service.ts'
@@ -20,6 +21,7 @@ export const services: readonly Service[] = [
   rabbitmq4,
   natsNewest,
   activemq,
+  pulsar,
   jaeger,
 ]
 

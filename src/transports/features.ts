@@ -66,4 +66,16 @@ export const features = {
     messageId: no('none: a random one for each delivery, with a note in `health()`'),
     largestHeader: yes('no limit of its own, with the message'),
   },
+  pulsar: {
+    queue: yes('yes, by key (`Key_Shared`)'),
+    pubsub: yes('yes, by subscription'),
+    replay: no('no: seek is not built yet'),
+    delay: yes('kept in the lane'),
+    order: yes("of each key; with `type: 'Shared'` none over members"),
+    deliveryCount: yes("`redelivery_count`, nacks alone; attempts are the claim's"),
+    dedup: yes('of one process, where the broker deduplicates'),
+    acks: yes('each message by itself; a batch when all of it is done'),
+    messageId: yes('topic/ledger/entry, and the index in a batch'),
+    largestHeader: yes('no limit of its own, with the message'),
+  },
 } as const satisfies Readonly<Record<string, Features>>

@@ -46,6 +46,7 @@ const registry = { registerMetric: fn, getSingleMetric: fn }
 const logClient = { open: fn, offsetOf: fn, keyOf: fn, deliveryOf: fn, verdictOn: fn }
 const queueClient = { open: fn, keyOf: fn, deliveryOf: fn }
 const rhea = { create_session: fn, on: fn, removeListener: fn, is_open: fn }
+const pulsar = { connectionFor: fn, partitionsOf: fn }
 const kafka = { consumer: fn, admin: fn }
 const replaying = { pipeline, from: new Date(), scope: 'same' }
 const replayLog = { members: fn, states: fn, close: fn }
@@ -118,6 +119,9 @@ const factories: Readonly<
   'consumer/queueConsumer': [(o, f) => f(o), { client: queueClient, group: 'g', pipeline }],
   'amqp/amqpConsumer': [(o, f) => f(o), { connection: rhea, sources: [{ address: 'a' }], pipeline }],
   'amqp/amqpPublisher': [(o, f) => f(rhea, o), {}],
+  'pulsar/pulsarClient': [(o, f) => f(o), { serviceUrl: 'pulsar://a' }],
+  'pulsar/pulsarConsumer': [(o, f) => f(o), { client: pulsar, subscription: 's', topics: ['t'], pipeline }],
+  'pulsar/pulsarPublisher': [(o, f) => f(pulsar, o), {}],
   'testing/fakeClock': [(o, f) => f(o), {}],
   'testing/watchDeliveries': [(o, f) => f(o), {}],
 }

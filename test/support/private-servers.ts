@@ -8,6 +8,7 @@ import { freePorts } from '../../scripts/services/ports.ts'
 import { postgresHome, startPostgres, type PostgresOptions } from '../../scripts/services/postgres.ts'
 import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/services/processes.ts'
 import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
+import { startPulsar, type PulsarOptions } from '../../scripts/services/pulsar.ts'
 import { startRabbitmq, type RabbitmqOptions, unpackedHome } from '../../scripts/services/rabbitmq.ts'
 import { startRedis, type RedisOptions } from '../../scripts/services/redis.ts'
 import type { Place, Started } from '../../scripts/services/service.ts'
@@ -68,6 +69,10 @@ export function privateArtemis(options: Only<ArtemisOptions> = {}): Promise<Priv
 
 export function privateActivemq(): Promise<PrivateServer> {
   return privateServer('activemq', 1, 'SIGTERM', startActivemq)
+}
+
+export function privatePulsar(options: Only<PulsarOptions> = {}): Promise<PrivateServer> {
+  return privateServer('pulsar', 2, 'SIGTERM', (place) => startPulsar({ ...place, ...options }))
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {

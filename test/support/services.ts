@@ -26,6 +26,7 @@ export const natsUrl = (): string => serviceAddress('nats').url
 export const natsNewestUrl = (): string => serviceAddress('nats_newest').url
 export const artemisUrl = (): string => serviceAddress('artemis').url
 export const activemqUrl = (): string => serviceAddress('activemq').url
+export const pulsarUrl = (): string => serviceAddress('pulsar').url
 export const jaegerUrl = (): string => serviceAddress('jaeger').url
 
 export function serviceAddress(name: string): ServiceAddress {

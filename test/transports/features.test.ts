@@ -12,6 +12,7 @@ const columns = [
   ['RabbitMQ', features.rabbitmq],
   ['NATS JetStream', features.nats],
   ['AMQP 1.0', features.amqp],
+  ['Pulsar', features.pulsar],
 ] as const
 
 it('the page of what each transport can do is the table of the code', () => {
@@ -45,7 +46,7 @@ it('a consumer describes its pipeline and what its broker can do', () => {
   expect(String(described)).toContain(String(described.pipeline))
 })
 
-it('queues cannot be replayed', () => {
+it('queues cannot be replayed, and Pulsar not yet', () => {
   const without = columns.filter(([, { replay }]) => !replay.has).map(([title]) => title)
-  expect(without).toEqual(['RabbitMQ', 'AMQP 1.0'])
+  expect(without).toEqual(['RabbitMQ', 'AMQP 1.0', 'Pulsar'])
 })

@@ -1,0 +1,245 @@
+import type { Ownership, QueueHost, QueueSession } from '../../consumer/queue/queue-client.ts'
+import { sleep, type Clock } from '../../core/clock.ts'
+import { HoldfastError } from '../../core/errors.ts'
+import type { Bytes, Message } from '../../core/message.ts'
+import type { PulsarClient } from './client.ts'
+import { fullName } from './client.ts'
+import { messageFrom, type PulsarMessageId } from './codec.ts'
+import { messagesIn, type Entry, type EntryMessage } from './entry.ts'
+import type { Command, MessageId } from './protocol/commands.ts'
+import type { Connection } from './protocol/connection.ts'
+import { PulsarError } from './protocol/errors.ts'
+import type { Payload } from './protocol/frames.ts'
+
+/** One delivery of a message. */
+export interface PulsarRecord {
+  readonly entry: Entry
+  readonly message: Message<Bytes>
+  /** Why it cannot be read. It holds its place until that ends. */
+  readonly error?: Error
+  /** As a handler finds it: nacks only, never deaths. */
+  readonly raw: { readonly messageId: MessageId; readonly batchIndex: number; readonly redeliveryCount: number }
+}
+
+export type SubscriptionType = 'Key_Shared' | 'Failover' | 'Exclusive' | 'Shared'
+
+export interface TopicLinkOptions {
+  readonly client: PulsarClient
+  readonly topic: string
+  readonly subscription: string
+  readonly type: SubscriptionType
+  readonly startFrom: 'earliest' | 'latest'
+  readonly id: PulsarMessageId | undefined
+  readonly host: QueueHost<PulsarRecord>
+  readonly clock: Clock
+}
+
+const types: Readonly<Record<SubscriptionType, number>> = { Exclusive: 0, Shared: 1, Failover: 2, Key_Shared: 3 }
+const individual = 0
+const firstWaitMs = 100
+const longestWaitMs = 3_000
+
+const forGood: ReadonlySet<string> = new Set([
+  ...['AuthenticationError', 'AuthorizationError', 'InvalidTopicName', 'TopicNotFound', 'SubscriptionNotFound'],
+  ...['IncompatibleSchema', 'NotAllowedError'],
+])
+
+export function isForGood(error: unknown): boolean {
+  return error instanceof PulsarError && forGood.has(error.code)
+}
+
+let lastConsumer = 0
+
+/** Keeps one topic subscribed. Every answered subscribe is an ownership, under a consumer id that was never used before. */
+export class TopicLink {
+  readonly topic: string
+  problem: string | undefined
+  readonly #options: TopicLinkOptions
+
+  constructor(options: TopicLinkOptions) {
+    this.#options = options
+    this.topic = options.topic
+    this.problem = `${options.topic} is not subscribed yet`
+  }
+
+  /** The one owner of the attempts: a second one would subscribe twice. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, host } = this.#options
+    let waitMs = firstWaitMs
+    while (!signal.aborted) {
+      try {
+        const attachment = await this.#subscribe(signal)
+        waitMs = firstWaitMs
+        await attachment.gone
+      } catch (error) {
+        if (signal.aborted) return
+        this.problem = `${this.topic} cannot be subscribed: ${reasonOf(error)}`
+        if (isForGood(error)) return host.failed(new HoldfastError('unavailable', this.problem, { cause: error }))
+        host.report('subscribe-failed', { source: this.topic }, error)
+      }
+      await sleep(clock, waitMs, signal).catch(() => {})
+      waitMs = Math.min(2 * waitMs, longestWaitMs)
+    }
+  }
+
+  async #subscribe(signal: AbortSignal): Promise<Attachment> {
+    const { client, subscription, type, startFrom, host } = this.#options
+    const connection = await client.connectionFor(this.topic)
+    const consumerId = ++lastConsumer
+    const attachment = new Attachment(this.#options, connection, consumerId, (why) => (this.problem = why))
+    connection.consumers.set(consumerId, attachment)
+    try {
+      await connection.request('subscribe', {
+        ...{ topic: fullName(this.topic), subscription, type: types[type], consumerId, isDurable: true },
+        initialPosition: startFrom === 'earliest' ? 1 : 0,
+        ...(type === 'Key_Shared' ? { keyShared: { mode: 0, allowsDisorder: false } } : {}),
+      })
+    } catch (error) {
+      connection.consumers.delete(consumerId)
+      // The broker may have it all the same, and would give it keys.
+      if (error instanceof PulsarError && error.code === 'TimedOut') attachment.abandon()
+      throw error
+    }
+    if (signal.aborted) attachment.abandon()
+    // It may have ended since: then the attempts go on.
+    else if (!attachment.isGone) {
+      this.problem = undefined
+      attachment.begin(host)
+    }
+    return attachment
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** One subscribe: what belongs to it ends with it. */
+class Attachment {
+  readonly gone: Promise<void>
+  isGone = false
+  readonly #options: TopicLinkOptions
+  readonly #connection: Connection
+  readonly #consumerId: number
+  readonly #lost: (why: string) => void
+  readonly #ended = Promise.withResolvers<void>()
+  #owned: Ownership<PulsarRecord> | undefined
+  #done: MessageId[] = []
+  #acking: Promise<void> = Promise.resolve()
+
+  constructor(options: TopicLinkOptions, connection: Connection, consumerId: number, lost: (why: string) => void) {
+    this.#options = options
+    this.#connection = connection
+    this.#consumerId = consumerId
+    this.#lost = lost
+    this.gone = this.#ended.promise
+  }
+
+  begin(host: QueueHost<PulsarRecord>): void {
+    this.#owned = host.own(this.#options.topic, this.#session())
+  }
+
+  closed(why: string): void {
+    if (this.isGone) return
+    this.isGone = true
+    const problem = `${this.#options.topic} was lost: ${why}`
+    this.#lost(problem)
+    this.#owned?.lost(new HoldfastError('stopped', problem))
+    this.#ended.resolve()
+  }
+
+  /** Tells the broker, and waits for nothing. */
+  abandon(): void {
+    const consumerId = this.#consumerId
+    this.#connection.consumers.delete(consumerId)
+    this.#connection.request('closeConsumer', { consumerId }).catch(() => {})
+    this.closed('it was given up')
+  }
+
+  arrived({ messageId = {}, redeliveryCount = 0 }: Command<'message'>, payload: Payload): void {
+    const owned = this.#owned
+    if (owned === undefined) return
+    // A mark of the broker's own, of a transaction or of a replica.
+    if (payload.metadata.markerType !== undefined) return void this.#ack({ id: messageId, left: 1 })
+    const records = this.#recordsOf(messageId, redeliveryCount, payload)
+    for (const record of records) owned.deliver(record)
+  }
+
+  #recordsOf(messageId: MessageId, redeliveryCount: number, payload: Payload): readonly PulsarRecord[] {
+    const all = readable(payload)
+    const messages = all instanceof Error ? [{ meta: payload.metadata, body: payload.body }] : all
+    const { partition: _, ...id } = messageId
+    const entry: Entry = { id: messageId.partition === undefined ? id : messageId, left: messages.length }
+    return messages.map((each, batchIndex) => {
+      const raw = { messageId, batchIndex, redeliveryCount }
+      const isBatch = payload.metadata.messages !== undefined
+      const place = `${this.#options.topic}/${id.ledgerId}/${id.entryId}${isBatch ? `/${batchIndex}` : ''}`
+      const { message, error } = this.#messageOf(each, place, payload)
+      const failed = all instanceof Error ? all : error
+      return failed === undefined ? { entry, message, raw } : { entry, message, raw, error: failed }
+    })
+  }
+
+  #messageOf(
+    each: EntryMessage,
+    place: string,
+    { metadata }: Payload,
+  ): { readonly message: Message<Bytes>; readonly error?: Error } {
+    const { topic, id } = this.#options
+    const where = { topic, place, brokerMs: metadata.publishTime ?? Date.now() }
+    try {
+      return { message: messageFrom(each, { ...where, id }) }
+    } catch (error) {
+      return { message: messageFrom(each, { ...where, id: () => place }), error: error as Error }
+    }
+  }
+
+  #session(): QueueSession<PulsarRecord> {
+    const [connection, consumerId] = [this.#connection, this.#consumerId]
+    return {
+      credit: (permits) => connection.send('flow', { consumerId, permits }),
+      ack: ({ entry }) => this.#ack(entry),
+      leave: async () => {
+        await this.#acking.catch(() => {})
+        if (this.isGone) return
+        this.isGone = true
+        // Its answer says that the rest is back in its order.
+        await connection.request('closeConsumer', { consumerId }).catch(() => {})
+        connection.consumers.delete(consumerId)
+        this.#ended.resolve()
+      },
+    }
+  }
+
+  /** An entry is acked when all of its messages are, and those of one turn in one command. */
+  #ack(entry: Entry): Promise<void> | void {
+    if (--entry.left > 0) return
+    if (this.#done.push(entry.id) === 1) this.#acking = nextTurn().then(() => this.#sendAcks())
+    return this.#acking
+  }
+
+  async #sendAcks(): Promise<void> {
+    const messageIds = this.#done
+    this.#done = []
+    const consumerId = this.#consumerId
+    try {
+      await this.#connection.request('ack', { consumerId, type: individual, messageIds })
+    } catch (error) {
+      // Without an ack they would come again only with the next connection.
+      if (!this.isGone) this.abandon()
+      throw error
+    }
+  }
+}
+
+function readable(payload: Payload): readonly EntryMessage[] | Error {
+  try {
+    return messagesIn(payload)
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve))
+}
