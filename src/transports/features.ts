@@ -28,7 +28,7 @@ export const features = {
     replay: yes('yes, as long as the topic keeps it'),
     dedup: yes('of one producer session (`idempotent`)'),
     acks: yes('an offset: the first that is not done'),
-    messageId: yes('topic/partition/offset@timestamp'),
+    messageId: yes('topic/partition/offset@timestamp, with a note in `health()`'),
     largestHeader: yes('`max.message.bytes`, with the message'),
   },
   rabbitmq: {
@@ -50,7 +50,7 @@ export const features = {
     replay: yes('yes, as long as the stream keeps it'),
     dedup: yes('of the stream, by `Nats-Msg-Id`, 2 minutes by default'),
     acks: yes('each message by itself; a new owner begins behind the first that is not done'),
-    messageId: yes('`Nats-Msg-Id`, else the stream, when it was made, and the sequence'),
+    messageId: yes('`Nats-Msg-Id`, else the stream, when it was made, and the sequence, with a note in `health()`'),
     largestHeader: yes('64 KiB, all headers together'),
   },
   amqp: {
