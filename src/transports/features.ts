@@ -72,6 +72,7 @@ export const features = {
     replay: no('no: seek is not built yet'),
     delay: yes('kept in the lane'),
     order: yes("of each key; with `type: 'Shared'` none over members"),
+    parkingOrder: yes("of each key; with `type: 'Shared'` only of what is parked"),
     deliveryCount: yes("`redelivery_count`, nacks alone; attempts are the claim's"),
     dedup: yes('of one process, where the broker deduplicates'),
     acks: yes('each message by itself; a batch when all of it is done'),
