@@ -27,6 +27,11 @@ const broke: readonly (readonly [scenario: string, line: string, what: string])[
     'm5 c2 p2; run send m1~0 → send m4; run send m1~1 → B.poll; run send m1~2 → send m5; run send m3~3 → B.poll⏎; run send m3~4 → B.poll#2; hold B.claim m5 +3; stop A.poll#2; hold B.BEGIN m5⏎ +1; pause B.claim m4 12000ms +0; hold A′.claim m4 +1; hold A′.poll#6⏎ +1; pause A′.poll#6⏎ 45000ms +0; rebalance B.claim m3; rebalance B.poll#8; pause B.poll#10⏎ 12000ms +0; outlive B.BEGIN m2; stop B.claim m4#4⏎; slow B′.insert into orders m3⏎ 5000ms',
     'a handler started after a standstill, under a lease that was over',
   ],
+  [
+    'breaker-lookalike',
+    'm2 c1 p1; poison send m1; poison send m2',
+    'poison took every probe of a circuit, and calls without an id none',
+  ],
 ]
 
 it.for(broke.map(([name, line, what]) => [what, name, line] as const))(

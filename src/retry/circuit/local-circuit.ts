@@ -293,7 +293,8 @@ export class LocalCircuit {
 
   #refused(id: string | null, ms: number, how: string): RetryLater | Call {
     if (this.#terms.observe) return this.#begin(id, false)
-    if (id !== null && this.#waiting.size < mostWaiting) this.#waiting.set(id, this.#failures.of(id).times)
+    // Calls without an id wait as one: else messages that probe at once would let none of them through.
+    if (this.#waiting.size < mostWaiting) this.#waiting.set(id ?? '', this.#failures.of(id).times)
     const because = `circuit ${this.#nameToTell()} is ${how}`
     return new RetryLater(Math.max(ms, 1), { holds: this.#holds, because })
   }
@@ -301,7 +302,7 @@ export class LocalCircuit {
   /** The probe is the waiting message with the fewest failures of its own. */
   #givesWay(id: string | null, nowMs: number): boolean {
     const own = this.#failures.of(id).times
-    if (id !== null) this.#waiting.delete(id)
+    this.#waiting.delete(id ?? '')
     if (own === 0 || nowMs >= this.reopensAtMs + givesWayMs) return false
     for (const failures of this.#waiting.values()) if (failures < own) return true
     return false
