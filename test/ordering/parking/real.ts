@@ -22,10 +22,10 @@ import { createTestPool } from '../../support/test-pool.ts'
 type Handler = (delivery: Delivery<Bytes> & { readonly tx: pg.PoolClient }) => Promise<void> | void
 
 /** A pipeline that parks in PostgreSQL, with effects in the handler's transaction and letters in the same schema. */
-export async function realWorld(options: Partial<ParkingOptions> = {}, pools: pg.PoolConfig = {}) {
+export async function realWorld(options: Partial<ParkingOptions> = {}, pools: pg.PoolConfig = {}, maxAttempts = 1) {
   const { pool, schema, url, dispose } = await createTestPool({ max: 16, ...pools })
   await migrate(pool, { schema })
-  await pool.query('create table effect (at bigserial, id text, key text)')
+  await pool.query(`create table ${schema}.effect (at bigserial, id text, key text)`)
   const store = postgresIdempotencyStore(pool, { schema })
   const letters = postgresDeadLetters(pool, { schema })
   const operator = postgresOperatorStore(pool, { schema, letters })
@@ -35,9 +35,9 @@ export async function realWorld(options: Partial<ParkingOptions> = {}, pools: pg
       .use(deadLetter({ to: letters }))
       .use(parking({ store, ...options }))
       .use(idempotency({ store, leaseMs: 5_000 }))
-      .use(retry({ maxAttempts: 1 }))
+      .use(retry({ maxAttempts }))
     const effect = (tx: pg.Pool | pg.PoolClient, { message }: Delivery<Bytes>) =>
-      tx.query('insert into effect (id, key) values ($1, $2)', [message.id, message.key])
+      tx.query(`insert into ${schema}.effect (id, key) values ($1, $2)`, [message.id, message.key])
     if (!inside)
       return stack.handle(async (delivery) => {
         await handler.now({ ...delivery, tx: undefined as never })
@@ -57,7 +57,7 @@ export async function realWorld(options: Partial<ParkingOptions> = {}, pools: pg
     })
   }
   async function effects(): Promise<readonly string[]> {
-    const { rows } = await pool.query<{ id: string }>('select id from effect order by at')
+    const { rows } = await pool.query<{ id: string }>(`select id from ${schema}.effect order by at`)
     return rows.map(({ id }) => id)
   }
   /** A worker that runs until the condition holds. */

@@ -8,12 +8,21 @@ import {
   preparedRunner,
 } from '../../../src/stores/postgres/index.ts'
 import { parkingStoreContract } from '../../../src/testing/contracts/parking-store-contract.ts'
-import { describeWith } from '../../support/services.ts'
+import { describeWith, postgres18Url } from '../../support/services.ts'
 import { createTestPool } from '../../support/test-pool.ts'
 
 describeWith(['postgres'], 'the parking store contract, in PostgreSQL', () => {
   const create = async () => {
     const { pool, schema, dispose } = await createTestPool({ max: 8 })
+    await migrate(pool, { schema })
+    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
+  }
+  for (const { name, run } of parkingStoreContract(create)) it(name, run)
+})
+
+describeWith(['postgres18'], 'the parking store contract, in PostgreSQL 18', () => {
+  const create = async () => {
+    const { pool, schema, dispose } = await createTestPool({ connectionString: postgres18Url(), max: 8 })
     await migrate(pool, { schema })
     return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
   }
