@@ -1,8 +1,8 @@
 // What each tenant gets of six processes while one of them floods, without and with places of its own, as a chart:
 // `node scripts/measure/tenant-shares.ts [docs/images/tenant-shares.svg]`
 import { writeFile } from 'node:fs/promises'
-import { limitsRun, processes, type LimitsCounts } from '../chaos/limits/run.ts'
-import { names, tenants } from '../chaos/limits/settings.ts'
+import { limitsRun, type LimitsCounts } from '../chaos/limits/run.ts'
+import { names, type Tenant } from '../chaos/limits/settings.ts'
 import { seeded } from '../../src/transports/memory/random.ts'
 import { privateRedis } from '../../test/support/private-servers.ts'
 
@@ -18,13 +18,18 @@ try {
 } finally {
   await redis.dispose()
 }
-const shareOf = (counts: LimitsCounts, name: (typeof names)[number]): number =>
-  counts.perSecond[name] / (tenants[name] * processes)
+const shareOf = ({ sentPerSecond, donePerSecond }: LimitsCounts, name: Tenant): number =>
+  donePerSecond[name] / Math.max(0.01, sentPerSecond[name])
 console.table(
   runs.map(([how, counts]) => ({
     how,
-    ...Object.fromEntries(names.map((name) => [name, `${counts.perSecond[name].toFixed(1)}/s`])),
-    'deliveries a message': counts.startsPerMessage.toFixed(2),
+    ...Object.fromEntries(
+      names.map((name) => [
+        name,
+        `${counts.donePerSecond[name].toFixed(1)} of ${counts.sentPerSecond[name].toFixed(1)}/s`,
+      ]),
+    ),
+    'deliveries a message': counts.deliveriesPerMessage.toFixed(2),
   })),
 )
 if (file !== undefined) await writeFile(file, drawn())
@@ -36,7 +41,7 @@ function drawn(): string {
     runs.map(([, counts], at) => {
       const y = 78 + row * 60 + at * 22
       const share = Math.min(1, shareOf(counts, name))
-      const said = `${counts.perSecond[name].toFixed(1)} of ${tenants[name] * processes} a second`
+      const said = `${counts.donePerSecond[name].toFixed(1)} of ${counts.sentPerSecond[name].toFixed(1)} a second`
       return `<rect x="150" y="${y}" width="${(share * 420).toFixed(1)}" height="18" rx="2" fill="${colours[at]}"/><text x="${(158 + share * 420).toFixed(1)}" y="${y + 13}">${said}</text>`
     }),
   )

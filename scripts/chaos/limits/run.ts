@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnChild, type Child } from '../../../test/support/child.ts'
 import { uniqueName } from '../../../test/support/unique-name.ts'
-import { leaseMs, type LimitsWorkerSettings, type Tenant } from './settings.ts'
+import { leaseMs, names, zero, type LimitsWorkerCounts, type LimitsWorkerSettings, type Tenant } from './settings.ts'
 import { limitsTarget } from './target.ts'
 
 export const processes = 6
@@ -23,10 +23,11 @@ export interface LimitsCounts {
   readonly peak: number
   readonly kills: number
   readonly stops: number
-  /** Calls of each tenant a second. */
-  readonly perSecond: Readonly<Record<Tenant, number>>
-  /** Of the processes that lived to the end. */
-  readonly startsPerMessage: number
+  /** By the processes that lived to the end, for each second of one run. */
+  readonly sentPerSecond: Readonly<Record<Tenant, number>>
+  readonly donePerSecond: Readonly<Record<Tenant, number>>
+  /** How often a message was delivered, those that were not handled yet included. */
+  readonly deliveriesPerMessage: number
 }
 
 /** Processes with the same tenants. One tenant floods. */
@@ -45,13 +46,14 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
     alive.set(id, child)
   }
   let [kills, stops] = [0, 0]
+  let strikes = 0
   function strike(): void {
     const ids = [...alive.keys()]
     const id = ids[Math.floor(random() * ids.length)]
     const child = id === undefined ? undefined : alive.get(id)
     if (id === undefined || child === undefined) return
     alive.delete(id)
-    if (random() < 0.7) {
+    if (++strikes % 3 > 0) {
       kills++
       child.kill('SIGKILL')
       void start().catch(() => {})
@@ -66,26 +68,29 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
   }
   try {
     await Promise.all(Array.from({ length: processes }, start))
-    await sleep(1_000, undefined, { signal })
-    const before = { ...target.done }
     const beganMs = performance.now()
     while (performance.now() - beganMs < seconds * 1000) {
       await sleep(attack ? 1_000 : 250, undefined, { signal })
       if (attack) strike()
     }
     const tookSeconds = (performance.now() - beganMs) / 1000
-    const rates = Object.entries(target.done).map(([name, done]) => [
-      name,
-      (done - before[name as Tenant]) / tookSeconds,
-    ])
     for (const child of alive.values()) child.send('end')
     const ends = await Promise.all([...alive.values()].map((child) => child.line('end', 30_000)))
-    const counts = ends.map((line) => JSON.parse(line.slice(4)) as { done: number; refused: number })
-    const sum = (of: 'done' | 'refused'): number => counts.reduce((total, each) => total + each[of], 0)
+    const counts = ends.map((line) => JSON.parse(line.slice(4)) as LimitsWorkerCounts)
+    const total = (of: 'sent' | 'done'): Record<Tenant, number> => {
+      const sums = zero()
+      for (const each of counts) for (const name of names) sums[name] += each[of][name]
+      return sums
+    }
+    const rate = (sums: Record<Tenant, number>): Record<Tenant, number> =>
+      Object.fromEntries(names.map((name) => [name, sums[name] / tookSeconds])) as Record<Tenant, number>
+    const [sent, done] = [total('sent'), total('done')]
+    const all = (sums: Record<Tenant, number>): number => names.reduce((sum, name) => sum + sums[name], 0)
+    const refused = counts.reduce((sum, each) => sum + each.refused, 0)
     return {
       ...{ starts: target.starts, over: target.over, peak: target.peak, kills, stops },
-      perSecond: Object.fromEntries(rates) as Record<Tenant, number>,
-      startsPerMessage: (sum('done') + sum('refused')) / Math.max(1, sum('done')),
+      ...{ sentPerSecond: rate(sent), donePerSecond: rate(done) },
+      deliveriesPerMessage: (all(done) + refused) / Math.max(1, all(sent)),
     }
   } finally {
     for (const child of all) child.kill('SIGCONT')

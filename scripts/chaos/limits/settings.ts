@@ -8,6 +8,17 @@ export const leaseMs = 1_000
 /** Places of one process, for all tenants. */
 export const concurrency = 6
 
+/** What a worker says at its end. */
+export interface LimitsWorkerCounts {
+  readonly sent: Record<Tenant, number>
+  readonly done: Record<Tenant, number>
+  /** Nacks above the limit. */
+  readonly refused: number
+}
+
+export const zero = (): Record<Tenant, number> =>
+  Object.fromEntries(names.map((name) => [name, 0])) as Record<Tenant, number>
+
 export interface LimitsWorkerSettings {
   readonly id: string
   readonly targetUrl: string

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { maxConcurrent, names, type Tenant } from './settings.ts'
+import { maxConcurrent, zero, type Tenant } from './settings.ts'
 
 /** What every handler calls: it takes a while, and counts how many run at once of each tenant. */
 export interface LimitsTarget {
@@ -9,16 +9,11 @@ export interface LimitsTarget {
   /** Starts above the limit of their tenant, while the limit counts. */
   readonly over: number
   readonly peak: number
-  /** Calls of each tenant that came to their end. */
-  readonly done: Readonly<Record<Tenant, number>>
   close(): Promise<void>
 }
 
 export async function limitsTarget(): Promise<LimitsTarget> {
-  const zero = (): Record<Tenant, number> =>
-    Object.fromEntries(names.map((name) => [name, 0])) as Record<Tenant, number>
   const running = zero()
-  const done = zero()
   const counts = { starts: 0, over: 0, peak: 0 }
   const server = createServer((request, response) => {
     const name = new URL(request.url ?? '/', 'http://localhost').searchParams.get('tenant') as Tenant
@@ -26,13 +21,7 @@ export async function limitsTarget(): Promise<LimitsTarget> {
     running[name]++
     counts.peak = Math.max(counts.peak, running[name])
     if (running[name] > maxConcurrent) counts.over++
-    const timer = setTimeout(
-      () => {
-        done[name]++
-        response.end()
-      },
-      100 + Math.random() * 100,
-    )
+    const timer = setTimeout(() => response.end(), 100 + Math.random() * 100)
     // Also where the process that called was killed.
     response.once('close', () => {
       clearTimeout(timer)
@@ -51,7 +40,6 @@ export async function limitsTarget(): Promise<LimitsTarget> {
     get peak() {
       return counts.peak
     },
-    done,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()

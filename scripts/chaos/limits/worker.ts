@@ -10,7 +10,16 @@ import { bulkhead } from '../../../src/retry/bulkhead.ts'
 import { placesScript, redisLimits } from '../../../src/stores/redis/limits.ts'
 import { memoryBroker } from '../../../src/transports/memory/broker.ts'
 import { memoryConsumer } from '../../../src/transports/memory/consumer.ts'
-import { concurrency, leaseMs, maxConcurrent, names, tenants, type LimitsWorkerSettings } from './settings.ts'
+import {
+  concurrency,
+  leaseMs,
+  maxConcurrent,
+  names,
+  tenants,
+  zero,
+  type Tenant,
+  type LimitsWorkerSettings,
+} from './settings.ts'
 
 const { id, targetUrl, redisUrl, prefix, limited, planted } = JSON.parse(
   process.argv[2] ?? '{}',
@@ -43,7 +52,7 @@ const call = (tenant: string, signal: AbortSignal): Promise<void> =>
     }).on('error', reject)
   })
 
-const counts = { sent: 0, done: 0, refused: 0, failed: 0 }
+const counts = { sent: zero(), done: zero(), refused: 0 }
 subscribe('limit-reached', () => counts.refused++)
 const builder = pipeline(id)
 const limit = bulkhead({
@@ -51,8 +60,9 @@ const limit = bulkhead({
   by: ({ headers }) => headerText(headers, 'tenant') ?? '',
 })
 const orders = (limited ? builder.use(limit) : builder).use(retry()).handle(async ({ message, signal }) => {
-  await call(headerText(message.headers, 'tenant') ?? '', signal)
-  counts.done++
+  const tenant = headerText(message.headers, 'tenant') as Tenant
+  await call(tenant, signal)
+  counts.done[tenant]++
 })
 
 const broker = memoryBroker()
@@ -68,9 +78,9 @@ const running = memoryConsumer({
 const publisher = broker.publisher()
 for (const tenant of names)
   setInterval(() => {
-    const number = counts.sent++
+    const number = counts.sent[tenant]++
     const headers = headersFrom([['tenant', tenant]])
-    const parts = { destination: 'orders', id: `${id}-${number}`, key: `${tenant}-${number}`, headers }
+    const parts = { destination: 'orders', id: `${id}-${tenant}-${number}`, key: `${tenant}-${number}`, headers }
     void publisher.publish([outgoing({ ...parts, body: Buffer.from('{}') })])
   }, 1000 / tenants[tenant])
 

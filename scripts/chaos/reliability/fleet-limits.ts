@@ -1,7 +1,7 @@
 import { privateRedis } from '../../../test/support/private-servers.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import { limitsRun, processes, type LimitsCounts } from '../limits/run.ts'
-import { maxConcurrent, names, tenants } from '../limits/settings.ts'
+import { maxConcurrent, names, type Tenant } from '../limits/settings.ts'
 import type { Scenario } from '../scenario.ts'
 
 /** Of what a small tenant sends, this part is handled while another one floods. */
@@ -36,8 +36,12 @@ export const fleetLimits: Scenario = {
 function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
   const over = attacked.over + (calm?.over ?? 0)
   const starts = attacked.starts + (calm?.starts ?? 0)
-  const starved = calm === undefined ? [] : names.filter((name) => name !== 'flood' && shareOf(calm, name) < leastShare)
-  const rates = calm === undefined ? '' : names.map((name) => `${name} ${calm.perSecond[name].toFixed(1)}`).join(', ')
+  const small =
+    calm === undefined
+      ? []
+      : names.filter((name) => name !== 'flood').map((name) => [name, shareOf(calm, name)] as const)
+  const starved = small.filter(([, share]) => share < leastShare)
+  const rates = calm === undefined ? '' : names.map((name) => rateOf(calm, name)).join(', ')
   return {
     injected: { 'kill -9': attacked.kills, SIGSTOP: attacked.stops },
     messages: starts,
@@ -45,13 +49,17 @@ function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
     violations: [
       ...(over === 0 ? [] : [`${over} starts above the limit, at most ${attacked.peak} at once`]),
       ...(starts >= leastStarts ? [] : [`only ${starts} starts`]),
-      ...starved.map((name) => `${name} got ${shareOf(calm, name).toFixed(2)} of what it sends`),
+      ...starved.map(([name, share]) => `${name} got ${share.toFixed(2)} of what it sends`),
     ],
-    notes: `starts are counted where the calls arrive: ${over} of ${starts} above the limit; calls a second: ${rates}; ${attacked.startsPerMessage.toFixed(2)} deliveries for each message handled`,
+    notes: `starts are counted where the calls arrive: ${over} of ${starts} above the limit; handled a second: ${rates}; ${(calm ?? attacked).deliveriesPerMessage.toFixed(2)} deliveries for each message`,
   }
 }
 
 /** The part of what a tenant sends that is handled. */
-function shareOf(counts: LimitsCounts | undefined, name: (typeof names)[number]): number {
-  return (counts?.perSecond[name] ?? 0) / (tenants[name] * processes)
+function shareOf({ sentPerSecond, donePerSecond }: LimitsCounts, name: Tenant): number {
+  return donePerSecond[name] / Math.max(0.01, sentPerSecond[name])
+}
+
+function rateOf({ sentPerSecond, donePerSecond }: LimitsCounts, name: Tenant): string {
+  return `${name} ${donePerSecond[name].toFixed(1)} of ${sentPerSecond[name].toFixed(1)}`
 }
