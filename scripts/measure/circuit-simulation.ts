@@ -337,7 +337,7 @@ if (file !== undefined)
     join(import.meta.dirname, '../..', file),
     `# The rule of the circuit, simulated
 
-Written by \`node scripts/measure/circuit-simulation.ts ${seeds} ${file}\`. The code of \`circuitBreaker()\` runs in virtual time: ${places} places, ${maxAttempts} attempts, ${seeds} seeds for each row. Before: ten failures in a row of any kind opened the circuit for 10 s, and every failure was an attempt. Calls: those that went to a dependency while it was down. **Stops**: the backlog only grows.
+Written by \`node scripts/measure/circuit-simulation.ts ${seeds} ${file}\`. The code of \`circuitBreaker()\` runs in virtual time: ${places} places, ${maxAttempts} attempts, ${seeds} seed(s) for each row. Before: ten failures in a row of any kind opened the circuit for 10 s, and every failure was an attempt. Calls: those that went to a dependency while it was down. **Stops**: the backlog only grows.
 
 ${table}
 
@@ -345,6 +345,7 @@ What is worse than before:
 
 - In a brownout of 80 % the circuit closes sooner and tries more: the dependency gets many more calls, and an innocent may die.
 - Where the dependency flaps, calls are let through slowly in each good spell (the ramp), so the backlog waits for longer.
+- In a brownout of 30 % the slowest good message takes longer: fewer innocents die, since a failure that may be the dependency's is no attempt and comes again later.
 - An outage costs some more calls, since the windows are shorter. At 1/s it takes ten messages to open it, and none of them is lost for it.
 - A message that fails by itself, and looks like an outage, is not dead-lettered while nothing else is answered: it waits.
 `,

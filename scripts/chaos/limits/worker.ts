@@ -89,4 +89,6 @@ process.stdin.on('data', () => {
   stop.abort()
   void running.finally(() => process.exit(0))
 })
+// The process that started it is gone.
+process.stdin.on('end', () => process.exit(0))
 console.log('ready')
