@@ -14,8 +14,10 @@ const log = {
   acks: yes('the first that is not done'),
 }
 
+export type TransportName = 'memory' | 'kafka' | 'rabbitmq' | 'nats' | 'amqp' | 'pulsar'
+
 /** What each transport can do, in one table. */
-export const features = {
+export const features: Readonly<Record<TransportName, Features>> = {
   memory: {
     ...log,
     replay: yes('yes, while it is in memory'),
@@ -79,4 +81,4 @@ export const features = {
     messageId: yes('topic/ledger/entry, and the index in a batch'),
     largestHeader: yes('no limit of its own, with the message'),
   },
-} as const satisfies Readonly<Record<string, Features>>
+}

@@ -1,5 +1,5 @@
 import type { Delivery } from '../../core/delivery.ts'
-import { badOption, objects } from '../../core/options.ts'
+import { badOption, objects, type Kind } from '../../core/options.ts'
 import type { Bytes } from '../../core/message.ts'
 
 /** What of one partition comes again. Positions are offsets of Kafka, sequences of NATS. */
@@ -26,7 +26,7 @@ export interface Replaying {
   readonly replay?: ReplayPlan
 }
 
-export const replayKind = objects
+export const replayKind: Kind = objects
 
 /** Marks the deliveries of one group's replay. */
 export class ReplayMark {

@@ -23,7 +23,7 @@ export const pipeline = 'billing'
 export const lane = 'k3:topicA'
 const packed = { envelope: Buffer.from('["all but the body"]'), body: Buffer.from([0, 255, 1]), keyText: 'A' }
 
-export const asking = (key: string, token: bigint | null = null, name = lane): ClaimRequest =>
+export const asking = (key: string, token: bigint | null = null, name: string = lane): ClaimRequest =>
   ask(key, { lane: { pipeline, name, token } })
 
 export function parkOf(held: HeldClaim, more: Partial<ParkRequest> = {}): ParkRequest {
@@ -45,7 +45,7 @@ export async function parkFirst(
   store: ParkingStoreHarness['store'],
   key: string,
   more: Partial<ParkRequest> = {},
-  name = lane,
+  name: string = lane,
 ): Promise<HeldClaim> {
   const held = await hold(store, asking(key, null, name))
   assert.equal(await store.park(parkOf(held, { lane: name, ...more })), 'ok')
@@ -53,7 +53,7 @@ export async function parkFirst(
 }
 
 /** The lane, in the hands of a worker. */
-export async function takeLane(store: ParkingStore, leaseMs = longMs): Promise<LaneLease> {
+export async function takeLane(store: ParkingStore, leaseMs: number = longMs): Promise<LaneLease> {
   const [lease] = await store.claimLanes({ pipeline, limit: 1, owner: 'worker', leaseMs })
   assert.ok(lease, 'a lane is due')
   return lease

@@ -4,6 +4,7 @@ import { sleep, type Clock } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import type { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
+import type { Features } from '../../consumer/features.ts'
 import { features } from '../features.ts'
 import { checkAddresses } from './check-addresses.ts'
 import { recordFrom, type AmqpMessageId, type AmqpRaw, type AmqpRecord } from './codec.ts'
@@ -31,7 +32,7 @@ const lookEveryMs = 20
 /** What of the consumer is AMQP's alone: links, their credit, and the broker's settings. */
 export class AmqpClient implements QueueClient<AmqpRecord> {
   readonly system = 'amqp'
-  readonly features = features.amqp
+  readonly features: Features = features.amqp
   readonly #options: AmqpClientOptions
   readonly #destinations: ReadonlyMap<string, string>
 

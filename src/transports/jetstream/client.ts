@@ -4,6 +4,7 @@ import { sleep } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
+import type { Features } from '../../consumer/features.ts'
 import { features } from '../features.ts'
 import { inTime } from '../in-time.ts'
 import { isNobodyThere, isStreamMissing, isUnanswered, reasonOf } from './errors.ts'
@@ -21,7 +22,7 @@ export interface NatsClientSettings extends PartitionSettings {
 /** What of the consumer is JetStream's alone: leases, a consumer for each ownership, and who has which partition. */
 export class NatsClient implements QueueClient<NatsRecord> {
   readonly system = 'nats'
-  readonly features = features.nats
+  readonly features: Features = features.nats
   readonly positions = true
   readonly extendMs: number
   readonly #settings: NatsClientSettings

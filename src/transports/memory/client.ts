@@ -10,6 +10,7 @@ import type {
   Place,
   Position,
 } from '../../consumer/log/log-client.ts'
+import type { Features } from '../../consumer/features.ts'
 import { features } from '../features.ts'
 import type { Group, Member, Ownership } from './group.ts'
 import type { PartitionLog } from './log.ts'
@@ -31,7 +32,7 @@ export interface MemoryClientOptions {
 /** A member of a group of the memory broker, as the log consumer's client. */
 export class MemoryClient implements LogClient<MemoryRecord> {
   readonly system = 'memory'
-  readonly features = features.memory
+  readonly features: Features = features.memory
   readonly #options: MemoryClientOptions
   #membership: MemoryMembership | undefined
   #hasCrashed = false

@@ -12,6 +12,7 @@ import { sleep, type Clock } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes } from '../../core/message.ts'
+import type { Features } from '../../consumer/features.ts'
 import { features } from '../features.ts'
 import { checkQueues, type CheckedQueues, type RabbitmqOrder } from './check-queues.ts'
 import { recordFrom, type RabbitmqMessage, type RabbitmqMessageId, type RabbitmqRecord } from './codec.ts'
@@ -44,7 +45,7 @@ const longestAgainMs = 5_000
 /** What of the consumer is RabbitMQ's alone: channels, the check of the queues, and who has which queue. */
 export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
   readonly system: string = system
-  readonly features = features.rabbitmq
+  readonly features: Features = features.rabbitmq
   readonly #options: RabbitmqClientOptions
   readonly #channels: ChannelSource
 

@@ -1,20 +1,20 @@
-import type { Decoded, Schema } from './protobuf.ts'
+import type { Decoded } from './protobuf.ts'
 
 // Field numbers are those of PulsarApi.proto.
-const property = { key: [1, 'text'], value: [2, 'text'] } as const satisfies Schema
+const property = { key: [1, 'text'], value: [2, 'text'] } as const
 
 export const messageId = {
   ledgerId: [1, 'number'],
   entryId: [2, 'number'],
   partition: [3, 'number'],
-} as const satisfies Schema
+} as const
 export type MessageId = Decoded<typeof messageId>
 
 export const metadata = {
   producerName: [1, 'text'],
   sequenceId: [2, 'number'],
   publishTime: [3, 'number'],
-  properties: [4, property, 'repeated'],
+  properties: [4, property as typeof property, 'repeated'],
   partitionKey: [6, 'text'],
   compression: [8, 'number'],
   uncompressedSize: [9, 'number'],
@@ -26,12 +26,12 @@ export const metadata = {
   isNull: [25, 'flag'],
   chunks: [27, 'number'],
   hasNullKey: [30, 'flag'],
-} as const satisfies Schema
+} as const
 export type Metadata = Decoded<typeof metadata>
 
 /** Of one message in a batch. */
 export const single = {
-  properties: [1, property, 'repeated'],
+  properties: [1, property as typeof property, 'repeated'],
   partitionKey: [2, 'text'],
   payloadSize: [3, 'number'],
   isCompactedOut: [4, 'flag'],
@@ -39,10 +39,10 @@ export const single = {
   isKeyBase64: [6, 'flag'],
   isNull: [9, 'flag'],
   hasNullKey: [10, 'flag'],
-} as const satisfies Schema
+} as const
 
-const keyShared = { mode: [1, 'number'], allowsDisorder: [4, 'flag'] } as const satisfies Schema
-const authData = { method: [1, 'text'], data: [2, 'bytes'] } as const satisfies Schema
+const keyShared = { mode: [1, 'number'], allowsDisorder: [4, 'flag'] } as const
+const authData = { method: [1, 'text'], data: [2, 'bytes'] } as const
 
 /** Commands by name, with their number and the fields that we read or write. */
 export const commands = {
@@ -69,7 +69,7 @@ export const commands = {
       consumerName: [6, 'text'],
       isDurable: [8, 'flag'],
       initialPosition: [13, 'number'],
-      keyShared: [17, keyShared],
+      keyShared: [17, keyShared as typeof keyShared],
     },
   ],
   producer: [
@@ -83,15 +83,21 @@ export const commands = {
     },
   ],
   send: [6, { producerId: [1, 'number'], sequenceId: [2, 'number'], messages: [3, 'number'] }],
-  sendReceipt: [7, { producerId: [1, 'number'], sequenceId: [2, 'number'], messageId: [3, messageId] }],
+  sendReceipt: [
+    7,
+    { producerId: [1, 'number'], sequenceId: [2, 'number'], messageId: [3, messageId as typeof messageId] },
+  ],
   sendError: [8, { producerId: [1, 'number'], sequenceId: [2, 'number'], error: [3, 'number'], message: [4, 'text'] }],
-  message: [9, { consumerId: [1, 'number'], messageId: [2, messageId], redeliveryCount: [3, 'number'] }],
+  message: [
+    9,
+    { consumerId: [1, 'number'], messageId: [2, messageId as typeof messageId], redeliveryCount: [3, 'number'] },
+  ],
   ack: [
     10,
     {
       consumerId: [1, 'number'],
       type: [2, 'number'],
-      messageIds: [3, messageId, 'repeated'],
+      messageIds: [3, messageId as typeof messageId, 'repeated'],
       requestId: [8, 'number'],
     },
   ],
@@ -131,10 +137,16 @@ export const commands = {
       isThroughProxy: [8, 'flag'],
     },
   ],
-  authChallenge: [36, { serverVersion: [1, 'text'], challenge: [2, authData], protocolVersion: [3, 'number'] }],
-  authResponse: [37, { clientVersion: [1, 'text'], response: [2, authData], protocolVersion: [3, 'number'] }],
+  authChallenge: [
+    36,
+    { serverVersion: [1, 'text'], challenge: [2, authData as typeof authData], protocolVersion: [3, 'number'] },
+  ],
+  authResponse: [
+    37,
+    { clientVersion: [1, 'text'], response: [2, authData as typeof authData], protocolVersion: [3, 'number'] },
+  ],
   ackAnswer: [38, { consumerId: [1, 'number'], error: [4, 'number'], message: [5, 'text'], requestId: [6, 'number'] }],
-} as const satisfies Readonly<Record<string, readonly [number: number, schema: Schema]>>
+} as const
 
 export type CommandName = keyof typeof commands
 export type Command<N extends CommandName> = Decoded<(typeof commands)[N][1]>

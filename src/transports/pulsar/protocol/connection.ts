@@ -48,9 +48,9 @@ interface Request {
 /** One connection to one broker. It ends once, with one error, and every request and attachment on it ends with it. */
 export class Connection {
   readonly ready: Promise<void>
-  readonly consumers = new Map<number, Attached>()
-  readonly producers = new Map<number, Attached>()
-  maxMessageSize = 5 * 1024 * 1024
+  readonly consumers: Map<number, Attached> = new Map()
+  readonly producers: Map<number, Attached> = new Map()
+  maxMessageSize: number = 5 * 1024 * 1024
   readonly #settings: ConnectionSettings
   readonly #socket: Socket
   readonly #cutter = new FrameCutter()

@@ -15,7 +15,7 @@ const typeField = 1
 const checksummed = 0x0e01
 const brokerMetadata = 0x0e02
 /** Frames have a message and a little more. A broker that is told to may take larger ones. */
-export const largestFrame = 5 * 1024 * 1024 + 10 * 1024
+export const largestFrame: number = 5 * 1024 * 1024 + 10 * 1024
 
 /** What came with a message. */
 export interface Payload {
