@@ -11,7 +11,7 @@ export interface Priority {
 /** What the lanes need of it: the floor, and which topics give way. */
 export interface Yielding {
   readonly floor: number | undefined
-  yields(topic: string): boolean
+  readonly yields: (topic: string) => boolean
 }
 
 export function yielding(where: string, priority: Priority | undefined): Yielding {

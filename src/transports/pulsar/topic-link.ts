@@ -72,6 +72,7 @@ export class TopicLink {
         waitMs = firstWaitMs
         await attachment.gone
       } catch (error) {
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort while we wait
         if (signal.aborted) return
         this.problem = `${this.topic} cannot be subscribed: ${reasonOf(error)}`
         if (isForGood(error)) return host.failed(new HoldfastError('unavailable', this.problem, { cause: error }))

@@ -95,6 +95,7 @@ export class TopicProducer {
     if (this.#isAttaching || this.#isClosed) return
     this.#isAttaching = true
     let waitMs = firstWaitMs
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may be closed while we wait
     while (!this.#isClosed && this.#waiting.some(({ isDropped }) => !isDropped)) {
       try {
         await this.#produce()

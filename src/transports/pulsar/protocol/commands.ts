@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unnecessary-type-assertion -- declarations are written file by file: a name in a constant needs its type said */
 import type { Decoded } from './protobuf.ts'
 
 // Field numbers are those of PulsarApi.proto.

@@ -121,7 +121,7 @@ export class Connection {
         reject(new PulsarError('TimedOut', `no answer to ${name} within ${requestMs} ms`))
       })
       this.#requests.set(requestId, { resolve, reject, cancel })
-      this.send(name, { ...value, requestId } as Command<N>)
+      this.send(name, { ...value, requestId })
     })
   }
 

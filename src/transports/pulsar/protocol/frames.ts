@@ -95,7 +95,7 @@ function commandIn(bytes: Buffer): Arrived | undefined {
   if (name === undefined) return undefined
   const part = parts.get(type)
   if (part === undefined) throw new ProtocolError(`the command ${name} has no content`)
-  return { name, value: decode(commands[name][1] as Schema, part) } as Arrived
+  return { name, value: decode(commands[name][1] as Schema, part) }
 }
 
 function payloadIn(bytes: Buffer): Payload {
