@@ -83,8 +83,8 @@ export interface Stage {
   readonly needs?: Readonly<Record<string, string>>
   /** Stages that may not be in the same pipeline, each with the reason. A stage's own name forbids a second one. */
   readonly excludes?: Readonly<Record<string, string>>
-  /** The store of the claims. Another stage may have to use the same object. */
-  readonly keeper?: object
+  /** The store of the claims, `true` if handlers may run without one. Another stage may have to use the same object. */
+  readonly keeper?: object | true
   /** What a parking worker must know of the stage. */
   readonly parking?: ParkingTerms
 }
@@ -107,8 +107,6 @@ export interface Facts {
   readonly poolSize?: number
   /** Which kind of store keeps the claims: `postgresql`, `redis`, `memory`. */
   readonly store?: string
-  /** When a handler may run without a claim: in mode `observe`, or while the store is down. */
-  readonly unclaimed?: 'observe' | 'fail-open'
   /** `'inside'`: first deliveries are claimed in the handler's transaction. Missing: before the handler. */
   readonly claim?: 'inside'
   /** Whether that store can complete a claim inside the handler's transaction. */

@@ -35,10 +35,11 @@ export interface Parking {
   ): Promise<Answer | { readonly state: 'parked' }>
   /**
    * Told of a delivery that did not succeed, in place of the release. `undefined`: this one is not to be parked.
-   * `failed`: recorded as failed for good, and its key is blocked. `lost`: another claim took over; nothing was changed.
-   * An object holds the error to go on with.
+   * An error is the final one to go on with.
+   * @throws the error itself if it was recorded as final, and its key is blocked; RetryLater if another claim took over or
+   * the store did not answer.
    */
-  park(given: NotHandled): Promise<'parked' | 'failed' | 'lost' | { readonly error: unknown } | undefined>
+  park(given: NotHandled): Promise<'parked' | Error | undefined>
 }
 
 export interface ParkingClaim {
@@ -49,12 +50,16 @@ export interface ParkingClaim {
 }
 
 export interface NotHandled {
-  readonly held: { readonly scope: string; readonly key: string; readonly token: bigint }
-  readonly error: unknown
+  readonly lease: {
+    readonly held: { readonly scope: string; readonly key: string; readonly token: bigint }
+    /** Aborts when the claim is lost or the delivery is to end. */
+    readonly signal: AbortSignal
+    /** Those of the claim, this one included. */
+    readonly attempts: number
+  }
+  readonly thrown: unknown
   /** Whether a dead letter stands outside, so that an error can be final. */
   readonly final: boolean
-  readonly attempts: number
-  readonly fingerprint: string | null
   readonly retainMs: number
 }
 

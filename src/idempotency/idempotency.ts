@@ -22,6 +22,7 @@ import {
   RetryLater,
 } from '../core/errors.ts'
 import { whoseFault } from '../core/fault.ts'
+import type { ClaimLane } from '../core/parking.ts'
 import { generationOf } from '../core/redrive.ts'
 import {
   badOption,
@@ -43,7 +44,6 @@ import { claimInside } from './inside.ts'
 import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
 import { recognise } from './known.ts'
 import { Lease, leaseLost, leases, storeDown, storeFailed } from './lease.ts'
-import { parkInstead } from './park.ts'
 import type { ClaimRequest, ClaimResult, Held, IdempotencyStore, TransactionalIdempotencyStore } from './store.ts'
 
 export interface IdempotencyOptions<Body = unknown> {
@@ -128,12 +128,11 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
     return {
       ensureHeld,
       async completeIn(tx) {
-        const isParked = lease.delivery.parked !== undefined
-        const answer = await transactional.completeIn(tx, lease.held, retainMs, isParked)
+        const { parked } = lease.delivery
+        const answer = await transactional.completeIn(tx, lease.held, retainMs, parked)
         if (answer === 'ok') lease.completedInTransaction = true
-        // Its parked row is gone, and this very transaction has locked the claim's row: to ask would be to wait for oneself.
-        else if (isParked) throw leaseLost(lease.held)
-        else if ((await store.renew(lease.held, leaseMs)) === 'lost') throw leaseLost(lease.held)
+        // Parked: its row is gone, and this transaction has locked the claim's row. To ask would be to wait for oneself.
+        else if (parked || (await store.renew(lease.held, leaseMs)) === 'lost') throw leaseLost(lease.held)
         else throw otherDatabase()
       },
     }
@@ -153,22 +152,17 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
   }
 
   /** Settles the claim of a delivery that did not succeed, and says so by throwing. */
-  async function giveBack(lease: Lease, thrown: unknown, final: boolean, print: string | null): Promise<Outcome> {
+  async function giveBack(lease: Lease, thrown: unknown, final: boolean): Promise<Outcome> {
     const { delivery } = lease
-    let error = thrown
     // Its handler still runs: the lease lapses by itself, and the fence keeps it out.
-    if (isAbandoned(error)) throw error
-    if (lease.lost && !observing && !isRetryLater(error)) throw leaseLost(lease.held)
-    let deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
+    if (isAbandoned(thrown)) throw thrown
+    if (lease.lost && !observing && !isRetryLater(thrown)) throw leaseLost(lease.held)
+    const told = await delivery.parking?.park({ lease, thrown, final, retainMs })
+    if (told === 'parked') return told
+    const error = told ?? thrown
+    const deferred = isRetryLater(error) || (delivery.signal.aborted && !isPermanent(error))
     const counts = !deferred || (isRetryLater(error) && error.counts)
     const attempts = attemptsBefore(error, delivery.message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
-    const parked = await parkInstead(store, lease, { error, final, attempts, fingerprint: print, retainMs })
-    if (parked === 'parked') return parked
-    if (parked === 'failed') throw error
-    if (parked !== undefined) {
-      error = parked.error
-      deferred = false
-    }
     if (deferred || !final || observing) {
       // Best effort: what is not released lapses with its lease.
       await running.answered(lease, 'release', store.release(lease.held, attempts)).catch(releaseFailed)
@@ -240,10 +234,8 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       let answer: ClaimResult
       try {
         const { signal } = delivery
-        const ask = { ...request, owner }
-        const asked =
-          delivery.parking?.claim(request, (lane) => store.claim({ ...ask, lane }, { signal })) ??
-          store.claim(ask, { signal })
+        const ask = (lane?: ClaimLane) => store.claim({ ...request, owner, lane }, { signal })
+        const asked = delivery.parking?.claim(request, ask) ?? ask()
         answer = await untilAborted(signal, asked).catch((error: unknown) => {
           if (signal.aborted) asked.then((late) => releaseLate(inScope, key, late), noLateAnswer)
           throw error
@@ -258,14 +250,13 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
         if (failsOpen && !isBadSetup(cause) && failed === undefined) return next({ ...delivery, ...unclaimed })
         throw storeDown(store, 'claim', cause)
       }
-      if (answer.state === 'parked') return answer.state
       if (answer.state === 'claimed') {
         const lease = new Lease({ scope: inScope, key, token: answer.token }, answer.attempts, delivery, sentMs)
         // The answer may have taken longer than the lease, or the delivery ended meanwhile.
-        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery), final, request.fingerprint)
+        if (delivery.signal.aborted) return giveBack(lease, aborted(delivery), final)
         if (clock.now() - sentMs >= leaseMs) {
           running.end(lease)
-          return giveBack(lease, leaseLost(lease.held), final, request.fingerprint)
+          return giveBack(lease, leaseLost(lease.held), final)
         }
         running.begin(lease)
         const signal = observing ? delivery.signal : lease.signal
@@ -279,14 +270,14 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
           if (held === 'lost' && !lease.completedInTransaction && !observing) throw leaseLost(lease.held)
           return outcome
         } catch (error) {
-          return await giveBack(lease, error, final, request.fingerprint)
+          return await giveBack(lease, error, final)
         } finally {
           running.end(lease)
         }
       }
       const known = recognise(delivery, key, answer, !observing)
       if (observing) return next({ ...delivery, ...unclaimed })
-      if (known === 'duplicate') return known
+      if (typeof known === 'string') return known
       noteClaim(known, delivery.message.id, inScope, key)
       throw known
     }
@@ -294,24 +285,23 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
   return staged(middleware, {
     name: 'idempotency',
-    keeper: store,
+    keeper: failsOpen || store,
     facts: {
       store: store.name,
       completesInTransaction: transactional !== undefined,
       ...(claimIn !== undefined && { claim: 'inside' }),
-      ...(failsOpen && { unclaimed: observing ? 'observe' : 'fail-open' }),
       leaseMs,
       retainMs,
       keys: keyOf === keyFromId ? 'message id' : keyOf === keyFromDigest ? 'digest of the bytes' : 'a function',
     },
     notInside: {
-      retry: 'each attempt would release and claim again, so the count of attempts and the final failure are lost',
+      retry: 'each attempt would claim again, and lose the count and the final failure',
       'circuit-breaker': 'a claim held elsewhere is no failure of the dependency',
       timeout: 'the deadline is for one attempt, the claim is for all of them',
       transaction: 'the claim must be visible to others before the work begins',
     },
     wantsOutside: { 'dead-letter': 'a failure is recorded only where a dead letter takes it' },
-    excludes: { idempotency: 'the inner claim would be taken for a duplicate of the outer one' },
+    excludes: { idempotency: 'the inner claim would find the outer one' },
   })
 }
 

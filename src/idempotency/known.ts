@@ -13,9 +13,10 @@ const longestWaitMs = 500
 export function recognise(
   delivery: Delivery,
   key: string,
-  answer: Exclude<ClaimResult, { state: 'claimed' | 'parked' }>,
+  answer: Exclude<ClaimResult, { state: 'claimed' }>,
   suppressed: boolean,
-): 'duplicate' | Error {
+): 'duplicate' | 'parked' | Error {
+  if (answer.state === 'parked') return 'parked'
   const id = delivery.message.id
   if (answer.state === 'in-progress') {
     const because = `'${key}' is in progress elsewhere`

@@ -32,7 +32,7 @@ export interface CallOptions {
 /** A store that can complete a claim with a statement in the caller's transaction. */
 export interface TransactionalIdempotencyStore extends IdempotencyStore {
   /** `parked`: a parking worker runs the message, and its parked row goes in the same transaction. A row that is gone is `lost`. */
-  completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number, parked?: boolean): Promise<Held>
+  completeIn(tx: StatementRunner, held: HeldClaim, retainMs: number, parked?: object): Promise<Held>
   /**
    * Claims and completes a new key as the first statement of the caller's transaction. Others see the key only after the
    * commit; a rollback leaves nothing. Resolves to the token. Resolves to `known` if the key has a record or another
@@ -67,7 +67,7 @@ export interface ClaimRequest {
    * The lane of a pipeline with `parking()`. While that lane is parked, only its holder claims; everybody else is told
    * `parked`, unless the key is completed, failed or in conflict. A store without parking never sees it.
    */
-  readonly lane?: ClaimLane
+  readonly lane?: ClaimLane | undefined
 }
 
 export type ClaimResult =

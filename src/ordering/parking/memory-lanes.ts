@@ -57,6 +57,7 @@ class Lane {
 
 /** The lanes of one process, beside claims that are in this process too. Nothing here waits, so every call is one step. */
 export class MemoryLanes implements ParkingStore {
+  readonly name = 'memory'
   readonly #claims: LaneClaims
   readonly #clock: Clock
   readonly #lanes = new Map<string, Lane>()

@@ -140,13 +140,15 @@ function refuseBadPlace(name: string, { store, whenDead, maxAgeMs, ordered }: Pa
   const claims = stageIn(place.inside, 'idempotency')
   if (claims === undefined)
     return refuse(`${name} needs idempotency inside it: the claim asks whether the lane is parked`)
-  const { unclaimed, claim, retainMs } = claims.facts ?? {}
+  const { claim, retainMs } = claims.facts ?? {}
+  if (claims.keeper === true)
+    refuse(
+      "idempotency in mode 'observe', or with onStoreError 'fail-open', lets a handler run without a claim, and so past a parked lane",
+    )
   if (claims.keeper !== store)
     refuse(
       `${name} and idempotency must have the same store object: a message is parked in the step that gives its claim back`,
     )
-  if (unclaimed !== undefined)
-    refuse(`idempotency in mode ${unclaimed} lets a handler run without a claim, and so past a parked lane`)
   if (claim === 'inside')
     refuse("idempotency({ claim: 'inside' }) does not ask whether the lane is parked: use claim 'outside' with parking")
   if (retainMs !== undefined && retainMs < maxAgeMs)

@@ -187,6 +187,6 @@ export class PipelineLanes {
 
   #failed(operation: string, error: unknown): void {
     this.#lastError = `${operation}: ${textOf(error).errorMessage}`
-    if (storeFailed.active()) storeFailed.publish({ store: 'parking', operation, error })
+    if (storeFailed.active()) storeFailed.publish({ store: this.#options.store.name, operation, error })
   }
 }

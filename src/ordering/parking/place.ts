@@ -1,10 +1,21 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
-import { failureFrom, isAbandoned, isRetryLater, PermanentError, RetryLater, textOf } from '../../core/errors.ts'
+import {
+  attemptsBefore,
+  failureFrom,
+  isAbandoned,
+  isRetryLater,
+  judge,
+  noteClaim,
+  PermanentError,
+  RetryLater,
+  textOf,
+} from '../../core/errors.ts'
 import { emitter } from '../../core/events.ts'
 import { headerText, type Bytes } from '../../core/message.ts'
 import type { ClaimLane, NotHandled, Parking, ParkingClaim, ParkingTerms } from '../../core/parking.ts'
 import { generationOf, replacesHeader } from '../../core/redrive.ts'
+import { untilAborted } from '../../core/signals.ts'
 import { plainText } from '../../core/text.ts'
 import { pack } from './envelope.ts'
 import { laneOf } from './lane.ts'
@@ -26,10 +37,13 @@ const appended = emitter('appended')
 const full = emitter('parking-full')
 const tooOld = emitter('parked-too-old')
 
+const storeFailed = emitter('store-failed')
+
 const mostHints = 10_000
 const countEveryMs = 1_000
 const fullWaitMs = 1_000
 const changingWaitMs = 50
+const downWaitMs = 1_000
 const mostRounds = 3
 const isParked = { state: 'parked' } as const
 
@@ -77,6 +91,8 @@ export class ParkingPlace implements Parking {
   readonly #keeper: LaneKeeper
   readonly #delivery: Delivery<Bytes>
   #name: string | undefined
+  /** Of the claim: what is parked has it too. */
+  #fingerprint: string | null = null
 
   constructor(keeper: LaneKeeper, delivery: Delivery<Bytes>) {
     this.#keeper = keeper
@@ -87,6 +103,7 @@ export class ParkingPlace implements Parking {
     claim: ParkingClaim,
     ask: (lane: ClaimLane) => Promise<Answer>,
   ): Promise<Answer | typeof isParked> {
+    this.#fingerprint = claim.fingerprint
     const { pipeline, parked: run } = this.#delivery
     const name = this.#lane()
     const lane = { pipeline, name, token: run?.token ?? null }
@@ -108,10 +125,10 @@ export class ParkingPlace implements Parking {
   }
 
   async park(given: NotHandled): ReturnType<Parking['park']> {
-    const { error, final } = given
+    const { thrown: error, final } = given
     const { parkAfterMs, whenDead } = this.#keeper.settings
     const { draining, parked: run } = this.#delivery
-    if (isAbandoned(error)) return undefined
+    if (isAbandoned(error) || given.lease.signal.aborted) return undefined
     if (run !== undefined) {
       const dead = this.#tooOld(given, run.waitedMs)
       if (dead !== undefined || (final && !isRetryLater(error))) run.onFailed()
@@ -121,21 +138,24 @@ export class ParkingPlace implements Parking {
     // A wait that a shutdown cut short is no wait that the message needs.
     if (error.holds !== 'message' || error.afterMs < parkAfterMs || draining?.aborted === true) return undefined
     const name = this.#lane()
-    if (!this.#keeper.isLikely(name) && (await this.#keeper.hasTooMany(this.#delivery.pipeline))) {
+    if (!this.#keeper.isLikely(name) && (await this.#hasTooMany())) {
       if (full.active()) full.publish({ delivery: this.#delivery, lane: name, full: 'lanes' })
       return undefined
     }
     return this.#park(given, error.afterMs)
   }
 
-  async #park(given: NotHandled, afterMs: number | null): Promise<'parked' | 'failed' | 'lost'> {
-    const { held, error, attempts, fingerprint, retainMs } = given
+  async #park(given: NotHandled, afterMs: number | null): Promise<'parked'> {
+    const { thrown: error, retainMs } = given
+    const attempts = attemptsOf(given, this.#delivery)
+    const { held, signal } = given.lease
+    const fingerprint = this.#fingerprint
     const { store } = this.#keeper.settings
     const { pipeline, message } = this.#delivery
     const lane = this.#lane()
     const dead = afterMs === null
     const why = textOf(isRetryLater(error) ? (error.cause ?? error) : error)
-    const answer = await store.park({
+    const asked = store.park({
       ...this.#packed(),
       held,
       pipeline,
@@ -148,10 +168,15 @@ export class ParkingPlace implements Parking {
       error: plainText(`${why.errorName}: ${why.errorMessage}`),
       failure: dead ? failureFrom(error, message.id, attempts) : null,
     })
-    if (answer === 'lost') return answer
+    const answer = await untilAborted(signal, asked).catch((cause: unknown) => {
+      throw this.#down(cause)
+    })
+    if (answer === 'lost') throw this.#wait(0, 'its lease was lost')
     this.#keeper.sawParked(lane)
     if (parked.active()) parked.publish({ delivery: this.#delivery, lane, afterMs, error })
-    return dead ? 'failed' : 'parked'
+    if (!dead) return 'parked'
+    noteClaim(error, message.id, held.scope, held.key)
+    throw error
   }
 
   /** An operator sent it again. Without a key it is in order with nothing, unless it blocks its own lane. */
@@ -165,6 +190,12 @@ export class ParkingPlace implements Parking {
     this.#keeper.sawParked(lane)
     if (appended.active()) appended.publish({ delivery: this.#delivery, lane })
     return true
+  }
+
+  #hasTooMany(): Promise<boolean> {
+    return this.#keeper.hasTooMany(this.#delivery.pipeline).catch((cause: unknown) => {
+      throw this.#down(cause)
+    })
   }
 
   async #append({ scope, key, fingerprint, generation = 0 }: ParkingClaim, lane: string): Promise<boolean> {
@@ -185,14 +216,18 @@ export class ParkingPlace implements Parking {
   }
 
   /** A worker ran it and it has to wait again: for how long may that go on? */
-  #tooOld({ error, final }: NotHandled, waitedMs: number): { readonly error: unknown } | undefined {
+  #tooOld(given: NotHandled, waitedMs: number): Error | undefined {
+    const { thrown: error, final } = given
     const { maxAgeMs, onTooOld } = this.#keeper.settings
     if (!isRetryLater(error) || error.holds !== 'message' || waitedMs < maxAgeMs) return undefined
     const delivery = this.#delivery
     if (tooOld.active()) tooOld.publish({ delivery, waitedMs, action: onTooOld })
     if (onTooOld !== 'dead-letter' || !final) return undefined
     const because = `message ${delivery.message.id} was parked for ${Math.round(waitedMs / 1000)} s and still has to wait: ${textOf(error).errorMessage}`
-    return { error: new PermanentError(because, { cause: error }) }
+    const dead = new PermanentError(because, { cause: error })
+    const { id: messageId } = delivery.message
+    judge(dead, { messageId, attempts: attemptsOf(given, delivery), reason: 'permanent' })
+    return dead
   }
 
   #lane(): string {
@@ -205,7 +240,21 @@ export class ParkingPlace implements Parking {
     return pack(this.#delivery, carried)
   }
 
+  /** The answer to the park may be lost: what it did shows at the next delivery. */
+  #down(cause: unknown): RetryLater {
+    const { store } = this.#keeper.settings
+    if (storeFailed.active()) storeFailed.publish({ store: store.name, operation: 'park', error: cause })
+    const because = `the ${store.name} store did not answer (park)`
+    return new RetryLater(downWaitMs, { holds: 'pipeline', because, cause })
+  }
+
   #wait(afterMs: number, because: string): RetryLater {
     return new RetryLater(afterMs, { holds: 'lane', because: `message ${this.#delivery.message.id}: ${because}` })
   }
+}
+
+/** A wait is no attempt, unless it says so; what a stage counted is believed. */
+function attemptsOf({ thrown: error, lease }: NotHandled, { message }: Delivery): number {
+  const counts = !isRetryLater(error) || error.counts
+  return attemptsBefore(error, message.id) ?? (counts ? lease.attempts : lease.attempts - 1)
 }

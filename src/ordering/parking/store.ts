@@ -10,6 +10,8 @@ import type { Failure } from '../../core/errors.ts'
  * store is down.
  */
 export interface ParkingStore {
+  /** The kind of store: `postgresql` or `memory`. */
+  readonly name: string
   /** Gives the claim back and parks its message, in one step. With `failure` the claim fails for good and the lane is blocked. */
   park(request: ParkRequest): Promise<'ok' | 'lost'>
   /** Puts a message behind the parked ones of its lane, if the lane is parked. */

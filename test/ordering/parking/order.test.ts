@@ -59,7 +59,7 @@ describe('parking() refuses, when the pipeline is built,', () => {
           .use(parks())
           .use(claims({ mode: 'observe' }))
           .handle(handle),
-      /mode observe/,
+      /mode 'observe'/,
     ],
     [
       'fail-open',
@@ -68,7 +68,7 @@ describe('parking() refuses, when the pipeline is built,', () => {
           .use(parks())
           .use(claims({ onStoreError: 'fail-open' }))
           .handle(handle),
-      /mode fail-open/,
+      /'fail-open', lets/,
     ],
     [
       'a retention shorter than a message may be parked',

@@ -221,7 +221,6 @@ export function postgresIdempotencyStore(
   const insideTogether = perTransaction(sendInside, 'known')
 
   return {
-    name: 'postgresql',
     async claim(request, { signal } = {}) {
       requireStorable('scope', request.scope)
       requireStorable('key', request.key)
@@ -233,7 +232,7 @@ export function postgresIdempotencyStore(
     release: (held, attempts) => settle({ held, state: 'released', forMs: 0, attempts, failure: null }),
     fail: (held, failure, retainMs) =>
       settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
-    completeIn: (tx, held, retainMs, parked = false) => together(tx, { held, retainMs, parked }),
+    completeIn: (tx, held, retainMs, parked) => together(tx, { held, retainMs, parked: parked !== undefined }),
     ...postgresParking({ run, quoted, lockTimeout, maxBatch, maxInFlight }),
     ...(inside && {
       async claimIn(tx: StatementRunner, request: InsideRequest) {

@@ -93,6 +93,7 @@ export function postgresParking(options: PostgresParkingOptions): ParkingStore {
   })
 
   return {
+    name: 'postgresql',
     park: (request) => park(request),
     append: (request) => append(request),
     async rejoin({ pipeline, lane, scope, key, generation, fingerprint, keyText, envelope, body, replaces }) {
