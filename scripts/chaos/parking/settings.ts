@@ -39,7 +39,6 @@ export interface MemberSettings extends Settings {
 export const breaks: Readonly<Record<string, string>> = {
   'append-apart': 'P-5: the look at the lane and the append are two steps',
   'stale-set': 'P-4: each process believes its own set of parked lanes, kept over a rebalance',
-  'park-on-shutdown': 'a wait that a shutdown cut short is parked',
 }
 
 const usage = `Usage: npm run chaos:parking -- [--messages 20000] [--keys 200] [--compare] [--broken ${Object.keys(breaks).join(' | ')}]
