@@ -171,7 +171,7 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
         signals.push(signal)
         return new Promise(() => {})
       },
-      { buffer: 20, ahead: 20, drainMs: 300 },
+      { buffer: 64, ahead: 64, drainMs: 300 },
     )
     await until('full', () => signals.length === 64)
     await consumer.stop()
