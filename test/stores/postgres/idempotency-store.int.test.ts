@@ -389,6 +389,7 @@ describeWith(['postgres'], 'postgresIdempotencyStore()', () => {
     await pool.query(`create role ${role} login`)
     await pool.query(`grant usage on schema ${schema} to ${role};
       grant select, insert, update, delete on ${table} to ${role};
+      grant select on ${schema}.parked to ${role};
       grant usage on sequence ${schema}.fence to ${role}`)
     const url = new URL(postgresUrl())
     url.username = role
