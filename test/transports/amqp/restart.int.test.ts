@@ -4,7 +4,7 @@ import { pipeline } from '../../../src/core/pipeline.ts'
 import { outgoing } from '../../../src/core/publisher.ts'
 import { privateArtemis } from '../../support/private-servers.ts'
 import { describeWith } from '../../support/services.ts'
-import { isFull } from '../../support/skipped.ts'
+import { describeFull, isFull } from '../../support/skipped.ts'
 import { testAmqp, until } from './support.ts'
 
 const numbered = (destination: string, count: number, from = 0) =>
@@ -45,3 +45,7 @@ if (isFull)
       }
     }, 90_000)
   })
+
+// A file needs a suite, also where its server is not there.
+if (!isFull)
+  describeFull('AMQP 1.0 on an Artemis that is killed', () => it('needs the full run', () => expect(isFull).toBe(true)))

@@ -1,10 +1,10 @@
 import { pulsarClient, pulsarConsumer, pulsarPublisher } from 'holdfast/pulsar'
 import { publisherContract, transportContract, type PublisherHarness, type TransportUnderTest } from 'holdfast/testing'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { it } from 'vitest'
+import { expect, it } from 'vitest'
 import { faultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, pulsarUrl, uniqueName } from '../../support/services.ts'
-import { isFull } from '../../support/skipped.ts'
+import { describeFull, isFull } from '../../support/skipped.ts'
 import { arrivedAt, clientThrough } from './support.ts'
 
 const givesUpMs = 3_000
@@ -82,3 +82,6 @@ if (isFull)
   describeWith(['pulsar'], 'pulsarPublisher on real Pulsar', () => {
     for (const { name, run } of publisherContract(harness)) it(name, { timeout: 90_000 }, run)
   })
+
+// A file needs a suite, also where its server is not there.
+if (!isFull) describeFull('Pulsar, the contracts', () => it('needs the full run', () => expect(isFull).toBe(true)))

@@ -10,7 +10,7 @@ import { sendFrame } from '../../../src/transports/pulsar/protocol/frames.ts'
 import { encode } from '../../../src/transports/pulsar/protocol/protobuf.ts'
 import { faultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, pulsarUrl, serviceAddress, uniqueName } from '../../support/services.ts'
-import { isFull } from '../../support/skipped.ts'
+import { describeFull, isFull } from '../../support/skipped.ts'
 import { until } from '../rabbitmq/support.ts'
 import { arrivedAt, clientThrough } from './support.ts'
 
@@ -188,3 +188,6 @@ if (isFull)
       }
     })
   })
+
+// A file needs a suite, also where its server is not there.
+if (!isFull) describeFull('Pulsar, its hazards', () => it('needs the full run', () => expect(isFull).toBe(true)))
