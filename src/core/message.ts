@@ -132,6 +132,7 @@ export function asHeaderValue(value: HeaderValue | null | undefined): HeaderValu
   }
 }
 
-function isRepeated(value: HeaderValue | readonly HeaderValue[] | undefined): value is readonly HeaderValue[] {
+/** Whether a header came more than once. */
+export function isRepeated(value: HeaderValue | readonly HeaderValue[] | undefined): value is readonly HeaderValue[] {
   return Array.isArray(value)
 }

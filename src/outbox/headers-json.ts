@@ -1,5 +1,5 @@
 import { PermanentError } from '../core/errors.ts'
-import { headersFrom, type Headers, type HeaderValue, type Message } from '../core/message.ts'
+import { headersFrom, isRepeated, type Headers, type HeaderValue, type Message } from '../core/message.ts'
 
 /**
  * Headers as JSON text for a jsonb column, `null` for none: text as it is, bytes as `{"b64": "…"}`, repeats as arrays.
@@ -47,8 +47,4 @@ function single(value: unknown): HeaderValue {
     return Buffer.from(value.b64, 'base64')
   // Rows may be written by hand or by a trigger: a number is better kept as text than refused.
   return typeof value === 'string' ? value : JSON.stringify(value)
-}
-
-function isRepeated(value: HeaderValue | readonly HeaderValue[] | undefined): value is readonly HeaderValue[] {
-  return Array.isArray(value)
 }

@@ -3,12 +3,14 @@ import {
   asHeaderValue,
   emptyHeaders,
   firstHeader,
+  isRepeated,
   wireNames,
   type Bytes,
   type Headers,
   type HeaderValue,
   type Message,
 } from '../../core/message.ts'
+import { oddHeaderOf, oddHeaders, oddHeadersFrom, type OddHeader } from '../odd-headers.ts'
 import type { AmqpContainer, AmqpDelivery, AmqpMessage } from './rhea-client.ts'
 
 /** Returns the id of a message. */
@@ -20,16 +22,12 @@ export interface AmqpRaw {
   readonly delivery: AmqpDelivery
 }
 
-// What an application-properties map cannot hold: repeats, and the name that rhea's plain objects lose.
-const oddHeaders = 'holdfast-headers'
 // An empty group-id is a group of its own, in which all such messages are one key.
 const emptyKey = 'holdfast-empty-key'
 /** Artemis drops a message whose value of this property it has seen on that address. */
 export const duplicateIdProperty = '_AMQ_DUPL_ID'
 
 const dataSection = 0x75
-
-type Odd = readonly [name: string, value: readonly (string | { readonly base64: string })[], isList: boolean]
 
 export interface ContentOptions {
   readonly codec: AmqpContainer['message']
@@ -42,10 +40,11 @@ export function bytesOfMessage(
   { codec, duplicateIds }: ContentOptions,
 ): Buffer {
   const properties: Record<string, unknown> = {}
-  const odd: Odd[] = []
+  // An application-properties map holds no repeats, and rhea's plain objects lose the name `__proto__`.
+  const odd: OddHeader[] = []
   for (const [name, value] of Object.entries(headers)) {
-    if (isList(value)) odd.push([name, value.map(written), true])
-    else if (name === '__proto__' || name === oddHeaders || name === emptyKey) odd.push([name, [written(value)], false])
+    if (isRepeated(value) || name === '__proto__' || name === oddHeaders || name === emptyKey)
+      odd.push(oddHeaderOf(name, value))
     else properties[name] = typeof value === 'string' ? value : bufferOf(value)
   }
   if (odd.length > 0) properties[oddHeaders] = JSON.stringify(odd)
@@ -123,33 +122,8 @@ function headersOf(properties: Readonly<Record<string, unknown>>): Headers {
   for (const name of Object.keys(properties))
     if (name !== oddHeaders && name !== emptyKey && name !== duplicateIdProperty) headers[name] = read(properties[name])
   const odd = properties[oddHeaders]
-  if (typeof odd !== 'string') return headers
-  for (const [name, values, many] of oddFrom(odd)) {
-    const value = values.map((each) => (typeof each === 'string' ? each : asHeaderValue(bytesIn(each.base64))))
-    headers[name] = many ? value : (value[0] ?? '')
-  }
+  if (typeof odd === 'string') for (const [name, value] of oddHeadersFrom(odd)) headers[name] = value
   return headers
-}
-
-/** Nothing where somebody else wrote it: such a header is no reason to refuse a message. */
-function oddFrom(json: string): readonly Odd[] {
-  try {
-    const parsed: unknown = JSON.parse(json)
-    return Array.isArray(parsed) ? parsed.filter(isOdd) : []
-  } catch {
-    return []
-  }
-}
-
-function isOdd(value: unknown): value is Odd {
-  if (!Array.isArray(value)) return false
-  const [name, values] = value as unknown[]
-  return typeof name === 'string' && Array.isArray(values) && values.every(isOddValue)
-}
-
-function isOddValue(value: unknown): boolean {
-  if (typeof value === 'string') return true
-  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'base64') === 'string'
 }
 
 /** Text stays text and bytes stay bytes; a number, a symbol or what else AMQP has becomes text. */
@@ -180,20 +154,8 @@ function asJson(value: unknown): string {
   }
 }
 
-function isList(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
-  return Array.isArray(value)
-}
-
-function written(value: HeaderValue): string | { readonly base64: string } {
-  return typeof value === 'string' ? value : { base64: bufferOf(value).toString('base64') }
-}
-
 function textIn(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
-}
-
-function bytesIn(base64: string): Buffer {
-  return Buffer.from(base64, 'base64')
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

@@ -7,6 +7,7 @@ import {
   headerText,
   timeFrom,
   wireNames,
+  isRepeated,
   type Bytes,
   type Headers,
   type HeaderValue,
@@ -34,7 +35,7 @@ const plainText = /^[\t -~\u00a0-\ud7ff\ue000-\uffff]*$/
 export function contentFrom({ id, type, timeMs, key, headers, body }: Message<Bytes>): NatsContent {
   const written = natsHeaders()
   for (const [name, value] of Object.entries(headers))
-    for (const each of isList(value) ? value : [value]) written.append(nameOut(name), valueOut(each))
+    for (const each of isRepeated(value) ? value : [value]) written.append(nameOut(name), valueOut(each))
   written.set(wireNames.id[0], valueOut(id))
   written.set(wireNames.type[0], valueOut(type))
   written.set(wireNames.time[0], String(timeMs))
@@ -110,8 +111,4 @@ function decoded(text: string): string {
   } catch {
     return text
   }
-}
-
-function isList(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
-  return Array.isArray(value)
 }

@@ -11,6 +11,7 @@ import {
   wireHeaders,
   wireNames,
   withHeaders,
+  isRepeated,
   type Bytes,
   type Headers,
   type HeaderValue,
@@ -78,7 +79,7 @@ function readHeaders(pairs: KafkaRecord['headers']): Headers {
     const read = value === null ? '' : asHeaderValue(value)
     const before = headers[name]
     if (before === undefined) headers[name] = read
-    else headers[name] = isList(before) ? [...before, read] : [before, read]
+    else headers[name] = isRepeated(before) ? [...before, read] : [before, read]
   }
   return headers
 }
@@ -89,17 +90,13 @@ export function recordFrom({ id, type, timeMs, key, headers, body, destination }
   // A Map by Buffers: two headers of one name are two entries.
   const pairs = new Map<Buffer, Buffer>()
   for (const [name, value] of Object.entries(named))
-    for (const each of isList(value) ? value : [value]) pairs.set(Buffer.from(name), bytesOf(each))
+    for (const each of isRepeated(value) ? value : [value]) pairs.set(Buffer.from(name), bytesOf(each))
   return {
     topic: destination,
     ...(key === null ? {} : { key: bytesOfKey(key) }),
     ...(body === null ? {} : { value: bufferOf(body) }),
     headers: pairs,
   }
-}
-
-function isList(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
-  return Array.isArray(value)
 }
 
 function bytesOf(value: HeaderValue): Buffer {

@@ -1,6 +1,5 @@
 import { HoldfastError } from '../../core/errors.ts'
 import {
-  asHeaderValue,
   emptyHeaders,
   firstHeader,
   timeFrom,
@@ -8,28 +7,25 @@ import {
   wireNames,
   type Bytes,
   type Headers,
-  type HeaderValue,
   type Message,
 } from '../../core/message.ts'
+import { oddHeaderOf, oddHeaders, oddHeadersFrom, type OddHeader } from '../odd-headers.ts'
 import type { EntryMessage } from './entry.ts'
 import type { Metadata } from './protocol/commands.ts'
 
 /** Returns the id of a message. */
 export type PulsarMessageId = (properties: Readonly<Record<string, string>>) => string | undefined
 
-// Properties are text, once each.
-const oddHeaders = 'holdfast-headers'
 const binaryKey = 'base64:'
-
-type Odd = readonly [name: string, value: readonly (string | { readonly base64: string })[], isList: boolean]
 
 /** The metadata of a message, but for its producer. */
 export function metadataOf({ key, body, timeMs, ...message }: Message<Bytes>): Metadata {
   const properties: { readonly key: string; readonly value: string }[] = []
-  const odd: Odd[] = []
+  // Properties are text, once each.
+  const odd: OddHeader[] = []
   for (const [name, value] of Object.entries(message.headers)) {
     if (typeof value === 'string' && name !== '__proto__' && name !== oddHeaders) properties.push({ key: name, value })
-    else odd.push([name, (isList(value) ? value : [value]).map(written), isList(value)])
+    else odd.push(oddHeaderOf(name, value))
   }
   for (const [name, value] of Object.entries(wireHeaders({ ...message, timeMs }))) properties.push({ key: name, value })
   if (odd.length > 0) properties.push({ key: oddHeaders, value: JSON.stringify(odd) })
@@ -87,43 +83,8 @@ function idBy(id: PulsarMessageId, { properties = [] }: EntryMessage['meta']): s
 function headersFrom(properties: NonNullable<Metadata['properties']>): Headers {
   const headers = emptyHeaders()
   for (const { key = '', value = '' } of properties) {
-    if (key !== oddHeaders) {
-      headers[key] = value
-      continue
-    }
-    for (const [name, values, many] of oddFrom(value)) {
-      const read = values.map((each) =>
-        typeof each === 'string' ? each : asHeaderValue(Buffer.from(each.base64, 'base64')),
-      )
-      headers[name] = many ? read : (read[0] ?? '')
-    }
+    if (key !== oddHeaders) headers[key] = value
+    else for (const [name, odd] of oddHeadersFrom(value)) headers[name] = odd
   }
   return headers
-}
-
-/** Nothing where somebody else wrote it. */
-function oddFrom(json: string): readonly Odd[] {
-  try {
-    const parsed: unknown = JSON.parse(json)
-    return Array.isArray(parsed) ? parsed.filter(isOdd) : []
-  } catch {
-    return []
-  }
-}
-
-function isOdd(value: unknown): value is Odd {
-  if (!Array.isArray(value)) return false
-  const [name, values] = value as unknown[]
-  const fits = (each: unknown): boolean =>
-    typeof each === 'string' ||
-    (typeof each === 'object' && each !== null && typeof Reflect.get(each, 'base64') === 'string')
-  return typeof name === 'string' && Array.isArray(values) && values.every(fits)
-}
-
-function written(value: HeaderValue): string | { readonly base64: string } {
-  return typeof value === 'string' ? value : { base64: Buffer.from(value).toString('base64') }
-}
-
-function isList(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
-  return Array.isArray(value)
 }

@@ -1,6 +1,7 @@
 import {
   headersFrom,
   headerText,
+  isRepeated,
   type Headers,
   type HeaderValue,
   type Message,
@@ -121,10 +122,6 @@ export function headersToBytes(headers: Headers): Buffer | null {
       return [name, isRepeated(value) ? value.map(encode) : encode(value)]
     })
   return pairs.length === 0 ? null : Buffer.from(JSON.stringify(pairs))
-}
-
-function isRepeated(value: HeaderValue | readonly HeaderValue[]): value is readonly HeaderValue[] {
-  return Array.isArray(value)
 }
 
 export function headersFromBytes(bytes: unknown): Headers {
