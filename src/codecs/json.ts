@@ -173,9 +173,15 @@ function textOf(body: unknown): string | undefined {
 
 /** Says where, and keeps the schema's own words in the cause: they may quote the body, which no log and no header may. */
 function unfit(issues: readonly SchemaIssue[]): PermanentError {
-  const path = issues[0]?.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.') ?? ''
-  const where = path === '' ? '' : ` at ${path.slice(0, 200)}`
+  const path = pathOf(issues)
+  const where = path === '' ? '' : ` at ${path}`
   return new PermanentError(`the body does not fit the schema${where}`, {
     cause: issues.map(({ message }) => message).join('; '),
   })
+}
+
+/** Where the first issue is: `items.0.cups`. Empty at the root. */
+export function pathOf([issue]: readonly SchemaIssue[]): string {
+  const path = issue?.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.') ?? ''
+  return path.slice(0, 200)
 }

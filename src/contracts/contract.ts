@@ -1,8 +1,19 @@
-import { json } from '../codecs/json.ts'
+import { json, pathOf, type SchemaIssue } from '../codecs/json.ts'
 import type { Codec, Decoder } from '../core/codec.ts'
 import { HoldfastError, PermanentError, RetryLater } from '../core/errors.ts'
 import { headerText, withHeaders, headersFrom, type Bytes, type Headers } from '../core/message.ts'
-import { callback, checkArgument, checkOptions, count, list, objects, oneOf, required, text } from '../core/options.ts'
+import {
+  anything,
+  callback,
+  checkArgument,
+  checkOptions,
+  count,
+  list,
+  objects,
+  oneOf,
+  required,
+  text,
+} from '../core/options.ts'
 import { outgoing, type Outgoing } from '../core/publisher.ts'
 import { jsonSchemaOf, type ContractSchema, type InputOf, type JsonSchema, type OutputOf } from './schema.ts'
 
@@ -179,7 +190,7 @@ function versionsOf(
       throw bad(where, `since[${number}] is not older than version ${version}`)
     checkOptions(`${where}: since[${number}]`, older, {
       schema: required(objects),
-      example: required({ wanted: 'given', fits: () => true }),
+      example: required(anything),
       toNext: required(callback),
     })
     versions.set(number, { schema: older.schema, codec: json(older.schema), toNext: older.toNext })
@@ -235,11 +246,8 @@ async function upcast(
   return body
 }
 
-function placeOf([issue]: readonly {
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
-}[]): string {
-  const path = issue?.path?.map((step) => String(typeof step === 'object' ? step.key : step)).join('.') ?? ''
-  return path === '' ? 'its root' : path.slice(0, 200)
+function placeOf(issues: readonly SchemaIssue[]): string {
+  return pathOf(issues) || 'its root'
 }
 
 function bad(where: string, what: string, cause?: unknown): HoldfastError {

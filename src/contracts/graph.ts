@@ -1,3 +1,4 @@
+import { mermaidText } from '../core/mermaid.ts'
 import { consumersOf, type Service } from './service.ts'
 
 /** One service tells another one. */
@@ -49,13 +50,8 @@ export function contractGraph(services: readonly Service[]): string {
   const node = (name: string): string => `s${names.indexOf(name)}`
   return [
     'flowchart LR',
-    ...names.map((name) => `  ${node(name)}["${escaped(name)}"]`),
-    ...edgesOf(services).map(({ from, to, type }) => `  ${node(from)} -->|"${escaped(type)}"| ${node(to)}`),
+    ...names.map((name) => `  ${node(name)}["${mermaidText(name)}"]`),
+    ...edgesOf(services).map(({ from, to, type }) => `  ${node(from)} -->|"${mermaidText(type)}"| ${node(to)}`),
     '',
   ].join('\n')
-}
-
-/** Mermaid has entity codes and no escapes. */
-function escaped(text: string): string {
-  return text.slice(0, 200).replace(/[^\p{L}\p{N} .,:/@_-]/gu, (sign) => `#${sign.codePointAt(0)};`)
 }

@@ -34,6 +34,9 @@ export function encode<Body>(codec: Pick<Codec<Body>, 'encode'>): PublishMiddlew
     )
 }
 
+/** How often a body is tried to be read: that of `retry()`, for a pipeline without one. */
+export const defaultAttempts = 5
+
 const firstWaitMs = 1000
 const longestWaitMs = 30_000
 // How many messages may be known to have failed. What is forgotten is counted from the start again.

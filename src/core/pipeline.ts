@@ -1,5 +1,5 @@
 import { batched, type BatchHandler, type BatchOptions } from './batch.ts'
-import { bodyDecoder, type Decoder } from './codec.ts'
+import { bodyDecoder, defaultAttempts, type Decoder } from './codec.ts'
 import {
   ensureHeld,
   type Delivery,
@@ -144,9 +144,6 @@ function deliveryOf<Entry>(name: string, incoming: Incoming<Entry>): Delivery<En
 }
 
 const noHeaders = headersFrom([])
-
-// That of `retry()`, for a pipeline without one.
-const defaultAttempts = 5
 
 const handled = (): Outcome => 'handled'
 

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { Asked } from '../core/asked.ts'
-import { bodyReader } from '../core/codec.ts'
+import { bodyReader, defaultAttempts } from '../core/codec.ts'
 import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
 import { factsOf } from '../core/describe.ts'
 import { PermanentError } from '../core/errors.ts'
@@ -21,9 +21,6 @@ export interface DecryptOptions {
   /** How long one question to the provider may take, in ms. Then it counts as an outage. @defaultValue 10,000 */
   readonly timeoutMs?: number
 }
-
-/** As in `.decode()`, for a pipeline without `retry()`. */
-const defaultAttempts = 5
 
 /**
  * Opens what {@link encrypt} sealed. Stages inside see the plain body and no `encryption-key` header. What was changed, or moved

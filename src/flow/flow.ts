@@ -3,7 +3,7 @@ import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
 import { HoldfastError, PermanentError } from '../core/errors.ts'
 import { headerText, withHeaders, type Message } from '../core/message.ts'
 import { checkOptions, count, oneOf, text } from '../core/options.ts'
-import type { Outgoing, PublishMiddleware } from '../core/publisher.ts'
+import type { Outgoing, Publish } from '../core/publisher.ts'
 import { correlationOf, flowHeaders, hopsOf } from './headers.ts'
 import type { Replayed } from './replay.ts'
 
@@ -70,9 +70,7 @@ export interface CausedOptions {
  * message without them begins a chain. Use it on publishers and as the `through` of an outbox.
  * @throws PermanentError when a handler publishes in a replay, unless `whenReplayed` is `'publish'`.
  */
-export function caused(
-  options: CausedOptions = {},
-): <Body>(...next: Parameters<PublishMiddleware<Body>>) => ReturnType<PublishMiddleware<Body>> {
+export function caused(options: CausedOptions = {}): <Body>(next: Publish<Body>) => Publish<Body> {
   const { service, whenReplayed = 'refuse' } = checkOptions('caused', options, {
     service: text,
     whenReplayed: oneOf('refuse', 'publish'),

@@ -1,4 +1,5 @@
 import { subscribe } from '../core/events.ts'
+import { mermaidText } from '../core/mermaid.ts'
 import { headerText } from '../core/message.ts'
 import { checkOptions, count } from '../core/options.ts'
 import { flowHeaders } from './headers.ts'
@@ -56,17 +57,13 @@ function mermaid(edges: readonly FlowEdge[]): string {
   const node = (name: string): string => `n${names.indexOf(name)}`
   return [
     'flowchart LR',
-    ...names.map((name) => `  ${node(name)}["${escaped(name)}"]`),
+    ...names.map((name) => `  ${node(name)}["${mermaidText(name)}"]`),
     ...edges.map(
-      ({ from, type, to, messages }) => `  ${node(from ?? unknown)} -->|"${escaped(type)} (${messages})"| ${node(to)}`,
+      ({ from, type, to, messages }) =>
+        `  ${node(from ?? unknown)} -->|"${mermaidText(type)} (${messages})"| ${node(to)}`,
     ),
     '',
   ].join('\n')
 }
 
 const unknown = 'unknown'
-
-/** Mermaid has entity codes and no escapes. */
-function escaped(text: string): string {
-  return text.slice(0, 200).replace(/[^\p{L}\p{N} .,:/@_-]/gu, (sign) => `#${sign.codePointAt(0)};`)
-}

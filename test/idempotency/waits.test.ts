@@ -10,7 +10,7 @@ import { memorySequenceStore } from '../../src/ordering/memory-sequence-store.ts
 import { retry } from '../../src/retry/retry.ts'
 import { postgresIdempotencyCleaner } from '../../src/stores/postgres/idempotency/cleaner.ts'
 import { postgresOutboxListener } from '../../src/stores/postgres/outbox/wake-up.ts'
-import { fakeClock } from '../../src/testing/fake-clock.ts'
+import { fakeClock, type FakeClock } from '../../src/testing/fake-clock.ts'
 
 const leaseMs = 30_000
 const never = () => new Promise<never>(() => {})
@@ -150,6 +150,20 @@ describe('nothing waits longer than its signal', () => {
 })
 
 describe('the lease', () => {
+  /** The signal of a handler that never ends. */
+  async function signalOf(store: IdempotencyStore, clock: FakeClock): Promise<AbortSignal> {
+    const { promise: started, resolve: start } = Promise.withResolvers<AbortSignal>()
+    const running = pipeline('orders')
+      .use(idempotency({ store, clock, leaseMs }))
+      .handle(({ signal }) => {
+        start(signal)
+        return never()
+      })
+      .dispatch(message)
+    running.catch(() => {})
+    return started
+  }
+
   it('is counted from before the claim was sent: the answer may have been on its way for most of it', async () => {
     const clock = fakeClock()
     const memory = memoryIdempotencyStore({ clock })
@@ -162,16 +176,7 @@ describe('the lease', () => {
       },
       renew: never,
     }
-    const { promise: started, resolve: start } = Promise.withResolvers<AbortSignal>()
-    const running = pipeline('orders')
-      .use(idempotency({ store, clock, leaseMs }))
-      .handle(({ signal }) => {
-        start(signal)
-        return never()
-      })
-      .dispatch(message)
-    running.catch(() => {})
-    const signal = await started
+    const signal = await signalOf(store, clock)
     await clock.advance(2_999)
     expect(signal.aborted).toBe(false)
     // A third of the lease is how often it looks, and this third ends with the lease.
@@ -191,16 +196,7 @@ describe('the lease', () => {
         return new Promise((resolve) => clock.after(15_000, () => resolve(answer)))
       },
     }
-    const { promise: started, resolve: start } = Promise.withResolvers<AbortSignal>()
-    const running = pipeline('orders')
-      .use(idempotency({ store, clock, leaseMs }))
-      .handle(({ signal }) => {
-        start(signal)
-        return never()
-      })
-      .dispatch(message)
-    running.catch(() => {})
-    const signal = await started
+    const signal = await signalOf(store, clock)
     // Sent at 10 s and answered at 25 s: the store's lease ends at 40 s.
     await clock.advance(39_999)
     expect(signal.aborted).toBe(false)

@@ -7,6 +7,7 @@ import { dependencyErrors, statusOf } from './looks-down.ts'
 import { Ramp } from './ramp.ts'
 import { Recent } from './recent.ts'
 import { retryAfterMs } from './retry-after.ts'
+import { Waiting } from './waiting.ts'
 
 export interface CircuitTerms {
   readonly name: string
@@ -61,7 +62,6 @@ const probedWaitMs = 250
 // For so long a message that failed by itself gives way to one that waits and failed less often.
 const givesWayMs = 250
 const givesWayWaitMs = 50
-const mostWaiting = 1_000
 
 /**
  * The rule of one process. It opens after `openAfter` different messages failed for the first time with no answer in
@@ -83,8 +83,7 @@ export class LocalCircuit {
   readonly #onChange: (change: CircuitChange) => void
   readonly #failures = new Failures()
   readonly #recent = new Recent()
-  /** Who was refused since it opened, with its failures. */
-  readonly #waiting = new Map<string, number>()
+  readonly #waiting = new Waiting()
   #era = 0
   #answers = 0
   #openForMs: number
@@ -293,8 +292,7 @@ export class LocalCircuit {
 
   #refused(id: string | null, ms: number, how: string): RetryLater | Call {
     if (this.#terms.observe) return this.#begin(id, false)
-    // Calls without an id wait as one: else messages that probe at once would let none of them through.
-    if (this.#waiting.size < mostWaiting) this.#waiting.set(id ?? '', this.#failures.of(id).times)
+    this.#waiting.add(id, this.#failures.of(id).times)
     const because = `circuit ${this.#nameToTell()} is ${how}`
     return new RetryLater(Math.max(ms, 1), { holds: this.#holds, because })
   }
@@ -302,10 +300,8 @@ export class LocalCircuit {
   /** The probe is the waiting message with the fewest failures of its own. */
   #givesWay(id: string | null, nowMs: number): boolean {
     const own = this.#failures.of(id).times
-    this.#waiting.delete(id ?? '')
-    if (own === 0 || nowMs >= this.reopensAtMs + givesWayMs) return false
-    for (const failures of this.#waiting.values()) if (failures < own) return true
-    return false
+    this.#waiting.leave(id)
+    return own > 0 && nowMs < this.reopensAtMs + givesWayMs && this.#waiting.hasFewerThan(own)
   }
 
   #isLive(call: Call): boolean {
