@@ -1,7 +1,8 @@
 import { HoldfastError } from '../../core/errors.ts'
 import { emitter } from '../../core/events.ts'
 import type { CircuitAnswer, CircuitExchange, CircuitRegister, Circuits, CircuitSight } from '../store.ts'
-import type { CircuitTerms, Fleet, LocalCircuit, ProbeResult } from './local-circuit.ts'
+import type { LocalCircuit } from './local-circuit.ts'
+import type { CircuitTerms, Fleet, ProbeResult } from './terms.ts'
 
 const shareChanged = emitter('share-changed')
 
