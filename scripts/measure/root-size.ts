@@ -4,7 +4,7 @@ import { rolldown } from 'rolldown'
 import { projectDir } from '../services/paths.ts'
 
 /** What the root entry may add to a service, beside cockatiel. */
-export const rootCeilingBytes = 16.75 * 1024
+export const rootCeilingBytes = 16.5 * 1024
 
 /** The size of an entry with all that it reaches but `external`, minified and gzipped. */
 export async function bundledBytes(entry: string, external: readonly string[]): Promise<number> {
