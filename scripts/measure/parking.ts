@@ -65,7 +65,7 @@ async function ratioOf(
   const [plain, parks] = [stack(false, inTransaction), stack(true, inTransaction)]
   const ratios: number[] = []
   for (let round = -1; round < rounds; round++) {
-    // Whoever comes second has the other one's disturbance behind it: they take turns.
+    // The second one has the disturbance of the first behind it: they take turns.
     const order = round % 2 === 0 ? [plain, parks] : [parks, plain]
     const times = new Map<Pipeline, number>()
     for (const each of order) times.set(each, await timeOf(each))

@@ -70,7 +70,7 @@ async function start({ dir, port, progress }: Place, jars: Jars, command: readon
   return { url, version, processes: [process] }
 }
 
-/** Classic wants a user name, whatever it is; Artemis does not mind one. */
+/** Classic wants a user name, any one; Artemis does not mind one. */
 async function amqpVersion(url: string): Promise<string> {
   const { hostname, port } = new URL(url)
   const connection = rhea.create_container().connect({

@@ -53,7 +53,7 @@ export interface OperatorPageOptions {
 }
 
 export interface LoopbackOptions {
-  /** A secret of at least 32 characters. Whoever opens `<address>?token=<token>` is let in. */
+  /** A secret of at least 32 characters. Anyone who opens `<address>?token=<token>` is let in. */
   readonly token: string
   /** For the operator log. */
   readonly name: string

@@ -7,7 +7,7 @@ import { replayKind, type Replaying } from '../consumer/replay/plan.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { count, ms, objects, oneOf, required, text, type Kind, type Kinds } from '../core/options.ts'
 
-/** The options of the managed consumers of Kafka, whichever client they use. */
+/** The options of the managed consumers of Kafka, for either client. */
 export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
   readonly groupId: string
   readonly topics: readonly string[]

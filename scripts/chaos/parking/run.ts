@@ -61,7 +61,7 @@ create index on ${name}.effect (id); create table ${name}.dead (id text, by text
     const { tookMs, peakParked } = await untilDone(pool, name, settings, startedMs, say)
     crew.calmDown()
     await Promise.all([producing, troubled])
-    // Whoever was paused wakes up, and must change nothing any more.
+    // A process that was paused wakes up, and must change nothing any more.
     if (settings.faults) await sleep(10_000)
     await crew.end()
     const { injected } = crew

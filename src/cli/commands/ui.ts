@@ -43,7 +43,7 @@ const ui: Command = {
   },
 }
 
-/** Nobody else can reach this address, whatever the machine's firewall says. */
+/** Nobody else can reach this address, even without a firewall. */
 function listening(server: Server, context: Context): Promise<number> {
   const port = numberFlag(context, 'port', 0, 65_535) ?? 7433
   return new Promise((resolve, reject) => {

@@ -61,7 +61,7 @@ function unescaped(part: string): string {
   return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
-/** Equal, whatever the order of properties is, and annotations aside. */
+/** Equal in any order of properties; annotations do not count. */
 export function same(one: unknown, other: unknown): boolean {
   return JSON.stringify(normal(one)) === JSON.stringify(normal(other))
 }

@@ -225,7 +225,7 @@ async function save(visit: Visit, [id = '']: readonly string[], fields: Fields):
   const headers = headersFrom(letter, fields)
   const isSame = body === undefined || areSame(body, letter.body)
   if (isSame && Object.keys(headers).length === 0) return again('Nothing is different from what the letter has.')
-  // The number that the form was made with: whoever edited or sent the letter since wins.
+  // The number that the form was made with: an edit or a send since then wins.
   const settled = Number(fields.text('settled'))
   const edit: LetterEdit = { headers, ...(!isSame && { body }) }
   const made = Number.isSafeInteger(settled) ? await letters.edit(id, settled, edit, user.name) : undefined

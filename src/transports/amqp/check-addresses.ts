@@ -59,7 +59,7 @@ function faultIn(settings: Settings): string | undefined {
 function noteOn(settings: Settings): string | undefined {
   const attempts = attemptsOf(settings)
   if (attempts !== -1)
-    return `max-delivery-attempts ${attempts}: after that many deaths of consumers, what they had in memory goes to ${String(settings['deadLetterAddress'])}, whoever was at fault`
+    return `max-delivery-attempts ${attempts}: after that many deaths of consumers, what they had in memory goes to ${String(settings['deadLetterAddress'])}, also what was not at fault`
   if (settings['defaultGroupRebalance'] === true)
     return 'default-group-rebalance: from the next consumer that joins on, one message that is held stops the whole queue'
   return undefined

@@ -68,7 +68,7 @@ export class AmqpClient implements QueueClient<AmqpRecord> {
     for (const found of await checkAddresses({ connection, addresses, clock, signal })) note(found)
   }
 
-  /** rhea tries for ever, whatever the reason. */
+  /** rhea tries for ever, for any reason. */
   async #connected(signal: AbortSignal): Promise<boolean> {
     const { connection, connectWithinMs, clock } = this.#options
     const over: { error?: HoldfastError } = {}

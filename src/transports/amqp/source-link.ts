@@ -170,7 +170,7 @@ export class SourceLink {
       ack: ({ raw }) => {
         const condition = refused.get(raw)
         if (condition === undefined) return raw.delivery.accept()
-        // rhea merges neighbours that are settled in one turn, whatever their outcomes are: then the neighbour is rejected
+        // rhea merges neighbours that are settled in one turn, even with different outcomes: then the neighbour is rejected
         // too, or this one accepted. In a turn of its own, it is the only one.
         return nextTurn().then(() => {
           if (link.ended === ended) raw.delivery.reject(condition)

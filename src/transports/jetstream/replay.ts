@@ -131,7 +131,7 @@ class NatsLog implements ReplayLog {
     for (const [name, position] of positions) await this.#moveOne(name, position).catch(unavailable)
   }
 
-  /** The next epoch, whose consumer nobody made: whoever claims it begins at its floor. Written by revision, so a claim of now wins. */
+  /** The next epoch, whose consumer nobody made: the member that claims it begins at its floor. Written by revision, so a claim of now wins. */
   async #moveOne(name: string, position: number): Promise<void> {
     const { jsm, stream, group, leases } = this.#options
     const { lease, revision } = await leases.read(name)

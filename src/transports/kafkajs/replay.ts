@@ -44,7 +44,7 @@ class KafkajsLog implements ReplayLog {
   async members(): Promise<readonly string[]> {
     const { groups } = await this.#admin.describeGroups([this.group]).catch(unavailable)
     const [group] = groups
-    // A group of the new protocol looks dead to this request, whoever runs in it.
+    // A group of the new protocol looks dead to this request, even if members run in it.
     if (group?.state === 'Dead' && (await this.states()).some(({ stands }) => stands !== undefined))
       return ['members that kafkajs cannot see: the group uses the consumer protocol, so use platformaticKafkaReplay()']
     return (group?.members ?? []).map(

@@ -8,7 +8,7 @@ type LaneOperations = Required<Pick<OperatorStore, 'parked' | 'parkedMessages' |
 /** What operators see of parked keys, and do to them. Each act asks the state itself, and wakes the lane whose head it takes. */
 export function laneOperations({ run, ask, quoted, note }: ClaimContext): LaneOperations {
   const head = `(select min(first.seq) from ${quoted}.parked as first where first.pipeline = l.pipeline and first.lane = l.lane)`
-  // Unheld and blocked: whoever changes it first takes the others the ground.
+  // Unheld and blocked: the first to change it wins, the others find nothing to change.
   const blocked = `l.pipeline = $1 and l.lane = $2 and l.next_at = 'infinity' and l.token is null`
 
   const listSql = `

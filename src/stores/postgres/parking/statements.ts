@@ -18,8 +18,8 @@ export function parkingStatements(schema: string): ParkingStatements {
   const bounded = (parameter: string): string =>
     `bounded as materialized (select set_config('lock_timeout', ${parameter}, true))`
 
-  // The claim is given back and its message is parked, many in one statement. Under the row's lock the token decides: whoever
-  // has lost the claim parks nothing. The lane's row is written whether it is there or not, and that locks it: between a lane
+  // The claim is given back and its message is parked, many in one statement. Under the row's lock the token decides: a
+  // process that lost the claim parks nothing. The lane's row is written whether it is there or not, and that locks it: between a lane
   // that ends and one that begins no message can fall.
   const parkSql = `
 with asked as materialized (
