@@ -152,9 +152,11 @@ function rawOnArrival(connection: Connection, address: string, messages: number)
 
 /** Each after the other is done: the only way to keep order without lanes. */
 function rawInTurn(connection: Connection, address: string, messages: number, handlerMs: number): Promise<number> {
-  return raw(connection, address, messages, { credit_window: 1, autoaccept: false }, (context, handled) => {
+  // With a window of its own, rhea asks for the next message when one arrives, not when it is done.
+  return raw(connection, address, messages, { credit_window: 0, autoaccept: false }, (context, handled) => {
     void wait(handlerMs).then(() => {
       context.delivery?.accept()
+      context.receiver?.add_credit(1)
       handled()
     })
   })
@@ -178,6 +180,7 @@ async function raw(
       if (--left === 0) resolve(undefined)
     })
   })
+  if (options.credit_window === 0) receiver.add_credit(1)
   await done
   const ms = performance.now() - (startMs ?? NaN)
   receiver.close()

@@ -174,7 +174,13 @@ function limit(pool: pg.Pool, url: string, script: string, { connections, batch 
 
 /** A statement with SQL in the place of its parameters. */
 function filled(text: string, ...values: readonly string[]): string {
-  return text.replace(/\$(\d+)/g, (_, place: string) => values[Number(place) - 1] ?? 'null').replaceAll('\n', ' ')
+  return text
+    .replace(/\$(\d+)/g, (place, n: string) => {
+      const value = values[Number(n) - 1]
+      if (value === undefined) throw new Error(`bench: pgbench was given no ${place} for: ${text}`)
+      return value
+    })
+    .replaceAll('\n', ' ')
 }
 
 const key = "'key-' || :client_id || '-' || :n"
@@ -186,22 +192,23 @@ const retainMs = '604800000'
 
 const singleScript = [
   '\\set n :n + 1',
-  `${filled(claimSql, 'array[0]', "array['bench']", `array[${key}]`, `array[${key}]`, 'array[30000]', 'array[null]', "'500ms'")} \\gset claim_`,
+  `${filled(claimSql, 'array[0]', "array['bench']", `array[${key}]`, `array[${key}]`, 'array[30000]', 'array[null]', "'500ms'", 'array[0]')} \\gset claim_`,
   'begin;',
   `${filled(effect, key)};`,
-  `${filled(completeSql, "'bench'", key, ':claim_token', retainMs)};`,
+  `${filled(completeSql, "'bench'", key, ':claim_token', retainMs, "''")};`,
   'commit;\n',
 ].join('\n')
 
 // The completion reads the tokens of its claims: other connections draw from the same sequence.
 const batchScript = [
   `\\set n :n + ${batchSize}`,
-  `${filled(claimSql, `array(select generate_series(1, ${batchSize}))`, many("'bench'::text"), keys, keys, many('30000'), many('null::text'), "'500ms'")};`,
+  `${filled(claimSql, `array(select generate_series(1, ${batchSize}))`, many("'bench'::text"), keys, keys, many('30000'), many('null::text'), "'500ms'", many('0'))};`,
   'begin;',
   `${filled(effects, keys)};`,
   `${filled(
     completeAllSql,
     `(select json_agg(json_build_object('n', g, 'scope', 'bench', 'key', ${ownKeyOf}, 'token', i.token, 'retain_ms', ${retainMs})) from ${range} join holdfast.idempotency i on i.scope = 'bench' and i.key = ${ownKeyOf})`,
+    "''",
   )};`,
   'commit;\n',
 ].join('\n')
