@@ -4,7 +4,7 @@ const stack = 'pipeline: seven-feature stack'
 const policies = 'pipeline: retry + breaker + timeout'
 const pair = 'redis: claim + complete'
 const tokens =
-  'its two plain SETs check no token, so a process that lost a key overwrites its successor; ours are a SET, a GET and a SET inside scripts, which is most of what the server does (stores.md)'
+  'its two plain SETs check no token, so a process that lost a key overwrites its successor; ours are a SET and a SET that reads, inside scripts, which is most of what the server does (stores.md)'
 const answers = 'the client in C only writes calls: it reads no answers, and has no promises to settle'
 const commits =
   'a claim is visible to others before the work begins, so there are two commits and five round trips beside three; PostgreSQL parses the claim each time unless its statements are prepared, and both cores are busy with that (stores.md)'
