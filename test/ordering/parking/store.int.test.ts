@@ -1,55 +1,49 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { it } from 'vitest'
-import {
-  migrate,
-  postgresIdempotencyStore,
-  postgresjsRunner,
-  preparedRunner,
-} from '../../../src/stores/postgres/index.ts'
+import { postgresIdempotencyStore, postgresjsRunner, preparedRunner } from '../../../src/stores/postgres/index.ts'
 import { parkingStoreContract } from '../../../src/testing/contracts/parking-store-contract.ts'
 import { describeWith, postgres18Url } from '../../support/services.ts'
-import { createTestPool } from '../../support/test-pool.ts'
+import { suiteSchema } from '../../support/suite-schema.ts'
+
+const advance = (ms: number) => sleep(ms)
+const nothing = async () => {}
 
 describeWith(['postgres'], 'the parking store contract, in PostgreSQL', () => {
+  const emptied = suiteSchema({ max: 8 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 8 })
-    await migrate(pool, { schema })
-    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(pool, { schema }), advance, dispose: nothing }
   }
   for (const { name, run } of parkingStoreContract(create)) it(name, run)
 })
 
 describeWith(['postgres18'], 'the parking store contract, in PostgreSQL 18', () => {
+  const emptied = suiteSchema({ connectionString: postgres18Url(), max: 8 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ connectionString: postgres18Url(), max: 8 })
-    await migrate(pool, { schema })
-    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(pool, { schema }), advance, dispose: nothing }
   }
   for (const { name, run } of parkingStoreContract(create)) it(name, run)
 })
 
 describeWith(['postgres'], 'the parking store contract, in PostgreSQL through prepared statements', () => {
+  const emptied = suiteSchema({ max: 8 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 8 })
-    await migrate(pool, { schema })
+    const { pool, schema } = await emptied()
     const store = postgresIdempotencyStore(preparedRunner(pool), { schema, inside: true })
-    return { store, advance: (ms: number) => sleep(ms), dispose }
+    return { store, advance, dispose: nothing }
   }
   for (const { name, run } of parkingStoreContract(create)) it(name, run)
 })
 
 describeWith(['postgres'], 'the parking store contract, in PostgreSQL through postgres.js', () => {
+  const emptied = suiteSchema({ max: 2 })
   const create = async () => {
-    const { pool, schema, url, dispose } = await createTestPool({ max: 2 })
-    await migrate(pool, { schema })
+    const { schema, url } = await emptied()
     const sql = postgres(url, { max: 4, fetch_types: false, transform: postgres.camel, onnotice: () => {} })
-    const end = async () => {
-      await sql.end({ timeout: 0 })
-      await dispose()
-    }
     const store = postgresIdempotencyStore(postgresjsRunner(sql), { schema })
-    return { store, advance: (ms: number) => sleep(ms), dispose: end }
+    return { store, advance, dispose: () => sql.end({ timeout: 0 }) }
   }
   for (const { name, run } of parkingStoreContract(create)) it(name, run)
 })

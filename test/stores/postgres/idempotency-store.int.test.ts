@@ -15,34 +15,36 @@ import { idempotencyStoreContract } from '../../../src/testing/contracts/idempot
 import { faultProxy, through } from '../../support/fault-proxy.ts'
 import { privatePostgres } from '../../support/private-servers.ts'
 import { describeWith, postgresUrl, uniqueName } from '../../support/services.ts'
+import { suiteSchema } from '../../support/suite-schema.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import { ask, day, hold } from '../claims.ts'
 
+const advance = (ms: number) => sleep(ms)
+const nothing = async () => {}
+
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through node-postgres', () => {
+  const emptied = suiteSchema({ max: 4 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 4 })
-    await migrate(pool, { schema })
-    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(pool, { schema }), advance, dispose: nothing }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
 
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL beside claims inside transactions', () => {
+  const emptied = suiteSchema({ max: 4 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 4 })
-    await migrate(pool, { schema })
-    const store = postgresIdempotencyStore(pool, { schema, inside: true })
-    return { store, advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(pool, { schema, inside: true }), advance, dispose: nothing }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
 
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through prepared statements', () => {
+  const emptied = suiteSchema({ max: 4 })
   const create = async () => {
-    const { pool, schema, dispose } = await createTestPool({ max: 4 })
-    await migrate(pool, { schema })
-    const store = postgresIdempotencyStore(preparedRunner(pool), { schema })
-    return { store, advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(preparedRunner(pool), { schema }), advance, dispose: nothing }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 
@@ -84,28 +86,22 @@ for (const [title, options] of Object.entries({
   },
 }))
   describeWith(['postgres'], `the idempotency store contract, in PostgreSQL through ${title}`, () => {
+    const emptied = suiteSchema({ max: 4 })
     const create = async () => {
-      const { pool, schema, dispose } = await createTestPool({ max: 4 })
-      await migrate(pool, { schema })
+      const { schema } = await emptied()
       const sql = postgres(postgresUrl(), { max: 2, onnotice: () => {}, ...options })
-      return {
-        store: postgresIdempotencyStore(postgresjsRunner(sql), { schema, maxBatch: 50 }),
-        advance: (ms: number) => sleep(ms),
-        dispose: async () => {
-          await sql.end()
-          await dispose()
-        },
-      }
+      const store = postgresIdempotencyStore(postgresjsRunner(sql), { schema, maxBatch: 50 })
+      return { store, advance, dispose: () => sql.end() }
     }
     for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
   })
 
 describeWith(['postgres'], 'the idempotency store contract, in PostgreSQL through a pool that parses nothing', () => {
+  const types = { getTypeParser: () => String } as unknown as pg.CustomTypesConfig
+  const emptied = suiteSchema({ max: 4, types })
   const create = async () => {
-    const types = { getTypeParser: () => String } as unknown as pg.CustomTypesConfig
-    const { pool, schema, dispose } = await createTestPool({ max: 4, types })
-    await migrate(pool, { schema })
-    return { store: postgresIdempotencyStore(pool, { schema }), advance: (ms: number) => sleep(ms), dispose }
+    const { pool, schema } = await emptied()
+    return { store: postgresIdempotencyStore(pool, { schema }), advance, dispose: nothing }
   }
   for (const { name, run } of idempotencyStoreContract(create)) it(name, run)
 })
