@@ -13,7 +13,7 @@ export interface RetryBudgetOptions {
   readonly tokensPerSecond?: number
   /** Most unused retries to save up. @defaultValue 100 */
   readonly maxTokens?: number
-  /** Shares the budget between processes: `redisLimits(redis)`. @defaultValue this process alone */
+  /** Shares the budget between processes: `redisLimits(redis)` or `postgresLimits(pool)`. @defaultValue this process alone */
   readonly share?: Limits
   readonly clock?: Clock
 }

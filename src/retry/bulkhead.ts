@@ -15,7 +15,7 @@ export interface BulkheadOptions {
   readonly name?: string
   /** Returns the group of a message, such as its tenant. Each group has its own places. @defaultValue one group for all */
   readonly by?: (message: Message) => string
-  /** Shares the places between processes: `redisLimits(redis)`. @defaultValue this process alone */
+  /** Shares the places between processes: `redisLimits(redis)` or `postgresLimits(pool)`. @defaultValue this process alone */
   readonly share?: Limits
   /** While the store of `share` is away: start nothing, or use `maxConcurrent` places in each process. @defaultValue `'wait'` */
   readonly whileAway?: 'wait' | 'this-process'

@@ -18,7 +18,7 @@ export interface RateLimitOptions {
   readonly burst?: number
   /** Returns the group of a message, such as its tenant. Each group has its own rate. @defaultValue one rate for all */
   readonly by?: (message: Message) => string
-  /** Shares the rate between processes: `redisLimits(redis)`. @defaultValue this process alone */
+  /** Shares the rate between processes: `redisLimits(redis)` or `postgresLimits(pool)`. @defaultValue this process alone */
   readonly share?: Limits
   readonly clock?: Clock
 }

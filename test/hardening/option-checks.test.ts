@@ -92,6 +92,7 @@ const factories: Readonly<
   'redis/redisCircuits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
   'redis/redisLimits': [(o, f) => f({ eval: fn, evalsha: fn }, o), {}],
   'postgres/postgresCircuits': [(o, f) => f(pool, o), {}],
+  'postgres/postgresLimits': [(o, f) => f(pool, o), {}],
   'postgres/postgresOldestKey': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyStore': [(o, f) => f(pool, o), {}],
   'postgres/postgresIdempotencyCleaner': [(o, f) => f(pool, o), {}],

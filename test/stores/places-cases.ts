@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { Limits } from '../../src/retry/store.ts'
 
-export const placesLeaseMs = 300
+type Hold = (owner: string, held: number, want: number, max: number) => Promise<number>
 
 export interface PlacesCase {
   readonly name: string
   /** `hold(owner, held, want, max)`, of a group of the case's own. */
-  run(hold: (owner: string, held: number, want: number, max: number) => Promise<number>): Promise<void>
+  run(hold: Hold, leaseMs: number): Promise<void>
 }
 
 export const placesCases: readonly PlacesCase[] = [
@@ -44,32 +44,32 @@ export const placesCases: readonly PlacesCase[] = [
   },
   {
     name: 'goes round among more processes than places: each gets one within as many leases as there are processes',
-    async run(hold) {
+    async run(hold, leaseMs) {
       const owners = ['a', 'b', 'c']
       const served = new Set<string>()
       for (let round = 0; round < 60 && served.size < 3; round++) {
         for (const owner of owners) if ((await hold(owner, 0, 5, 1)) > 0) served.add(owner)
-        await sleep(placesLeaseMs / 5)
+        await sleep(leaseMs / 5)
       }
       expect([...served].toSorted()).toEqual(owners)
     },
   },
   {
     name: 'gives places back with a want of 0, and those of a dead process once its lease is over',
-    async run(hold) {
+    async run(hold, leaseMs) {
       expect(await hold('a', 0, 4, 4)).toBe(4)
       expect(await hold('a', 0, 0, 4)).toBe(0)
       expect(await hold('b', 0, 4, 4)).toBe(4)
       expect(await hold('c', 0, 4, 4)).toBe(0)
-      await sleep(placesLeaseMs + 20)
+      await sleep(leaseMs + 20)
       expect(await hold('c', 0, 4, 4)).toBe(4)
     },
   },
   {
     name: 'counts work whose lease lapsed, as far as there is room',
-    async run(hold) {
+    async run(hold, leaseMs) {
       expect(await hold('a', 0, 4, 4)).toBe(4)
-      await sleep(placesLeaseMs + 20)
+      await sleep(leaseMs + 20)
       // It runs on; nobody else has asked meanwhile.
       expect(await hold('a', 4, 4, 4)).toBe(4)
       expect(await hold('b', 0, 4, 4)).toBe(0)
@@ -85,9 +85,9 @@ export const placesCases: readonly PlacesCase[] = [
   },
 ]
 
-export async function runPlacesCase({ run }: PlacesCase, limits: Limits, group: string): Promise<void> {
+export async function runPlacesCase({ run }: PlacesCase, limits: Limits, group: string, leaseMs = 300): Promise<void> {
   await run(async (owner, held, want, max) => {
-    const granted = await limits.hold?.(group, { owner, held, want, max, leaseMs: placesLeaseMs })
+    const granted = await limits.hold?.(group, { owner, held, want, max, leaseMs })
     return granted ?? expect.fail('it hands out no places')
-  })
+  }, leaseMs)
 }

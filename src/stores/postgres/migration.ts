@@ -3,7 +3,7 @@ import type { OutboxLayout } from './outbox/schema.ts'
 
 /** A feature with its own tables. */
 export type SchemaFeature = (typeof schemaFeatures)[number]
-export const schemaFeatures = ['idempotency', 'outbox', 'dead-letter', 'circuits'] as const
+export const schemaFeatures = ['idempotency', 'outbox', 'dead-letter', 'circuits', 'limits'] as const
 
 /** What can be chosen when tables are made. */
 export interface Layout {

@@ -3,6 +3,7 @@ import { deadLetterMigration } from './dead-letter/migration.ts'
 import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
 import type { Migration } from './migration.ts'
+import { limitsMigration } from './limits/migration.ts'
 import { delayedKeyMigration, outboxMigration } from './outbox/migration.ts'
 import { parkingMigration } from './parking/migration.ts'
 
@@ -15,4 +16,5 @@ export const migrations: readonly Migration[] = [
   delayedKeyMigration,
   circuitsMigration,
   parkingMigration,
+  limitsMigration,
 ]
