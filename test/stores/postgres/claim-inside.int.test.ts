@@ -16,6 +16,7 @@ import {
   type Claimed,
   type Delivery,
   type Pipeline,
+  type Transactional,
 } from '../../../src/index.ts'
 import {
   drizzleTransaction,
@@ -47,6 +48,7 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
     const kysely = new Kysely<object>({ dialect: new PostgresDialect({ pool }) })
     Object.assign(stages, {
       pg: () => transaction(pool),
+      'pg, prepared': () => transaction(pool, { prepared: true }),
       drizzle: () => drizzleTransaction(drizzle(pool)),
       kysely: () => kyselyTransaction(kysely),
       'postgres.js': () => postgresjsTransaction(sql),
@@ -78,7 +80,7 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
   /** The handler inserts its effect through the runner that every stage hands on. */
   function orders(
     stage: TransactionMiddleware<unknown>,
-    handler: (delivery: Delivery & Claimed) => unknown = () => undefined,
+    handler: (delivery: Delivery & Claimed & Transactional<unknown>) => unknown = () => undefined,
   ): Pipeline {
     return pipeline('orders')
       .use(deadLetter({ to: deadLetters }))
@@ -92,7 +94,7 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
   }
   const first = (id: string) => ({ message: { id, body: Buffer.from('{}') }, first: true })
 
-  for (const name of ['pg', 'drizzle', 'kysely', 'postgres.js'])
+  for (const name of ['pg', 'pg, prepared', 'drizzle', 'kysely', 'postgres.js'])
     describe(name, () => {
       const stage = (): TransactionMiddleware<unknown> => stages[name]?.() ?? expect.fail(name)
 
@@ -138,7 +140,7 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
         expect(await record('a')).toBeUndefined()
         for (const verb of ['commit', 'rollback']) {
           const ends = orders(stage(), async (delivery) => {
-            await (delivery as unknown as { runner: PoolClient }).runner.query(verb, [])
+            await delivery.runner.query(verb, [])
             throw new Error('after it')
           })
           expect(await ends.dispatch(first(verb))).toBe('dead-lettered')
@@ -146,6 +148,42 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
         expect(dead).toEqual(['commit', 'rollback'])
       })
     })
+
+  it('prepares its statements once a connection, in either mode, and goes on after one of them has failed', async () => {
+    const { schema, url } = testPool
+    const single = new Pool({ connectionString: url, max: 1, options: `-c search_path=${schema},public` })
+    try {
+      const plain = orders(transaction(single))
+      const fails = (id: string): boolean => id === 'a-3' || id === 'b-3'
+      const prepared = orders(transaction(single, { prepared: true }), ({ runner, message: { id } }) =>
+        fails(id) ? runner.query('select 1 / 0', []) : undefined,
+      )
+      const ours = async (): Promise<readonly number[]> => {
+        const { rows } = await single.query<{ runs: number }>(
+          `select (generic_plans + custom_plans)::int as runs from pg_prepared_statements
+           where name like 'holdfast%' and statement like '%idempotency%' order by 1`,
+        )
+        return rows.map(({ runs }) => runs)
+      }
+      await plain.dispatch(first('plain'))
+      expect(await ours()).toEqual([])
+      // First deliveries claim and complete by one statement in each attempt, the others complete by another one in the last.
+      for (let n = 0; n < 6; n++)
+        for (const [key, isFirst] of [
+          ['a', true],
+          ['b', false],
+        ] as const) {
+          const id = `${key}-${n}`
+          expect(await prepared.dispatch({ ...first(id), first: isFirst })).toBe(
+            fails(id) ? 'dead-lettered' : 'handled',
+          )
+        }
+      expect(await ours()).toEqual([5, 8])
+      expect(await effects()).toHaveLength(11)
+    } finally {
+      await single.end()
+    }
+  })
 
   it.each(['repeatable read', 'serializable'])('does nothing twice under %s', async (level) => {
     const { schema, url } = testPool
