@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
+import { staged, type Delivery, type Middleware, type Place } from '../core/delivery.ts'
+import { factsOf } from '../core/describe.ts'
 import { RetryLater } from '../core/errors.ts'
 import type { CircuitChange, CircuitState } from '../core/events.ts'
 import type { HasHealth } from '../core/health.ts'
@@ -43,7 +44,7 @@ export interface CircuitBreakerOptions {
   readonly openMs?: number
   /** Longest open time in ms. @defaultValue 5_000 */
   readonly maxOpenMs?: number
-  /** Longest probe in ms. A probe without an answer by then counts as failed. @defaultValue 10_000 */
+  /** Longest probe in ms. A probe without an answer by then counts as failed. As a stage, at least `afterMs` of `timeout()`. @defaultValue 10_000 */
   readonly probeTimeoutMs?: number
   /** Highest limit on concurrent calls while load ramps up after closing. Above it there is no limit. @defaultValue 64 */
   readonly maxRamp?: number
@@ -151,13 +152,15 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
     )
   }
 
-  const middleware: Middleware = (next) =>
-    function circuitBreaker(delivery) {
+  const middleware: Middleware = (next, place) => {
+    requireLongProbe(place, probeTimeoutMs)
+    return function circuitBreaker(delivery) {
       const circuit = circuitOf(delivery)
       const { message, origin, pipeline, signal } = delivery
       const id = `${pipeline} ${origin.destination} ${message.id}`
       return through(circuit, id, signal, () => next(delivery))
     }
+  }
 
   async function run<T>(
     work: (signal: AbortSignal) => Promise<T>,
@@ -207,6 +210,18 @@ export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   return Object.defineProperty(circuit, 'state', { get: stateOf, enumerable: true }) as typeof circuit & {
     readonly state: CircuitState
   }
+}
+
+/** A probe that is still in its time would count as failed: a slow dependency would never be let in again. */
+function requireLongProbe(place: Place | undefined, probeTimeoutMs: number): void {
+  const { timeoutMs = 0 } = factsOf(place === undefined ? [] : [...place.outside, ...place.inside])
+  if (probeTimeoutMs < timeoutMs)
+    throw badOption(
+      'circuitBreaker',
+      'probeTimeoutMs',
+      `at least the pipeline's timeout() (${timeoutMs} ms)`,
+      probeTimeoutMs,
+    )
 }
 
 /** Makes one call, once the circuit lets it. */

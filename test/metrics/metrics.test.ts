@@ -1,7 +1,7 @@
 import { AggregatorRegistry, Counter, Registry, type OpenMetricsContentType } from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import { PermanentError, pipeline, retry, RetryLater, type Delivery, type HasHealth, type Incoming } from 'holdfast'
-import { retryBudget } from 'holdfast/policies'
+import { bulkhead, retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { emitter, type EventName, type Events } from '../../src/core/events.ts'
 import { failureReasons } from '../../src/core/errors.ts'
@@ -331,14 +331,26 @@ describe('processMetrics()', () => {
       health: () => ({ name: 'kafka billing', live: true, ready, details: { inFlight: 3, held: 1, crashed: false } }),
     }
     const budget = retryBudget({ name: 'payments', maxTokens: 20 })
-    processMetrics({ registry, parts: { consumer }, budgets: [budget] })
+    const tenants = bulkhead({ name: 'tenants', maxConcurrent: 1, by: ({ key }) => key ?? '' })
+    const { promise: opened, resolve: open } = Promise.withResolvers<void>()
+    const limited = pipeline('limited')
+      .use(tenants)
+      .handle(() => opened)
+    const runs = limited.dispatch({ message: { id: 'runs', body: null, key: 'a' } })
+    await expect(limited.dispatch({ message: { id: 'waits', body: null, key: 'a' } })).rejects.toThrow('run already')
+    processMetrics({ registry, parts: { consumer, tenants }, budgets: [budget] })
     expect(await scrape(registry)).toMatchObject({
       'holdfast_part_ready{part="consumer"}': 1,
       'holdfast_part_live{part="consumer"}': 1,
       'holdfast_lanes{part="consumer",state="in-flight"}': 3,
       'holdfast_lanes{part="consumer",state="held"}': 1,
+      'holdfast_limit_places{part="tenants",state="running"}': 1,
+      'holdfast_limit_places{part="tenants",state="waiting"}': 1,
       'holdfast_retry_budget{budget="payments"}': 20,
     })
+    open()
+    expect(await runs).toBe('handled')
+    expect((await scrape(registry))['holdfast_limit_places{part="tenants",state="running"}']).toBe(0)
     ready = false
     void budget.spend('m1')
     expect(await scrape(registry)).toMatchObject({

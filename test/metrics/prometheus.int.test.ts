@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { pipeline, retry, RetryLater, type Delivery } from 'holdfast'
-import { circuitBreaker, retryBudget } from 'holdfast/policies'
+import { bulkhead, circuitBreaker, retryBudget } from 'holdfast/policies'
 import { metrics, processMetrics } from 'holdfast/metrics'
 import { prometheusProgram } from '../../scripts/services/prometheus.ts'
 import { Unavailable } from '../../scripts/services/service.ts'
@@ -138,7 +138,8 @@ async function busyService() {
     })
   const dispatch = (id: string) => billing.dispatch({ message: { id, body: null } }).catch(() => {})
   const consumer = { health: () => ({ name: 'c', live: true, ready: true, details: { inFlight: 0, held: 0 } }) }
-  processMetrics({ registry, parts: { consumer, payments }, budgets: [budget] })
+  const tenants = bulkhead({ maxConcurrent: 1 })
+  processMetrics({ registry, parts: { consumer, payments, tenants }, budgets: [budget] })
   await dispatch('first')
   tellOfEverything(delivery)
   return {

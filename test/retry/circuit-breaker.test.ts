@@ -601,6 +601,19 @@ describe('circuitBreaker()', () => {
     ])
   })
 
+  it('as a stage is refused where its probe may take less time than an attempt', () => {
+    const build = (probeTimeoutMs: number): unknown =>
+      pipeline('orders')
+        .use(retry())
+        .use(dependency({ probeTimeoutMs }).circuit)
+        .use(timeout({ afterMs: 5_000 }))
+        .handle(ignore)
+    expect(() => build(4_999)).toThrow(
+      "circuitBreaker: probeTimeoutMs must be at least the pipeline's timeout() (5000 ms), got 4999",
+    )
+    expect(build(5_000)).toBeDefined()
+  })
+
   it('as a stage shares its circuit with run(), and is refused outside retry()', async () => {
     const self = dependency()
     const step = pipeline<null>('orders').use(self.circuit).handle(failing)

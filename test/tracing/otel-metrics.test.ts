@@ -86,7 +86,11 @@ describe('otelMetrics()', () => {
     otelProcessMetrics({
       meterProvider,
       budgets: [retryBudget()],
-      parts: { part: { health: () => ({ name: 'x', live: true, ready: false, details: { held: 2 } }) } },
+      parts: {
+        part: {
+          health: () => ({ name: 'x', live: true, ready: false, details: { held: 2, maxConcurrent: 1, waiting: 0 } }),
+        },
+      },
     })
     tellOfEverything(delivery)
     const seen = await read()

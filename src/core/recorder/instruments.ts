@@ -32,6 +32,7 @@ export type InstrumentId =
   | 'circuitProbes'
   | 'circuitUnproven'
   | 'limitRefused'
+  | 'limitPlaces'
   | 'shareOnline'
   | 'consumerChanges'
   | 'retryBudget'
@@ -112,6 +113,14 @@ export const instruments: Readonly<Record<InstrumentId, Instrument>> = {
     'circuit',
   ),
   limitRefused: counter('limit.refused', 'Messages above a rate or above the places of their group', 'limit'),
+  limitPlaces: gauge(
+    'limit.places',
+    'Places of a bulkhead, by state: in use, waited for, and granted to this process by the fleet',
+    '{place}',
+    'sum',
+    'part',
+    'state',
+  ),
   shareOnline: gauge(
     'share.online',
     '1 while the store of shared circuits and limits answers, else 0',

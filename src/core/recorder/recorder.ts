@@ -36,6 +36,13 @@ const laneStates: ReadonlyMap<string, string> = new Map([
   ['abandoned', 'abandoned'],
 ])
 
+// What a bulkhead calls them.
+const placeStates: ReadonlyMap<string, string> = new Map([
+  ['running', 'running'],
+  ['waiting', 'waiting'],
+  ['granted', 'granted'],
+])
+
 export interface RecorderOptions {
   readonly distributionOf: DistributionOf
   readonly now?: () => number
@@ -78,14 +85,21 @@ export function recorder({ distributionOf, now = () => performance.now() }: Reco
     partReady() {
       for (const [name, part] of parts) series('partReady').of(name).value = Number(health(part).ready)
     },
-    lanes() {
-      for (const [name, part] of parts)
-        for (const { details } of health(part).parts)
-          for (const [detail, value] of Object.entries(details)) {
-            const state = laneStates.get(detail)
-            if (state !== undefined && typeof value === 'number') series('lanes').of(name, state).value = value
-          }
-    },
+    lanes: () => showDetails('lanes', laneStates, () => true),
+    limitPlaces: () => showDetails('limitPlaces', placeStates, (details) => 'maxConcurrent' in details),
+  }
+
+  function showDetails(
+    id: InstrumentId,
+    states: ReadonlyMap<string, string>,
+    isShown: (details: Readonly<Record<string, unknown>>) => boolean,
+  ): void {
+    for (const [name, part] of parts)
+      for (const { details } of health(part).parts.filter((each) => isShown(each.details)))
+        for (const [detail, value] of Object.entries(details)) {
+          const state = states.get(detail)
+          if (state !== undefined && typeof value === 'number') series(id).of(name, state).value = value
+        }
   }
 
   return {
