@@ -20,6 +20,8 @@ export interface Features {
   readonly parkingOrder: Feature
   /** The broker counts deliveries. */
   readonly deliveryCount: Feature
+  /** Whether a delivery is known to be the first of its message, so that `idempotency({ claim: 'inside' })` is used for it. */
+  readonly firstDelivery: Feature
   /** The broker drops what is published twice. */
   readonly dedup: Feature
   readonly acks: Feature
@@ -37,6 +39,7 @@ export const featureNames: Readonly<Record<keyof Features, string>> = {
   order: 'order',
   parkingOrder: 'order with parking()',
   deliveryCount: 'delivery count',
+  firstDelivery: 'first deliveries known',
   dedup: 'dedup when publishing',
   acks: 'acks',
   messageId: 'message id without a header',

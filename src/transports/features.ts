@@ -11,6 +11,7 @@ const log = {
   order: yes('of each key'),
   parkingOrder: yes('of each key'),
   deliveryCount: no("none; attempts are the claim's"),
+  firstDelivery: yes('once it has handled twice `ahead` messages of a partition'),
   acks: yes('the first that is not done'),
 }
 
@@ -41,6 +42,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
     order: yes("of each key; with `order: 'none'` none at all"),
     parkingOrder: yes("of each key; with `order: 'none'` only of what is parked"),
     deliveryCount: yes("the broker's, deaths of consumers included; attempts are the claim's"),
+    firstDelivery: yes('what is not flagged as redelivered'),
     dedup: no('none'),
     acks: yes('each message by itself'),
     messageId: no('none: a random one for each delivery, with a note in `health()`'),
@@ -63,6 +65,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
     order: yes('of each key, over all members where the broker has groups'),
     parkingOrder: yes('of each key where the broker has groups, or one member reads; else only of what is parked'),
     deliveryCount: yes("`delivery-count`, deaths of consumers included; attempts are the claim's"),
+    firstDelivery: no('none: a link that detaches is not counted'),
     dedup: yes('Artemis, by id, of the last 20,000 of an address, if asked for'),
     acks: yes('each message by itself'),
     messageId: no('none: a random one for each delivery, with a note in `health()`'),
@@ -76,6 +79,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
     order: yes("of each key; with `type: 'Shared'` none over members"),
     parkingOrder: yes("of each key; with `type: 'Shared'` only of what is parked"),
     deliveryCount: yes("`redelivery_count`, nacks alone; attempts are the claim's"),
+    firstDelivery: no('none: deaths are not counted'),
     dedup: yes('of one process, where the broker deduplicates'),
     acks: yes('each message by itself; a batch when all of it is done'),
     messageId: yes('topic/ledger/entry, and the index in a batch'),

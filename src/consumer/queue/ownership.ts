@@ -10,6 +10,7 @@ export interface QueueItem<Raw> {
   readonly owned: SourceOwnership<Raw>
   readonly record: Raw
   id: string
+  started: boolean
 }
 
 /** The consumer, as its ownerships see it. */
@@ -21,6 +22,8 @@ export interface OwnershipHost<Raw> {
   readonly clock: Clock
   readonly buffer: number
   readonly drainMs: number
+  /** Whether messages of that source give way to others. */
+  readonly yields: (source: string) => boolean
   /** It is over. */
   forget(owned: SourceOwnership<Raw>): void
 }
@@ -33,6 +36,8 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
   readonly track: LaneTrack<QueueItem<Raw>>
   readonly progress: { done: number; sinceMs: number }
   done = 0
+  /** How many messages were handled, duplicates aside. */
+  handled = 0
   readonly #host: OwnershipHost<Raw>
   readonly #session: QueueSession<Raw>
   readonly #controller = new AbortController()
@@ -57,6 +62,7 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
     this.track = host.lanes.open({
       after: before,
       positions: host.client.positions ?? false,
+      yields: host.yields(source),
       onDone: ({ record }) => this.#ack(record),
     })
     if (session.extend !== undefined) this.#extendLater()
@@ -87,7 +93,7 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
   deliver(record: Raw): boolean {
     if (this.#isOver) return false
     this.#records.add(record)
-    this.#host.lanes.add(this.track, this.#host.client.keyOf(record), { owned: this, record, id: '' })
+    this.#host.lanes.add(this.track, this.#host.client.keyOf(record), { owned: this, record, id: '', started: false })
     return true
   }
 

@@ -25,6 +25,11 @@ export interface QueueClient<Raw> {
   readonly extendMs?: number
   /** Byte-exact: `keyFromBytes()`. Must not throw. */
   keyOf(record: Raw): string | null
+  /**
+   * Whether the broker guarantees that it never gave the message to anybody before. Where it cannot say so for sure, leave it
+   * out. With `positions` the consumer knows it by itself. @defaultValue none is known to be the first
+   */
+  isFirst?(record: Raw): boolean
   /** A throw is a nack of this message. */
   deliveryOf(record: Raw, source: string, context: DeliveryContext): Delivery<Bytes>
   /** Rejects with one sentence that names the setting. */

@@ -1,8 +1,9 @@
 import { HoldfastError } from '../../core/errors.ts'
-import { checkOptions, count, having, required, text, type Kinds } from '../../core/options.ts'
+import { checkOptions, count, having, objects, required, text, type Kinds } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
+import { yielding, type Priority } from '../priority.ts'
 import { replayKind, type Replaying } from '../replay/plan.ts'
 import { notesKind, SharedConsumer, type Notes } from '../shared-consumer.ts'
 import type { LaneTrack } from '../track.ts'
@@ -16,6 +17,8 @@ export interface QueueConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly buffer?: number
   /** With `client.positions`: how far past its source's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
+  /** Sources whose messages start before those of the others. @defaultValue all in order of arrival */
+  readonly priority?: Priority
   /** Remarks on the settings, shown in `health()`. */
   readonly notes?: Notes
 }
@@ -26,6 +29,7 @@ const kinds: Kinds<QueueConsumerOptions<never>> = {
   ...consumerKinds,
   buffer: count(),
   ahead: count(),
+  priority: objects,
   notes: notesKind,
   replay: replayKind,
 }
@@ -46,20 +50,34 @@ export function queueConsumer<Raw>(options: QueueConsumerOptions<Raw>): Consumer
 class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements QueueHost<Raw>, OwnershipHost<Raw> {
   readonly client: QueueClient<Raw>
   readonly buffer: number
+  readonly yields: (source: string) => boolean
   protected readonly sourcesAs = 'sources'
   readonly #owned = new Map<string, SourceOwnership<Raw>>()
   /** Of sources given up: a key that still runs there must not start here. */
   readonly #before = new Map<string, LaneTrack<QueueItem<Raw>>>()
   readonly #pipeline: Pipeline
   readonly #group: string
+  readonly #certainAfter: number
 
   constructor(options: QueueConsumerOptions<Raw>) {
-    const { client, group, pipeline, buffer = 256 } = options
-    super(client, options)
+    const { client, group, pipeline, buffer = 256, ahead = 256 } = options
+    const { floor, yields } = yielding('queueConsumer', options.priority)
+    super(client, { ...options, floor })
+    this.yields = yields
     this.client = client
     this.buffer = buffer
     this.#pipeline = pipeline
     this.#group = group
+    this.#certainAfter = client.positions === true ? 2 * ahead : 0
+  }
+
+  /**
+   * With positions, as for a log: the owner before may have started messages up to `ahead` past the position that is known of
+   * it, and what it had handled comes again as duplicates. So after twice `ahead` handled messages, everything is new.
+   */
+  #isFirst({ owned, record, started }: QueueItem<Raw>): boolean {
+    if (started) return false
+    return this.client.positions === true ? owned.handled >= this.#certainAfter : this.client.isFirst?.(record) === true
   }
 
   protected placeOf({ owned: { source } }: QueueItem<Raw>): Readonly<Record<string, unknown>> {
@@ -68,18 +86,24 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
 
   protected handle(item: QueueItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
     const { owned, record } = item
+    const first = this.#isFirst(item)
+    item.started = true
     const pipeline = this.#pipeline
     const read = this.client.deliveryOf(record, owned.source, {
       pipeline: pipeline.name,
       group: this.#group,
       key,
       attempt,
+      first,
       signal: owned.signal,
       draining: this.life.draining,
     })
     const delivery = this.marked(owned.source, read)
     item.id = delivery.message.id
-    return pipeline.step(delivery)
+    if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
+    return pipeline.step(delivery).then((outcome) => {
+      if (outcome === 'handled') owned.handled++
+    })
   }
 
   own(source: string, session: QueueSession<Raw>): Ownership<Raw> {

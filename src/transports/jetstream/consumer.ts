@@ -3,6 +3,7 @@ import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../../consumer/consumer.ts'
 import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
 import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
+import { priorityOf } from '../../consumer/priority.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -13,6 +14,7 @@ import {
   having,
   list,
   ms,
+  objects,
   oneOf,
   required,
   text,
@@ -39,6 +41,11 @@ export interface NatsConsumerOptions extends ConsumerOptions, Replaying {
   readonly startFrom?: 'earliest' | 'latest'
   /** How many messages past its partition's first unfinished one a message may start. @defaultValue 256 */
   readonly ahead?: number
+  /**
+   * Names of partitions whose messages start before those of the others, which get `floor` of the starts (0.1) in any case.
+   * @defaultValue all in order of arrival
+   */
+  readonly priority?: { readonly partitions: readonly string[]; readonly floor?: number }
   /** Returns the message's id. @defaultValue the header `message-id`, `ce_id` or `Nats-Msg-Id`, else the place in the stream */
   readonly id?: NatsMessageId
   /** Ms until the server redelivers an unacked message. The consumer extends this every `ackWaitMs / 3`. @defaultValue 30_000 */
@@ -65,6 +72,7 @@ const kinds: Kinds<NatsConsumerOptions> = {
   partitions: required(list),
   startFrom: oneOf('earliest', 'latest'),
   ahead: count(),
+  priority: objects,
   id: callback,
   ackWaitMs: ms(100),
   leaseMs: ms(100),
@@ -88,6 +96,7 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     partitions,
     startFrom = 'earliest',
     ahead = 256,
+    priority,
     id,
     ackWaitMs = 30_000,
     leaseMs = 6_000,
@@ -97,6 +106,8 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
   } = checkOptions(self, options, kinds)
   checkPartitions(partitions)
   requireFit(self, options)
+  const names = partitions.map(({ name }) => name)
+  const first = priorityOf(self, priority, 'partitions', names)
   const notes = new Set(pipelineNotes(options.pipeline.stages))
   const client = new NatsClient({
     nc,
@@ -117,7 +128,16 @@ export function natsConsumer(options: NatsConsumerOptions): Consumer {
     random: Math.random,
     note: (said) => void notes.add(said),
   })
-  return queueConsumer({ client, group, buffer: 2 * ahead, ahead, clock, notes: () => notes, ...rest })
+  return queueConsumer({
+    client,
+    group,
+    buffer: 2 * ahead,
+    ahead,
+    clock,
+    notes: () => notes,
+    ...(first && { priority: first }),
+    ...rest,
+  })
 }
 
 /** Returns the partitions that `bySubject(count)` publishes to: `orders.0`, `orders.1`, … */

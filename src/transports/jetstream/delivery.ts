@@ -13,10 +13,10 @@ export interface NatsPlace {
 export function deliveryOf(
   record: NatsRecord,
   { destination, partition }: NatsPlace,
-  { pipeline, group, attempt, signal, draining }: DeliveryContext,
+  { pipeline, group, attempt, first = false, signal, draining }: DeliveryContext,
 ): Delivery<Bytes> {
   const { raw, message, idError } = record.idError === undefined ? record : record.again()
   if (idError !== undefined) throw idError
   const origin = { system: 'nats', destination, partition, position: String(raw.seq), group }
-  return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
+  return { message, bytes: message.body, pipeline, origin, attempt, first, signal, draining, raw }
 }

@@ -58,6 +58,11 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
     return message.key
   }
 
+  /** A message that the broker dead-lettered on its way has lost the mark. */
+  isFirst({ raw: { fields, properties } }: RabbitmqRecord): boolean {
+    return !fields.redelivered && properties.headers?.['x-death'] === undefined
+  }
+
   deliveryOf(record: RabbitmqRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
     return deliveryOf(record, source, context, this.#options.id)
   }
@@ -88,7 +93,7 @@ export function deliveryOf(
   // Asked again at every attempt: what it needs may be there by now.
   const { raw, message, idError } = record.idError === undefined ? record : recordFrom(record.raw, queue, id)
   if (idError !== undefined) throw idError
-  const { pipeline, group, attempt, signal, draining } = context
+  const { pipeline, group, attempt, first = false, signal, draining } = context
   const { exchange, routingKey, deliveryTag } = raw.fields
   const origin = {
     system,
@@ -99,7 +104,7 @@ export function deliveryOf(
     group,
     routingKey,
   }
-  return { message, bytes: message.body, pipeline, origin, attempt, signal, draining, raw }
+  return { message, bytes: message.body, pipeline, origin, attempt, first, signal, draining, raw }
 }
 
 class RabbitmqMembership implements QueueMembership {

@@ -1,5 +1,6 @@
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../../consumer/consumer.ts'
 import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
+import { priorityOf } from '../../consumer/priority.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -11,6 +12,7 @@ import {
   having,
   list,
   ms,
+  objects,
   oneOf,
   required,
   text,
@@ -38,6 +40,11 @@ export interface RabbitmqConsumerOptions extends ConsumerOptions {
   readonly order?: RabbitmqOrder
   /** Most messages of one queue in memory, waiting or running. @defaultValue 256 */
   readonly prefetch?: number
+  /**
+   * Queues whose messages start before those of the others, which get `floor` of the starts (0.1) in any case.
+   * @defaultValue all in order of arrival
+   */
+  readonly priority?: { readonly queues: readonly string[]; readonly floor?: number }
   /** Returns the message's id. @defaultValue the `message-id` or `ce_id` header, else the property `messageId` */
   readonly id?: RabbitmqMessageId
   /** Interval in ms at which a member checks whether it has more than its share of the queues. @defaultValue 1000 */
@@ -58,6 +65,7 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
     group = [...options.queues].sort()[0] ?? '',
     order = 'key',
     prefetch = 256,
+    priority,
     id,
     shareEveryMs = 1000,
     checkQueues = true,
@@ -70,6 +78,7 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
     group: text,
     order: oneOf('key', 'none'),
     prefetch: count(),
+    priority: objects,
     id: callback,
     shareEveryMs: ms(),
     checkQueues: flag,
@@ -79,6 +88,7 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
   for (const [at, queue] of queues.entries())
     if (!text.fits(queue)) throw badOption(self, `queues[${at}]`, text.wanted, queue)
   requireFit(self, options)
+  const first = priorityOf(self, priority, 'queues', queues)
   const notes = new Set(pipelineNotes(pipeline.stages))
   const client = new RabbitmqClient({
     connection,
@@ -103,6 +113,7 @@ export function rabbitmqConsumer(options: RabbitmqConsumerOptions): Consumer {
     pipeline,
     buffer: prefetch,
     ahead: Number.MAX_SAFE_INTEGER,
+    ...(first && { priority: first }),
     clock,
     notes: () => notes,
     ...rest,

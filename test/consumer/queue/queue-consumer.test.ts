@@ -17,14 +17,17 @@ function bench({
   extendMs,
   positions,
   ackFails,
+  isFirst,
   ...options
 }: Partial<QueueConsumerOptions<Received>> & {
   readonly extendMs?: number
   positions?: boolean
   ackFails?: boolean
+  isFirst?: (record: Received) => boolean
 } = {}) {
   const clock = fakeClock()
   const calls: string[] = []
+  const firsts: string[] = []
   const running = new Map<string, PromiseWithResolvers<void>>()
   const signals = new Map<string, AbortSignal>()
   let host: QueueHost<Received> | undefined
@@ -43,16 +46,21 @@ function bench({
       system: 'test',
       ...(extendMs === undefined ? {} : { extendMs }),
       ...(positions === undefined ? {} : { positions }),
+      ...(isFirst === undefined ? {} : { isFirst }),
       keyOf: ({ key }) => key,
-      deliveryOf: ({ id, key }, source, { pipeline, group, attempt, signal }) => ({
-        message: { id, type: 't', key, headers: headersFrom([]), body: null, timeMs: 0 },
-        bytes: null,
-        pipeline,
-        origin: { system: 'test', destination: source, partition: null, position: null, group },
-        attempt,
-        signal,
-        raw: null,
-      }),
+      deliveryOf({ id, key }, source, { pipeline, group, attempt, first = false, signal }) {
+        firsts.push(`${id} ${first}`)
+        return {
+          message: { id, type: 't', key, headers: headersFrom([]), body: null, timeMs: 0 },
+          bytes: null,
+          pipeline,
+          origin: { system: 'test', destination: source, partition: null, position: null, group },
+          attempt,
+          first,
+          signal,
+          raw: null,
+        }
+      },
       async open(given) {
         host = given
         return { quiet: () => calls.push('quiet'), leave: async () => void calls.push('left') }
@@ -76,6 +84,7 @@ function bench({
   return {
     clock,
     calls,
+    firsts,
     consumer,
     run,
     signals,
@@ -220,6 +229,52 @@ describe('a consumer over a queue', () => {
     await run
     expect(calls.slice(1)).toEqual(['quiet', 'a ack 2', 'a leave 1', 'left'])
     expect(clock.waiting).toBe(0)
+  })
+
+  it('takes for the first what the broker guarantees to be, and never what it runs again', async () => {
+    const { own, end, firsts, clock } = bench({ isFirst: ({ id }) => id !== 'again' })
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    owned.deliver(message('again'))
+    await end('1', new Error('no'))
+    await clock.advance(100)
+    expect(firsts).toEqual(['1 true', 'again false', '1 false'])
+    const silent = bench()
+    ;(await silent.own('a')).deliver(message('1'))
+    await silent.settle()
+    expect(silent.firsts).toEqual(['1 false'])
+  })
+
+  it('takes for the first, from a broker with positions, what comes after twice ahead handled ones of an ownership', async () => {
+    const { own, end, firsts, settle } = bench({ positions: true, ahead: 2, isFirst: () => true })
+    const owned = await own('a')
+    for (let n = 1; n <= 6; n++) {
+      owned.deliver(message(`${n}`))
+      await settle()
+      await end(`${n}`)
+    }
+    expect(firsts).toEqual(['1 false', '2 false', '3 false', '4 false', '5 true', '6 true'])
+    // Somebody else may have had it meanwhile.
+    const again = await own('b')
+    again.deliver(message('7'))
+    await settle()
+    expect(firsts.at(-1)).toBe('7 false')
+  })
+
+  it('starts messages of the sources with priority first, and gives the others their part of the starts', async () => {
+    const { own, end, runs, settle } = bench({ concurrency: 1, priority: { topics: ['orders'], floor: 0.25 } })
+    const [low, high] = [await own('a', 'reports'), await own('b', 'orders')]
+    const started: string[] = []
+    for (let n = 0; n < 20; n++) low.deliver(message(`low ${n}`))
+    for (let n = 0; n < 20; n++) high.deliver(message(`high ${n}`))
+    for (let n = 0; n < 17; n++) {
+      await settle()
+      const [id = ''] = runs()
+      started.push(id)
+      await end(id)
+    }
+    // The first one was alone when it came.
+    expect(started.filter((id) => id.startsWith('low'))).toEqual(['low 0', 'low 1', 'low 2', 'low 3', 'low 4'])
   })
 
   it('refuses a second run', async () => {

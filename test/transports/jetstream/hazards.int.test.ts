@@ -80,6 +80,41 @@ describeWith(['nats'], 'the hazards of JetStream', () => {
     expect(seen).toEqual(['m0', 'm1', 'm2', 'm3', 'm4'])
   })
 
+  it('starts messages of the partitions with priority first, and takes none for the first until it is certain', async () => {
+    const stream = await test.stream()
+    const count = 40
+    for (const partition of [0, 1])
+      await natsPublisher(test.js, { subject: () => `${stream}.${partition}` }).publish(
+        Array.from({ length: count }, (_, n) =>
+          outgoing({ destination: stream, id: `${partition}-${n}`, key: `${n}`, body: null }),
+        ),
+      )
+    const started: string[] = []
+    const firsts: string[] = []
+    const one = await member(
+      stream,
+      async ({ message, first }) => {
+        started.push(message.id)
+        if (first === true) firsts.push(message.id)
+        await sleep(2)
+      },
+      {
+        ...{ partitions: numberedPartitions(stream, 2), concurrency: 1, ahead: 8 },
+        priority: { partitions: ['1'], floor: 0.2 },
+      },
+    )
+    await until('all', () => started.length === 2 * count)
+    await one.stop()
+    const between = started.slice(10, 40)
+    expect(between.filter((id) => id.startsWith('1')).length).toBeGreaterThan(15)
+    expect(between.some((id) => id.startsWith('0'))).toBe(true)
+    const after = (partition: number) => started.filter((id) => id.startsWith(`${partition}-`)).slice(16)
+    expect(firsts.toSorted()).toEqual([...after(0), ...after(1)].toSorted())
+    await expect(member(stream, () => {}, { priority: { partitions: ['9'] } })).rejects.toThrow(
+      "natsConsumer: priority: partitions[0] must be one of its partitions: 0, got '9'",
+    )
+  })
+
   it('N-4, N-5: what waits longer than the ack wait is not delivered again meanwhile', async () => {
     const stream = await test.stream()
     await send(stream, 20, 0, 20)

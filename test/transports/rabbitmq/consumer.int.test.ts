@@ -66,6 +66,52 @@ describeWith(['rabbitmq'], 'rabbitmqConsumer', () => {
     return (await test.channel.checkQueue(queue)).messageCount
   }
 
+  it('takes a message for the first until somebody was given it, or the broker dead-lettered it on its way', async () => {
+    const [letters, queue] = [await test.queue(), await test.queue()]
+    const rejecting = await test.queue({ 'x-dead-letter-exchange': '', 'x-dead-letter-routing-key': letters })
+    await publish(queue, 2)
+    await publish(rejecting, 1)
+    const taken = await test.direct.createChannel()
+    expect(await taken.get(queue)).toMatchObject({ fields: { redelivered: false } })
+    await taken.close()
+    const rejected = await test.channel.get(rejecting)
+    if (rejected !== false) test.channel.reject(rejected, false)
+    await until('it was dead-lettered', async () => (await left(letters)) === 1)
+    const { got, pipeline } = seen()
+    await start({ queues: [queue, letters], order: 'none', pipeline })
+    await until('all are handled', () => got.length === 3)
+    const firsts = got.map(
+      ({ message, origin, first }) => `${origin.partition === queue ? 'q' : 'l'} ${message.id} ${first}`,
+    )
+    expect(firsts.toSorted()).toEqual(['l m0 false', 'q m0 false', 'q m1 true'])
+  })
+
+  it('starts messages of the queues with priority first, and none of the others starves', async () => {
+    const [orders, reports] = [await ordered(), await ordered()]
+    await publish(reports, 60, 60)
+    await publish(orders, 60, 60)
+    const started: string[] = []
+    const handled = pipeline('p').handle(async ({ origin }) => {
+      started.push(origin.partition === orders ? 'orders' : 'reports')
+      await sleep(3)
+    })
+    const common = { queues: [reports, orders], pipeline: handled, concurrency: 1 }
+    await start({ ...common, priority: { queues: [orders], floor: 0.2 } })
+    await until('all are handled', () => started.length === 120)
+    const between = started.slice(20, 60)
+    expect(between.filter((queue) => queue === 'orders').length).toBeGreaterThan(25)
+    expect(between).toContain('reports')
+    await expect(start({ ...common, priority: { queues: ['others'] } })).rejects.toThrow(
+      `rabbitmqConsumer: priority: queues[0] must be one of its queues: ${reports}, ${orders}, got 'others'`,
+    )
+    await expect(start({ ...common, priority: { queues: [] } })).rejects.toThrow(
+      'queues must be a list of at least one',
+    )
+    await expect(start({ ...common, priority: { queues: [orders], floor: 0.6 } })).rejects.toThrow(
+      'floor must be above 0 and at most 0.5, got 0.6',
+    )
+  })
+
   it('R-1 hands a queue on with every ack in, so that nothing comes again and nothing out of order', async () => {
     const queue = await ordered()
     await publish(queue, 400, 7)
