@@ -3,6 +3,7 @@ import { breakerOpen } from './reliability/breaker-open.ts'
 import { amqpCrashes, natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
 import { brokerDown } from './reliability/broker-down.ts'
 import { claimInside } from './reliability/claim-inside.ts'
+import { claimInsideKafka } from './reliability/claim-inside-kafka.ts'
 import { commitRefused } from './reliability/commit-refused.ts'
 import { compactedOffsets } from './reliability/compacted-offsets.ts'
 import { deadLetterDown } from './reliability/dead-letter-down.ts'
@@ -65,6 +66,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
       brokerDown,
       rebalanceStorm,
       lateCompletion,
+      claimInsideKafka,
       parking,
       compactedOffsets,
       offsetOutOfRange,

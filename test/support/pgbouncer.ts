@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -20,6 +20,10 @@ export interface Pgbouncer {
   readonly url: string
   /** Kills it with -9, and starts it again. */
   restart(): Promise<void>
+  /** Whether it ended by itself. */
+  readonly isGone: boolean
+  /** The end of what it logged. */
+  log(): Promise<string>
   dispose(): Promise<void>
 }
 
@@ -51,33 +55,44 @@ auth_file = ${join(dir, 'users')}
 pool_mode = transaction
 default_pool_size = 4
 server_reset_query =
+logfile = ${join(dir, 'log')}
 `,
   )
+  await writeFile(join(dir, 'log'), '')
+  await chmod(join(dir, 'log'), 0o666)
   const url = `postgres://postgres@127.0.0.1:${port}${server.pathname}`
   async function begin(): Promise<ChildProcess> {
     const child = spawn(program, [...(isRoot ? ['-u', 'postgres'] : []), '-q', join(dir, 'ini')], { stdio: 'ignore' })
     for (let tries = 0; ; tries++) {
-      const client = new pg.Client({ connectionString: url })
+      const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
+      client.on('error', () => {})
       try {
         await client.connect()
         await client.end()
         return child
       } catch (error) {
-        if (tries > 100 || child.exitCode !== null) throw error
+        if (tries > 100 || child.exitCode !== null) {
+          child.kill('SIGKILL')
+          throw error
+        }
         await new Promise((resolve) => setTimeout(resolve, 50))
       }
     }
   }
   let child = await begin()
+  const isGone = (): boolean => child.exitCode !== null || child.signalCode !== null
   async function kill(): Promise<void> {
-    // It may have ended by itself.
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (isGone()) return
     const ended = once(child, 'exit')
     child.kill('SIGKILL')
     await ended
   }
   return {
     url,
+    get isGone() {
+      return isGone()
+    },
+    log: async () => (await readFile(join(dir, 'log'), 'utf8').catch(() => '')).split('\n').slice(-20).join('\n'),
     async restart() {
       await kill()
       child = await begin()

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openLedger } from '../../../test/support/ledger.ts'
-import { pgbouncer } from '../../../test/support/pgbouncer.ts'
+import { inTime } from '../../../test/support/in-time.ts'
+import { openLedger, type Ledger } from '../../../test/support/ledger.ts'
+import { pgbouncer, type Pgbouncer } from '../../../test/support/pgbouncer.ts'
 import type { RunHow } from '../scenario.ts'
 import { isPoison, type InsideAnswer, type InsideOrder, type InsideRun, type InsideWorkerSettings } from './settings.ts'
 
@@ -13,7 +14,10 @@ const inFlight = 24
 const leaseMs = 1_200
 /** Longer than the server lets a transaction be silent. */
 const stoppedMs = 2_500
-const longestRunMs = 180_000
+const longestRunMs = 600_000
+/** Longer than any wait of a claim, a lease or a stop: by then something waits for ever. */
+const stillMs = 30_000
+const longestEndMs = 20_000
 
 export interface InsideCounts {
   readonly messages: number
@@ -40,6 +44,8 @@ class Fleet {
   readonly acked = new Set<string>()
   readonly todo: { readonly id: string; readonly first: boolean }[]
   readonly workers = new Set<Worker>()
+  /** When a worker last answered. */
+  heardAtMs = performance.now()
   readonly #settings: InsideWorkerSettings
   readonly #random: () => number
   #orders = 0
@@ -99,6 +105,7 @@ class Fleet {
   }
 
   #answered(worker: Worker, answer: InsideAnswer): void {
+    this.heardAtMs = performance.now()
     const id = worker.open.get(answer.n)
     worker.open.delete(answer.n)
     if (id === undefined) return
@@ -108,38 +115,71 @@ class Fleet {
 }
 
 export async function insideRun(run: InsideRun, how: RunHow, random: () => number): Promise<InsideCounts> {
-  const ledger = await openLedger(how.url('postgres'))
-  await ledger.pool.query(`create table ${ledger.schema}.dead (id text not null)`)
-  const pooler = run.pooled === true ? await pgbouncer(how.url('postgres')) : undefined
-  const url = pooler?.url ?? how.url('postgres')
-  const ids = Array.from({ length: run.messages }, (_, n) => `m${n}`)
-  const fleet = new Fleet({ ...run, url, schema: ledger.schema, leaseMs, broken: how.broken ?? null }, ids, random)
-  const counts = { duplicates: 0, kills: 0, stops: 0 }
+  const ledger = await inTime('making the tables', longestEndMs, openLedger(how.url('postgres')))
+  const ends = [() => ledger.dispose()]
   try {
-    const endMs = performance.now() + longestRunMs
-    let nextFaultMs = performance.now() + 1_500
-    while (fleet.acked.size < ids.length && performance.now() < endMs && !how.signal.aborted) {
-      feed(fleet, random, counts)
-      if (performance.now() > nextFaultMs && fleet.awake.length > 1) {
-        nextFaultMs = performance.now() + 2_000 + random() * 2_000
-        strike(fleet, random, counts)
-      }
-      await sleep(5)
-    }
-    // What was stopped wakes, and finds that others went on.
-    await sleep(stoppedMs + 1_000)
-    await fleet.end()
-    return {
-      messages: ids.length,
-      ...counts,
-      ...(await countIn(ledger, ids)),
-      unsettled: ids.length - fleet.acked.size,
-    }
+    await ledger.pool.query(`create table ${ledger.schema}.dead (id text not null)`)
+    const pooler = run.pooled === true ? await pgbouncer(how.url('postgres')) : undefined
+    if (pooler !== undefined) ends.unshift(() => pooler.dispose())
+    const url = pooler?.url ?? how.url('postgres')
+    const ids = Array.from({ length: run.messages }, (_, n) => `m${n}`)
+    const fleet = new Fleet({ ...run, url, schema: ledger.schema, leaseMs, broken: how.broken ?? null }, ids, random)
+    ends.unshift(() => fleet.end())
+    const faults = await attacked(fleet, how, random, () => whatWaits(fleet, ledger, pooler))
+    await inTime('the end of the workers', longestEndMs, fleet.end())
+    const counts = await inTime('counting the effects', longestEndMs, countIn(ledger, ids))
+    return { messages: ids.length, ...faults, ...counts, unsettled: ids.length - fleet.acked.size }
   } finally {
-    await fleet.end()
-    await pooler?.dispose()
-    await ledger.dispose()
+    for (const end of ends)
+      await inTime('cleaning up', longestEndMs, end()).catch((error: unknown) => how.say(String(error)))
   }
+}
+
+/** Sends everything, and kills and stops processes, until all is settled. Fails where nothing moves any more. */
+async function attacked(
+  fleet: Fleet,
+  { signal }: RunHow,
+  random: () => number,
+  waits: () => Promise<string>,
+): Promise<Faults> {
+  const faults = { duplicates: 0, kills: 0, stops: 0 }
+  const all = fleet.todo.length
+  const endMs = performance.now() + longestRunMs
+  let nextFaultMs = performance.now() + 1_500
+  while (fleet.acked.size < all && performance.now() < endMs && !signal.aborted) {
+    feed(fleet, random, faults)
+    if (performance.now() > nextFaultMs && fleet.awake.length > 1) {
+      nextFaultMs = performance.now() + 2_000 + random() * 2_000
+      strike(fleet, random, faults)
+    }
+    if (performance.now() - fleet.heardAtMs > stillMs)
+      throw new Error(`nothing was settled for ${stillMs} ms, ${fleet.acked.size} of ${all} were:\n${await waits()}`)
+    await sleep(5)
+  }
+  if (fleet.acked.size < all && !signal.aborted)
+    throw new Error(`only ${fleet.acked.size} of ${all} were settled in ${longestRunMs} ms:\n${await waits()}`)
+  // What was stopped wakes, and finds that others went on.
+  await sleep(stoppedMs + 1_000)
+  return faults
+}
+
+/** What every process, the pooler and the server's sessions of this run are doing. */
+async function whatWaits(fleet: Fleet, { pool, schema }: Ledger, pooler: Pgbouncer | undefined): Promise<string> {
+  const { rows } = await pool.query<{ session: string }>(
+    `select format('  session %s: %s, waits for %s, %s: %s', pid, state, coalesce(wait_event, 'nothing'),
+       clock_timestamp() - state_change, left(regexp_replace(query, '\\s+', ' ', 'g'), 120)) as session
+     from pg_stat_activity where pid <> pg_backend_pid() and query like '%' || $1 || '%'`,
+    [schema],
+  )
+  const workers = [...fleet.workers].map(
+    ({ child, ready, stopped, open }) =>
+      `  process ${child.pid}: ${stopped ? 'stopped' : ready ? 'ready' : 'starting'}, ${open.size} open: ${[...open.values()].slice(0, 5).join()}`,
+  )
+  const said =
+    pooler === undefined ? [] : [`  pgbouncer ${pooler.isGone ? 'is gone' : 'runs'}, and said:`, await pooler.log()]
+  return [`  ${fleet.todo.length} wait to be sent`, ...workers, ...rows.map(({ session }) => session), ...said].join(
+    '\n',
+  )
 }
 
 type Faults = { duplicates: number; kills: number; stops: number }
@@ -180,7 +220,7 @@ function strike(fleet: Fleet, random: () => number, counts: Faults): void {
   }, stoppedMs)
 }
 
-async function countIn({ pool, schema }: Awaited<ReturnType<typeof openLedger>>, ids: readonly string[]) {
+async function countIn({ pool, schema }: Ledger, ids: readonly string[]) {
   const effects = await pool.query<{ id: string; times: string }>(
     `select id, count(*) as times from ${schema}.effects group by id`,
   )

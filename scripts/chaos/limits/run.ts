@@ -5,6 +5,8 @@ import { leaseMs, names, zero, type LimitsWorkerCounts, type LimitsWorkerSetting
 import { limitsTarget } from './target.ts'
 
 export const processes = 6
+/** A new process takes a good part of a second of a core. */
+const strikeEveryMs = 2_000
 
 export interface LimitsRun {
   readonly redisUrl: string
@@ -26,6 +28,9 @@ export interface LimitsCounts {
   /** By the processes that lived to the end, for each second of one run. */
   readonly sentPerSecond: Readonly<Record<Tenant, number>>
   readonly donePerSecond: Readonly<Record<Tenant, number>>
+  /** Of those that were handled, from sending to the start; and how long they ran. */
+  readonly waitedMs: Readonly<Record<Tenant, number>>
+  readonly ranMs: Readonly<Record<Tenant, number>>
   /** How often a message was delivered, those that were not handled yet included. */
   readonly deliveriesPerMessage: number
 }
@@ -70,27 +75,29 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
     await Promise.all(Array.from({ length: processes }, start))
     const beganMs = performance.now()
     while (performance.now() - beganMs < seconds * 1000) {
-      await sleep(attack ? 1_000 : 250, undefined, { signal })
+      await sleep(attack ? strikeEveryMs : 250, undefined, { signal })
       if (attack) strike()
     }
     const tookSeconds = (performance.now() - beganMs) / 1000
     for (const child of alive.values()) child.send('end')
     const ends = await Promise.all([...alive.values()].map((child) => child.line('end', 30_000)))
     const counts = ends.map((line) => JSON.parse(line.slice(4)) as LimitsWorkerCounts)
-    const total = (of: 'sent' | 'done'): Record<Tenant, number> => {
+    const total = (of: keyof LimitsWorkerCounts): Record<Tenant, number> => {
       const sums = zero()
-      for (const each of counts) for (const name of names) sums[name] += each[of][name]
+      for (const one of counts) for (const name of names) sums[name] += one[of][name]
       return sums
     }
-    const rate = (sums: Record<Tenant, number>): Record<Tenant, number> =>
-      Object.fromEntries(names.map((name) => [name, sums[name] / tookSeconds])) as Record<Tenant, number>
-    const [sent, done] = [total('sent'), total('done')]
+    const each = (of: (name: Tenant) => number): Record<Tenant, number> =>
+      Object.fromEntries(names.map((name) => [name, of(name)])) as Record<Tenant, number>
+    const [sent, done, waited, ran] = [total('sent'), total('done'), total('waitedMs'), total('ranMs')]
     const all = (sums: Record<Tenant, number>): number => names.reduce((sum, name) => sum + sums[name], 0)
-    const refused = counts.reduce((sum, each) => sum + each.refused, 0)
     return {
       ...{ starts: target.starts, over: target.over, peak: target.peak, kills, stops },
-      ...{ sentPerSecond: rate(sent), donePerSecond: rate(done) },
-      deliveriesPerMessage: (all(done) + refused) / Math.max(1, all(sent)),
+      sentPerSecond: each((name) => sent[name] / tookSeconds),
+      donePerSecond: each((name) => done[name] / tookSeconds),
+      waitedMs: each((name) => Math.round(waited[name] / Math.max(1, done[name]))),
+      ranMs: each((name) => Math.round(ran[name] / Math.max(1, done[name]))),
+      deliveriesPerMessage: (all(done) + all(total('refused'))) / Math.max(1, all(sent)),
     }
   } finally {
     for (const child of all) child.kill('SIGCONT')

@@ -13,7 +13,11 @@ export interface LimitsWorkerCounts {
   readonly sent: Record<Tenant, number>
   readonly done: Record<Tenant, number>
   /** Nacks above the limit. */
-  readonly refused: number
+  readonly refused: Record<Tenant, number>
+  /** From sending to the start of the handler, all in all. */
+  readonly waitedMs: Record<Tenant, number>
+  /** From the start of the handler to its end, all in all. */
+  readonly ranMs: Record<Tenant, number>
 }
 
 export const zero = (): Record<Tenant, number> =>

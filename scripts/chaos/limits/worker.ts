@@ -17,8 +17,9 @@ import {
   names,
   tenants,
   zero,
-  type Tenant,
+  type LimitsWorkerCounts,
   type LimitsWorkerSettings,
+  type Tenant,
 } from './settings.ts'
 
 const { id, targetUrl, redisUrl, prefix, limited, planted } = JSON.parse(
@@ -52,8 +53,14 @@ const call = (tenant: string, signal: AbortSignal): Promise<void> =>
     }).on('error', reject)
   })
 
-const counts = { sent: zero(), done: zero(), refused: 0 }
-subscribe('limit-reached', () => counts.refused++)
+const counts: LimitsWorkerCounts = {
+  ...{ sent: zero(), done: zero(), refused: zero(), waitedMs: zero(), ranMs: zero() },
+}
+const sentAtMs = new Map<string, number>()
+subscribe('limit-reached', ({ group }) => {
+  if (isTenant(group)) counts.refused[group]++
+})
+const isTenant = (group: string | undefined): group is Tenant => names.some((name) => name === group)
 const builder = pipeline(id)
 const limit = bulkhead({
   ...{ name: 'tenants', maxConcurrent, share: redisLimits(client, { prefix, leaseMs }) },
@@ -61,8 +68,11 @@ const limit = bulkhead({
 })
 const orders = (limited ? builder.use(limit) : builder).use(retry()).handle(async ({ message, signal }) => {
   const tenant = headerText(message.headers, 'tenant') as Tenant
+  const startedMs = performance.now()
   await call(tenant, signal)
   counts.done[tenant]++
+  counts.waitedMs[tenant] += startedMs - (sentAtMs.get(message.id) ?? NaN)
+  counts.ranMs[tenant] += performance.now() - startedMs
 })
 
 const broker = memoryBroker()
@@ -80,6 +90,7 @@ for (const tenant of names)
   setInterval(() => {
     const number = counts.sent[tenant]++
     const headers = headersFrom([['tenant', tenant]])
+    sentAtMs.set(`${id}-${tenant}-${number}`, performance.now())
     const parts = { destination: 'orders', id: `${id}-${tenant}-${number}`, key: `${tenant}-${number}`, headers }
     void publisher.publish([outgoing({ ...parts, body: Buffer.from('{}') })])
   }, 1000 / tenants[tenant])

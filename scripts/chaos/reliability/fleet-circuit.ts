@@ -3,11 +3,13 @@ import { privateRedis, type PrivateServer } from '../../../test/support/private-
 import type { Probe } from '../fleet/dependency.ts'
 import { leaseMs, size, until, withFleet, type Fleet, type FleetOptions } from '../fleet/fleet.ts'
 import type { FleetWorkerCounts } from '../fleet/settings.ts'
-import type { RunHow, Scenario } from '../scenario.ts'
+import type { Report, RunHow, Scenario } from '../scenario.ts'
 
 const calmMs = 3_000
 const outageMs = 24_000
 const longOutageMs = 60_000
+/** What is planted shows soon. */
+const plantedOutageMs = 8_000
 /** So many messages per second of all processes, where nothing else is said. */
 const perSecond = 160
 /** The shortest window is 1 s. */
@@ -67,6 +69,10 @@ async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Prom
   how.say(`killed ${holder.id} in its probe`)
   const sleeper = await granted(fleet)
   const afterMs = sleeper.atMs - holder.atMs
+  // The lease of the dead process had to end, and then one more window.
+  const seen =
+    afterMs >= leaseMs + shortestWindowMs ? [] : [`a probe ${Math.round(afterMs)} ms after that of a dead process`]
+  if (how.broken !== undefined) return seen
   const child = fleet.workers.get(sleeper.id)
   child?.kill('SIGSTOP')
   await sleep(leaseMs + 1_500)
@@ -83,8 +89,7 @@ async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Prom
   await redis.start()
   how.say('Redis was killed, and is back empty')
   await granted(fleet)
-  // The lease of the dead process had to end, and then one more window.
-  return afterMs >= leaseMs + shortestWindowMs ? [] : [`a probe ${Math.round(afterMs)} ms after that of a dead process`]
+  return seen
 }
 
 export const fleetCircuit: Scenario = {
@@ -100,62 +105,80 @@ export const fleetCircuit: Scenario = {
   },
   async run(how) {
     const redis = await privateRedis()
-    const redisUrl = how.broken === 'not-shared' ? null : redis.url
-    const { broken } = how
-    const wait =
-      (ms: number): Attack =>
-      () =>
-        sleep(ms, undefined, { signal: how.signal })
     try {
-      const own = await outage({ ...how, broken: undefined }, { redisUrl: null }, wait(outageMs))
-      how.say(`circuits of their own: ${own.burnt} calls burnt, ${own.probes.length} probes`)
-      const plain = await outage(how, { redisUrl }, wait(outageMs))
-      how.say(`shared: ${plain.burnt} calls burnt, ${plain.probes.length} probes`)
-      const shared = [plain]
-      if (broken === undefined || broken === 'window-again')
-        shared.push(await outage(how, { redisUrl, cutOff: 'w7' }, (fleet) => everything(fleet, redis, how)))
-      const [, attacked] = shared
-      if (how.full && broken === undefined)
-        for (const all of [200, 1]) {
-          const long = await outage(how, { redisUrl, perSecond: all }, wait(longOutageMs))
-          how.say(`${longOutageMs / 1000} s at ${all}/s: ${long.burnt} calls burnt, ${long.probes.length} probes`)
-          shared.push(long)
-        }
-      const runs = [own, ...shared]
-      const all = runs.flatMap(({ counts }) => counts)
-      const sum = (of: (counts: FleetWorkerCounts) => number): number =>
-        all.reduce((total, each) => total + of(each), 0)
-      const dead = sum((counts) => counts.dead)
-      const perEpoch = Math.max(...shared.map(({ probes }) => mostOfOneEpoch(probes)))
-      const perWindow = Math.max(...shared.map(({ probes }) => probesPerWindow(probes)))
-      const ofOwn = plain.burnt / own.burnt
-      const violations = [
-        ...shared.flatMap(({ seen }) => seen),
-        ...(perEpoch <= 1 ? [] : [`${perEpoch} probes of one epoch`]),
-        ...(perWindow <= mostPerWindow ? [] : [`${perWindow.toFixed(2)} probes for each window`]),
-        ...(ofOwn <= mostOfOwnCalls ? [] : [`${ofOwn.toFixed(2)} of the calls that circuits of their own burn`]),
-        ...(dead === 0 ? [] : [`${dead} dead-lettered`]),
-      ]
-      const elected = attacked?.probes.filter(({ epoch }) => epoch !== null).length ?? 0
-      return {
-        injected: {
-          'calls that failed': runs.reduce((total, { burnt }) => total + burnt, 0),
-          ...(attacked !== undefined && {
-            'processes killed in their probe': attacked.killed,
-            'processes stopped in their probe': 1,
-            'losses of Redis': 2,
-          }),
-        },
-        messages: sum(({ sent }) => sent),
-        lost: sum(({ sent, done, dead }) => Math.max(0, sent - done - dead)),
-        doubled: sum(({ sent, done }) => Math.max(0, done - sent)),
-        ...{ outOfOrder: null, recoveryMs: Math.max(...shared.map((each) => each.recoveryMs)), violations },
-        notes: `calls burnt in ${outageMs / 1000} s: ${plain.burnt} shared, ${own.burnt} by circuits of their own; probes ${plain.probes.length} and ${own.probes.length}; under attack ${elected} granted probes, at most ${perWindow.toFixed(2)} for each window, and ${(attacked?.probes.length ?? 0) - elected} of processes that reached no Redis`,
-      }
+      return reportOf(await outages(how, redis))
     } finally {
       await redis.dispose()
     }
   },
+}
+
+interface Outages {
+  /** With circuits of their own. */
+  readonly own?: Outage
+  readonly plain?: Outage
+  readonly attacked?: Outage
+  readonly long: readonly Outage[]
+}
+
+async function outages(how: RunHow, redis: PrivateServer): Promise<Outages> {
+  const { broken, full, say, signal } = how
+  const redisUrl = broken === 'not-shared' ? null : redis.url
+  const attack = (): Promise<Outage> =>
+    outage(how, { redisUrl, cutOff: 'w7' }, (fleet) => everything(fleet, redis, how))
+  if (broken === 'window-again') return { attacked: await attack(), long: [] }
+  const wait =
+    (ms: number): Attack =>
+    () =>
+      sleep(ms, undefined, { signal })
+  const lengthMs = broken === undefined ? outageMs : plantedOutageMs
+  const own = await outage({ ...how, broken: undefined }, { redisUrl: null }, wait(lengthMs))
+  say(`circuits of their own: ${own.burnt} calls burnt, ${own.probes.length} probes`)
+  const plain = await outage(how, { redisUrl }, wait(lengthMs))
+  say(`shared: ${plain.burnt} calls burnt, ${plain.probes.length} probes`)
+  if (broken !== undefined) return { own, plain, long: [] }
+  const attacked = await attack()
+  const long: Outage[] = []
+  for (const all of full ? [200, 1] : []) {
+    const one = await outage(how, { redisUrl, perSecond: all }, wait(longOutageMs))
+    say(`${longOutageMs / 1000} s at ${all}/s: ${one.burnt} calls burnt, ${one.probes.length} probes`)
+    long.push(one)
+  }
+  return { own, plain, attacked, long }
+}
+
+function reportOf({ own, plain, attacked, long }: Outages): Report {
+  const shared = [plain, attacked, ...long].filter((each) => each !== undefined)
+  const runs = own === undefined ? shared : [own, ...shared]
+  const all = runs.flatMap(({ counts }) => counts)
+  const sum = (of: (counts: FleetWorkerCounts) => number): number => all.reduce((total, each) => total + of(each), 0)
+  const dead = sum((counts) => counts.dead)
+  const perEpoch = Math.max(...shared.map(({ probes }) => mostOfOneEpoch(probes)))
+  const perWindow = Math.max(...shared.map(({ probes }) => probesPerWindow(probes)))
+  const ofOwn = (plain?.burnt ?? 0) / (own?.burnt ?? 1)
+  const elected = attacked?.probes.filter(({ epoch }) => epoch !== null).length ?? 0
+  return {
+    injected: {
+      'calls that failed': runs.reduce((total, { burnt }) => total + burnt, 0),
+      ...(attacked !== undefined && {
+        'processes killed in their probe': attacked.killed,
+        'processes stopped in their probe': 1,
+        'losses of Redis': 2,
+      }),
+    },
+    messages: sum(({ sent }) => sent),
+    lost: sum(({ sent, done, dead }) => Math.max(0, sent - done - dead)),
+    doubled: sum(({ sent, done }) => Math.max(0, done - sent)),
+    ...{ outOfOrder: null, recoveryMs: Math.max(...shared.map((each) => each.recoveryMs)) },
+    violations: [
+      ...shared.flatMap(({ seen }) => seen),
+      ...(perEpoch <= 1 ? [] : [`${perEpoch} probes of one epoch`]),
+      ...(perWindow <= mostPerWindow ? [] : [`${perWindow.toFixed(2)} probes for each window`]),
+      ...(ofOwn <= mostOfOwnCalls ? [] : [`${ofOwn.toFixed(2)} of the calls that circuits of their own burn`]),
+      ...(dead === 0 ? [] : [`${dead} dead-lettered`]),
+    ],
+    notes: `calls burnt in one outage: ${plain?.burnt ?? '–'} shared, ${own?.burnt ?? '–'} by circuits of their own; probes ${plain?.probes.length ?? '–'} and ${own?.probes.length ?? '–'}; under attack ${elected} granted probes, at most ${perWindow.toFixed(2)} for each window, and ${(attacked?.probes.length ?? 0) - elected} of processes that reached no Redis`,
+  }
 }
 
 function mostOfOneEpoch(probes: readonly Probe[]): number {

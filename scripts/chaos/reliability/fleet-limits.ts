@@ -60,6 +60,6 @@ function shareOf({ sentPerSecond, donePerSecond }: LimitsCounts, name: Tenant): 
   return donePerSecond[name] / Math.max(0.01, sentPerSecond[name])
 }
 
-function rateOf({ sentPerSecond, donePerSecond }: LimitsCounts, name: Tenant): string {
-  return `${name} ${donePerSecond[name].toFixed(1)} of ${sentPerSecond[name].toFixed(1)}`
+function rateOf({ sentPerSecond, donePerSecond, waitedMs }: LimitsCounts, name: Tenant): string {
+  return `${name} ${donePerSecond[name].toFixed(1)} of ${sentPerSecond[name].toFixed(1)} after ${waitedMs[name]} ms`
 }

@@ -1,12 +1,11 @@
 import type { Message } from 'kafkajs'
 import type { Does, WorkerSettings } from '../kafka/worker.ts'
-import { withKafkaRig, type KafkaRig } from '../kafka/rig.ts'
+import { withKafkaRig } from '../kafka/rig.ts'
 import { readDeadLetters } from '../kafka/dead-letters.ts'
-import { spawnChild, type Child } from '../../../test/support/child.ts'
+import { aliveUntilDone, prepareCalls } from '../kafka/alive.ts'
 import type { Scenario } from '../scenario.ts'
 
 const maxAttempts = 3
-const size = 2
 
 export const poison: Scenario = {
   name: 'poison',
@@ -15,7 +14,7 @@ export const poison: Scenario = {
   needs: ['kafka', 'postgres'],
   run: (how) =>
     withKafkaRig(how, { keys: 60 }, async (rig) => {
-      await rig.work.query(`create table ${rig.name}.calls (id text not null, pid int not null)`)
+      await prepareCalls(rig.work, rig.name)
       const settings: WorkerSettings = {
         ...{
           brokers: rig.brokers,
@@ -40,7 +39,7 @@ export const poison: Scenario = {
         return { ...message, headers: { ...message.headers, does } }
       })
 
-      const died = await untilDone(rig, settings)
+      const { died } = await aliveUntilDone(rig, settings)
       const letters = await readDeadLetters(rig.kafka, rig.deadLetters)
       const dead = new Set(letters.map(({ message }) => message.id))
       const handled = await rig.handled()
@@ -70,29 +69,4 @@ export const poison: Scenario = {
         notes: `${dead.size} dead-lettered, ${beside.length} of them good ones that ran beside a killer; ${letters.length - dead.size} dead letters came twice`,
       }
     }),
-}
-
-/** Keeps some processes alive until everything is done; gives the pids of those that were killed meanwhile. */
-async function untilDone(rig: KafkaRig, settings: WorkerSettings): Promise<readonly number[]> {
-  const workers = new Set<Child>()
-  const died: number[] = []
-  let over = false
-  function start(): void {
-    const child = spawnChild('scripts/chaos/kafka/worker.ts', { args: [JSON.stringify(settings)] })
-    workers.add(child)
-    void child.exited.then(() => {
-      workers.delete(child)
-      if (over) return
-      died.push(child.pid)
-      start()
-    })
-  }
-  try {
-    for (let n = 0; n < size; n++) start()
-    await rig.settle(0)
-  } finally {
-    over = true
-    await Promise.all([...workers].map((worker) => worker.dispose()))
-  }
-  return died
 }

@@ -1,3 +1,4 @@
+import { prepareCalls } from '../kafka/alive.ts'
 import type { WorkerSettings } from '../kafka/worker.ts'
 import { withKafkaRig } from '../kafka/rig.ts'
 import { spawnChild, type Child } from '../../../test/support/child.ts'
@@ -14,7 +15,7 @@ export const sigtermInBackoff: Scenario = {
   run: (how) =>
     withKafkaRig(how, { keys: 1000 }, async (rig) => {
       const rounds = how.full ? 50 : 4
-      await rig.work.query(`create table ${rig.name}.calls (id text not null, pid int not null)`)
+      await prepareCalls(rig.work, rig.name)
       const workers = new Set<Child>()
       const start = (failing: boolean): Child => {
         const settings: WorkerSettings = {
