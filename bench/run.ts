@@ -6,6 +6,7 @@ import { areas, type Area } from './areas.ts'
 import { chart } from './chart.ts'
 import { hardware, page, table } from './report.ts'
 import type { Row } from './measure.ts'
+import { writeSummary } from './summary.ts'
 import { packageVersion, serverVersion } from './versions.ts'
 
 const usage = `Usage: npm run bench -- [area…] [--rounds N] [--json] [--write]
@@ -63,4 +64,5 @@ async function write(name: string, versions: readonly string[], own: readonly Ro
   await mkdir(folder, { recursive: true })
   await writeFormatted(fileURLToPath(new URL(`${name}.md`, folder)), page(name, versions, own))
   await writeFile(new URL(`${name}.svg`, folder), chart(name, own))
+  await writeSummary(fileURLToPath(folder))
 }
