@@ -309,21 +309,27 @@ function before(clock: Clock, _random: () => number, opened: () => void): Rule {
 }
 
 const [seeds = '3', file] = process.argv.slice(2)
-const mean = (all: readonly Counts[], of: keyof Counts): number =>
-  all.reduce((sum, each) => sum + each[of], 0) / all.length
+const median = (all: readonly number[]): number => {
+  const sorted = all.toSorted((a, b) => a - b)
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? NaN
+}
 const shown = (value: number): string =>
   value >= 100 ? Math.round(value).toLocaleString('en') : `${+value.toFixed(1)}`
 const rows = worlds.map((world) => {
   const cells = [before, chosen].map((make) => {
     const all = Array.from({ length: Number(seeds) }, (_, n) => simulate(world, n * 7919 + 13, make))
-    const left = mean(all, 'left')
+    const cell = (of: (counts: Counts) => number): string => {
+      const values = all.map(of)
+      const [middle, most] = [shown(median(values)), shown(Math.max(...values))]
+      return middle === most ? middle : `${middle} (${most})`
+    }
     // A backlog that only grows: nothing of it is a slowest message.
-    const stops = left > 500
+    const stops = median(all.map(({ left }) => left)) > 500
     return [
-      shown(mean(all, 'opens')),
-      world.down === undefined ? '–' : shown(mean(all, 'calls')),
-      shown(mean(all, 'innocentsDead')),
-      stops ? '**stops**' : `${shown(Math.max(...all.map(({ slowestMs }) => slowestMs)) / 1000)} s`,
+      cell(({ opens }) => opens),
+      world.down === undefined ? '–' : cell(({ calls }) => calls),
+      cell(({ innocentsDead }) => innocentsDead),
+      stops ? '**stops**' : `${cell(({ slowestMs }) => slowestMs / 1000)} s`,
     ]
   })
   return `| ${world.name} | ${cells.flat().join(' | ')} |`
@@ -339,7 +345,7 @@ if (file !== undefined)
     join(import.meta.dirname, '../..', file),
     `# The rule of the circuit, simulated
 
-Written by \`node scripts/measure/circuit-simulation.ts ${seeds} ${file}\`. The code of \`circuitBreaker()\` runs in virtual time: ${places} places, ${maxAttempts} attempts, ${seeds} seed(s) for each row. Before: ten failures in a row of any kind opened the circuit for 10 s, and every failure was an attempt. Calls: those that went to a dependency while it was down. **Stops**: the backlog only grows.
+Written by \`node scripts/measure/circuit-simulation.ts ${seeds} ${file}\`. The code of \`circuitBreaker()\` runs in virtual time: ${places} places, ${maxAttempts} attempts, ${seeds} seeds for each row, of which the median stands there, and the most in parentheses where it is another. Before: ten failures in a row of any kind opened the circuit for 10 s, and every failure was an attempt. Calls: those that went to a dependency while it was down. **Stops**: the backlog only grows.
 
 ${table}
 
