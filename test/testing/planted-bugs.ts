@@ -1,4 +1,5 @@
 import { outboxScenario } from '../../scripts/chaos/simulated/outbox-world.ts'
+import { parkingScenario } from '../../scripts/chaos/simulated/parking-world.ts'
 import { charge, lookalike } from '../../scripts/chaos/simulated/scenarios.ts'
 import { Halt } from '../../src/consumer/halt.ts'
 import type { LaneHeap } from '../../src/consumer/lane-heap.ts'
@@ -358,6 +359,10 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
   'outbox cursor by id': hunted('no-loss', async () => outboxScenario({ reading: 'cursor by id' })),
   'outbox order by xid': hunted('key-order', async () => outboxScenario({ reading: 'order by xid' })),
   'outbox takeover from now on': hunted('no-loss', async () => outboxScenario({ forgets: true })),
+  'parked set kept over a rebalance': hunted('no-overtaking', async () => parkingScenario({ bug: 'stale-set' })),
+  'append not atomic with the look at the lane': hunted('acked-kept', async () =>
+    parkingScenario({ bug: 'append-apart' }),
+  ),
   'naive get, then set': planted('charged-once', { ...withCache, pipeline: getThenSet }),
   'naive SET NX': planted('charged-once', { ...withCache, pipeline: setIfAbsent }),
 }

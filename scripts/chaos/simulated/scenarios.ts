@@ -14,6 +14,7 @@ import { scenarioOf, type ExploreOptions } from '../../../src/testing/explorer/e
 import type { Kit, Scenario } from '../../../src/testing/world/world.ts'
 import { z } from 'zod'
 import { outboxScenario } from './outbox-world.ts'
+import { parkingScenario } from './parking-world.ts'
 import { requeueing, singleAcks } from './queue-consumer.ts'
 
 /** The recommended guarantee: the effects commit in the transaction that completes the claim. */
@@ -102,6 +103,12 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   'breaker-queue': scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }, { consumer: singleAcks }),
   'breaker-lookalike': scenario({ messages: 3, keys: 2, pipeline: lookalike(), effects: { charge } }),
   outbox: async () => outboxScenario(),
+  parking: async () => parkingScenario(),
+  'parking-block': async () => parkingScenario({ whenDead: 'block-key' }),
+  'parking-charge': async () => parkingScenario({ effect: 'charge' }),
+  'parking-queue': async () => parkingScenario({ consumer: singleAcks }),
+  'parking-wide': async () =>
+    parkingScenario({ size: { messages: 6, consumers: 3, partitions: 2 }, keys: 2, whenDead: 'block-key' }),
   'recommended-queue': scenario(
     { messages: 3, keys: 2, pipeline: recommended, effects: { charge } },
     { consumer: singleAcks },

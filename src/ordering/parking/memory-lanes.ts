@@ -31,6 +31,13 @@ export interface LaneClaims {
   fail(held: ParkRequest['held'], failure: Failure, retainMs: number): Promise<'ok' | 'lost'>
 }
 
+/** A lane as one looks at it: the keys of its claims, the head first. */
+export interface SeenLane {
+  readonly lane: string
+  readonly blocked: boolean
+  readonly keys: readonly string[]
+}
+
 interface Row extends ParkRequestOrAppend {
   readonly scope: string
   key: string
@@ -216,6 +223,18 @@ export class MemoryLanes implements ParkingStore {
       rows: lanes.reduce((sum, { rows }) => sum + rows.length, 0),
       blocked: lanes.filter(({ nextAtMs }) => nextAtMs === Infinity).length,
       oldestAgeMs: heads.length === 0 ? null : this.#clock.now() - Math.min(...heads),
+    })
+  }
+
+  /** Whether a message is parked under that claim. */
+  has(scope: string, key: string): boolean {
+    return this.#rows.has(nameOf(scope, key))
+  }
+
+  /** What is parked, lane by lane, for a simulation to look at. */
+  look(pipeline: string): readonly SeenLane[] {
+    return this.#of(pipeline).map(({ name, rows, nextAtMs }) => {
+      return { lane: name.lane, blocked: nextAtMs === Infinity, keys: rows.map(({ key }) => key) }
     })
   }
 

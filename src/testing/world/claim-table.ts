@@ -14,11 +14,15 @@ export interface ClaimRow {
   failure: Failure | null
 }
 
+export type AskedKey = Pick<ClaimRequest, 'scope' | 'key' | 'fingerprint' | 'generation'>
+
 export type SettledState = Exclude<ClaimRow['state'], 'in-progress'>
 
 /** The rules of an idempotency store in their plainest form: each call is one step, and nothing is hidden. */
 export interface ClaimTable {
   claim(request: ClaimRequest): ClaimResult
+  /** What a claim would be told without claiming; `undefined` if the key is free. */
+  known(request: AskedKey): ClaimResult | undefined
   renew(held: HeldClaim, leaseMs: number): Held
   settle(held: HeldClaim, state: SettledState, forMs: number): ClaimRow | undefined
   /** The record that this claim may still write to. */
@@ -53,26 +57,33 @@ export function claimTable(
     return !checksToken || row.state === 'in-progress' || row.state === orState ? row : undefined
   }
 
+  /** A newer redrive of a failed key starts anew. */
+  function asked({ scope, key, generation = 0 }: AskedKey): ClaimRow | undefined {
+    const row = current(scope, key)
+    return row?.state === 'failed' && generation > row.generation ? undefined : row
+  }
+
   return {
     held,
     row: current,
+    known(request) {
+      const row = asked(request)
+      return row === undefined ? undefined : (settled(row, request) ?? elsewhere(row, nowMs()))
+    },
     byToken: (token) => [...rows.values()].find((row) => row.token === token),
-    claim({ scope, key, owner, leaseMs, fingerprint, generation = 0 }) {
-      const known = current(scope, key)
-      // A newer redrive of a failed key starts anew.
-      const row = known?.state === 'failed' && generation > known.generation ? undefined : known
+    claim(request) {
+      const { scope, key, owner, leaseMs, fingerprint, generation = 0 } = request
+      const row = asked(request)
       const untilMs = nowMs() + leaseMs
       if (row !== undefined) {
-        if (fingerprint !== null && row.fingerprint !== null && row.fingerprint !== fingerprint)
-          return { state: 'conflict' }
-        if (row.state === 'completed') return { state: 'completed' }
-        if (row.state === 'failed' && row.failure !== null) return { state: 'failed', failure: row.failure }
+        const answer = settled(row, request)
+        if (answer !== undefined) return answer
         if (row.state === 'in-progress' && row.owner === owner) {
           row.untilMs = untilMs
           return { state: 'claimed', token: row.token, attempts: row.attempts }
         }
-        if (row.state === 'in-progress' && row.untilMs > nowMs())
-          return { state: 'in-progress', retryAfterMs: row.untilMs - nowMs() }
+        const busy = elsewhere(row, nowMs())
+        if (busy !== undefined) return busy
       }
       const attempts = (row?.attempts ?? 0) + 1
       const token = ++lastToken
@@ -103,4 +114,14 @@ export function claimTable(
       return row
     },
   }
+}
+
+function settled({ fingerprint: kept, state, failure }: ClaimRow, { fingerprint }: AskedKey): ClaimResult | undefined {
+  if (fingerprint !== null && kept !== null && kept !== fingerprint) return { state: 'conflict' }
+  if (state === 'completed') return { state }
+  return state === 'failed' && failure !== null ? { state, failure } : undefined
+}
+
+function elsewhere({ state, untilMs }: ClaimRow, nowMs: number): ClaimResult | undefined {
+  return state === 'in-progress' && untilMs > nowMs ? { state, retryAfterMs: untilMs - nowMs } : undefined
 }

@@ -178,8 +178,8 @@ export function simulatedBroker({ simulation, partitions, onCommit }: SimulatedB
           'poll',
           () => {
             seen = version
-            // Evicted while it stood still: it joins again.
-            if (!members.includes(member)) {
+            // Evicted while it stood still: it joins again. One that has left does not, although its last poll comes late.
+            if (!members.includes(member) && !member.stopped) {
               members.push(member)
               regroup()
             }

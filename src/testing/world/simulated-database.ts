@@ -2,11 +2,13 @@ import type { StatementRunner } from '../../core/delivery.ts'
 import { abortedBy } from '../../core/signals.ts'
 import type {
   CallOptions,
+  ClaimRequest,
   ClaimResult,
   Held,
   HeldClaim,
   TransactionalIdempotencyStore,
 } from '../../idempotency/store.ts'
+import type { BesideClaims, DatabaseCall } from './beside-claims.ts'
 import { claimTable, releasedMs, type ClaimRow, type ClaimTable } from './claim-table.ts'
 import type { Fault } from './faults.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -61,13 +63,14 @@ export interface SimulatedDatabaseOptions {
   readonly simulation: Simulation
   readonly onCommit: (committed: readonly Committed[], messageIds: ReadonlySet<string>, by: SimulatedProcess) => void
   readonly checksToken?: boolean
+  readonly beside?: (claims: ClaimTable) => BesideClaims
 }
 
 class Transaction {
   readonly process: SimulatedProcess
   state: 'open' | 'broken' | 'over' = 'open'
   readonly statements: Committed[] = []
-  readonly completions: { readonly held: HeldClaim; readonly retainMs: number }[] = []
+  readonly completions: { readonly held: HeldClaim; readonly retainMs: number; readonly parked: boolean }[] = []
   readonly messageIds = new Set<string>()
   constructor(process: SimulatedProcess) {
     this.process = process
@@ -84,8 +87,10 @@ export function simulatedDatabase({
   simulation,
   onCommit,
   checksToken = true,
+  beside: makeBeside,
 }: SimulatedDatabaseOptions): SimulatedDatabase {
   const claims = claimTable(() => simulation.nowMs, { checksToken })
+  const beside = makeBeside?.(claims)
   const locks = new Map<ClaimRow, Transaction>()
   const open = new Set<Transaction>()
   let waiting: (() => void)[] = []
@@ -119,7 +124,7 @@ export function simulatedDatabase({
   }
 
   /** A write waits while somebody's transaction holds the row. */
-  async function unlocked(held: HeldClaim): Promise<void> {
+  async function unlocked(held: Pick<HeldClaim, 'scope' | 'key'>): Promise<void> {
     const scope = scopes.getStore()
     for (let row = lockedRow(held); row !== undefined; row = lockedRow(held)) {
       if (scope !== undefined) scope.pending++
@@ -134,20 +139,37 @@ export function simulatedDatabase({
   }
 
   function write(process: SimulatedProcess, verb: string, held: HeldClaim, apply: () => Held): Promise<Held> {
-    return call(process, `${verb} ${held.key}`, () =>
-      lockedRow(held) === undefined ? apply() : unlocked(held).then(apply),
-    )
+    return call(process, `${verb} ${held.key}`, () => onceUnlocked(held, apply))
+  }
+
+  function onceUnlocked<T>(held: Pick<HeldClaim, 'scope' | 'key'>, apply: () => T | Promise<T>): T | Promise<T> {
+    return lockedRow(held) === undefined ? apply() : unlocked(held).then(apply)
+  }
+
+  /** The answer to a claim that has to wait behind what is parked: what is known already comes first. */
+  function refusal(request: ClaimRequest): ClaimResult | undefined {
+    if (request.lane === undefined || beside?.refuses(request.lane) !== true) return undefined
+    const known = claims.known(request)
+    return known === undefined || known.state === 'in-progress' ? { state: 'parked' } : known
   }
 
   function storeFor(process: SimulatedProcess): TransactionalIdempotencyStore {
+    const store = claimsFor(process)
+    const callOf: DatabaseCall = (name, apply, { writes, quiet } = {}) =>
+      call(process, name, () => (writes === undefined ? apply() : onceUnlocked(writes, apply)), quiet)
+    return beside?.storeFor(process, store, callOf) ?? store
+  }
+
+  function claimsFor(process: SimulatedProcess): TransactionalIdempotencyStore {
     return {
       name: 'simulated',
       async claim(request, options) {
         refuseAborted(options)
         let result: ClaimResult = { state: 'in-progress', retryAfterMs: lockTimeoutMs }
         await call(process, `claim ${request.key}`, () => {
-          if (lockedRow(request) !== undefined) return 'in-progress'
-          result = claims.claim(request)
+          const refused = refusal(request)
+          if (refused === undefined && lockedRow(request) !== undefined) return 'in-progress'
+          result = refused ?? claims.claim(request)
           return result.state === 'claimed' ? `claimed, fence ${result.token}` : result.state
         })
         return result
@@ -170,15 +192,17 @@ export function simulatedDatabase({
           if (row !== undefined) Object.assign(row, { failure, attempts: failure.attempts })
           return heldWhere(row)
         }),
-      completeIn(tx, held, retainMs) {
+      completeIn(tx, held, retainMs, parkedRun) {
         const transaction = transactions.get(tx)
         if (transaction === undefined) throw new TypeError('this transaction is not one of the simulated database')
         return through(transaction, `complete ${held.key} in the transaction`, async () => {
           if (lockedRow(held) !== undefined) await unlocked(held)
           const row = claims.held(held)
-          if (row === undefined) return 'lost' as const
+          const parked = parkedRun !== undefined
+          // Dropped by an operator: its effects go with it.
+          if (row === undefined || (parked && beside?.has(held.scope, held.key) === false)) return 'lost' as const
           locks.set(row, transaction)
-          transaction.completions.push({ held, retainMs })
+          transaction.completions.push({ held, retainMs, parked })
           return 'ok' as const
         })
       },
@@ -203,7 +227,10 @@ export function simulatedDatabase({
 
   function commit(transaction: Transaction): string {
     if (!open.has(transaction)) return 'ROLLBACK'
-    for (const { held, retainMs } of transaction.completions) claims.settle(held, 'completed', retainMs)
+    for (const { held, retainMs, parked } of transaction.completions) {
+      claims.settle(held, 'completed', retainMs)
+      if (parked) beside?.completed(held)
+    }
     end(transaction)
     onCommit(transaction.statements, transaction.messageIds, transaction.process)
     return 'COMMIT'

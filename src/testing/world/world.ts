@@ -5,6 +5,7 @@ import type { TransactionalIdempotencyStore } from '../../idempotency/store.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import { audit } from './audit.ts'
+import type { MakesBeside } from './beside-claims.ts'
 import { travel, type Effects, type Travel, type Travelling } from '../effects.ts'
 import type { Fault } from './faults.ts'
 import type { Invariant } from './invariants.ts'
@@ -66,6 +67,10 @@ export interface Scenario {
   readonly consumer?: ConsumerFactory
   /** A planted bug of the store. */
   readonly checksToken?: boolean
+  /** What the database keeps beside the claims. @defaultValue nothing */
+  readonly beside?: MakesBeside
+  /** When the message with that number, counted from 1, is sent. In ms. @defaultValue all at once */
+  readonly sentAtMs?: (number: number) => number
   /** Another world than that of consumers. */
   readonly run?: (size: Size, chooser: Chooser, options: RunOptions) => Promise<Run>
 }
@@ -98,7 +103,7 @@ export async function runSchedule(scenario: Scenario, chooser: Chooser, options:
 }
 
 async function runConsumers(scenario: Scenario, chooser: Chooser, { record = false }: RunOptions): Promise<Run> {
-  const { size, groups, invariants } = scenario
+  const { size, groups, invariants, beside, sentAtMs = () => 0 } = scenario
   const number = runs++
   const sim = simulation({ chooser, record, maxSteps: 2_000 + 400 * size.messages, strike, onCommit: committedReally })
   const groupOf = new Map<SimulatedProcess, string>()
@@ -112,6 +117,7 @@ async function runConsumers(scenario: Scenario, chooser: Chooser, { record = fal
     simulation: sim,
     onCommit: committed,
     ...(scenario.checksToken !== undefined && { checksToken: scenario.checksToken }),
+    ...(beside !== undefined && { beside: (claims) => beside(sim, claims) }),
   })
   const book = ledger({
     groups,
@@ -258,7 +264,11 @@ async function runConsumers(scenario: Scenario, chooser: Chooser, { record = fal
     )
   }
 
-  for (let number = 0; number < size.messages; number++) produce(number)
+  for (let number = 0; number < size.messages; number++) {
+    const afterMs = sentAtMs(number + 1)
+    if (afterMs === 0) produce(number)
+    else sim.later(afterMs, `m${number + 1} is due`, () => produce(number))
+  }
   for (const group of groups)
     for (let number = 0; number < size.consumers; number++) {
       const letter = String.fromCharCode(65 + number)
