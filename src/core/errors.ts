@@ -62,6 +62,8 @@ export interface RetryLaterOptions extends ErrorOptions {
    * session: after `maxAttempts` of them the message is dead-lettered. @defaultValue `false`
    */
   readonly counts?: boolean
+  /** In a pipeline with `parking()`: parks the message however short its wait is. @defaultValue `false` */
+  readonly parks?: boolean
 }
 
 const unknownWaitMs = 1000
@@ -74,9 +76,10 @@ export class RetryLater extends HoldfastError {
   readonly afterMs: number
   readonly holds: Holds
   readonly counts: boolean
+  readonly parks: boolean
   constructor(
     afterMs: number,
-    { holds = 'message', because = 'retry later', counts = false, ...options }: RetryLaterOptions = {},
+    { holds = 'message', because = 'retry later', counts = false, parks = false, ...options }: RetryLaterOptions = {},
   ) {
     super('retry-later', because, options)
     this.name = 'RetryLater'
@@ -84,6 +87,7 @@ export class RetryLater extends HoldfastError {
     this.afterMs = Number.isFinite(afterMs) ? Math.max(0, afterMs) : unknownWaitMs
     this.holds = holds
     this.counts = counts
+    this.parks = parks
   }
 }
 

@@ -8,8 +8,8 @@ import { asks, guarded } from '../core/guarded.ts'
 export type Decision =
   /** Retry while attempts are left, after `afterMs` or else after the backoff of `retry()`. */
   | { readonly do: 'retry'; readonly afterMs?: number }
-  /** Nack the message with a delay. The attempt does not count. */
-  | { readonly do: 'defer'; readonly afterMs: number }
+  /** Nack the message with a delay. The attempt does not count. `parks`: the message is parked, however short the delay is. */
+  | { readonly do: 'defer'; readonly afterMs: number; readonly parks?: boolean }
   /** The error is final. */
   | { readonly do: 'dead-letter'; readonly reason: FailureReason }
   /** Ack the message without handling it. */
@@ -37,6 +37,11 @@ export interface When<E> {
   retry(options?: RetryRuleOptions): RecoveryRule
   /** Nacks the message for `afterMs`. The attempt does not count, and the message is not dead-lettered. */
   after(afterMs: number | ((error: E, message: Message) => number)): RecoveryRule
+  /**
+   * In a pipeline with `parking()`: parks the message for `afterMs`, however short that is, and its key waits outside the
+   * consumer. Elsewhere the same as `after()`.
+   */
+  park(afterMs: number | ((error: E, message: Message) => number)): RecoveryRule
   /** Dead-letters the message at once. */
   deadLetter(reason?: FailureReason): RecoveryRule
   /** Acks the message without handling it. The event carries the reason. */
@@ -85,6 +90,24 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
     decide: (error, attempt, message) =>
       matches(error) ? decide(error, attempt, message) : defaultRecovery(error, attempt, message),
   })
+
+  function waits(
+    name: string,
+    afterMs: number | ((error: E, message: Message) => number),
+    parks: boolean,
+  ): RecoveryRule {
+    if (typeof afterMs === 'function')
+      return row((error, _, message) =>
+        defer(
+          guarded(`${name}: afterMs`, () => afterMs(error, message), Number.isFinite, untold, 'a number of ms'),
+          parks,
+        ),
+      )
+    if (!Number.isFinite(afterMs) || afterMs < 0)
+      throw badOption(name, 'afterMs', 'a number of ms of at least 0, or a function', afterMs)
+    return row(() => defer(afterMs, parks))
+  }
+
   return {
     retry({ backoff, maxAttempts = Infinity } = {}) {
       if (maxAttempts !== Infinity) checkArgument('when().retry', 'maxAttempts', maxAttempts, count())
@@ -102,17 +125,8 @@ function rowFor<E>(test: ((error: unknown) => error is E) | ((error: unknown) =>
         return afterMs === undefined ? { do: 'retry' } : { do: 'retry', afterMs }
       })
     },
-    after(afterMs) {
-      if (typeof afterMs === 'function')
-        return row((error, _, message) =>
-          defer(
-            guarded('when().after: afterMs', () => afterMs(error, message), Number.isFinite, untold, 'a number of ms'),
-          ),
-        )
-      if (!Number.isFinite(afterMs) || afterMs < 0)
-        throw badOption('when().after', 'afterMs', 'a number of ms of at least 0, or a function', afterMs)
-      return row(() => defer(afterMs))
-    },
+    after: (afterMs) => waits('when().after', afterMs, false),
+    park: (afterMs) => waits('when().park', afterMs, true),
     deadLetter: (reason = 'permanent') => row(() => ({ do: 'dead-letter', reason })),
     discard(reason) {
       checkArgument('when().discard', 'reason', reason, text)
@@ -145,8 +159,8 @@ const untoldMs = 1000
 
 const untold = (): number => untoldMs
 
-function defer(afterMs: number): Decision {
-  return { do: 'defer', afterMs: Math.max(0, afterMs) }
+function defer(afterMs: number, parks: boolean): Decision {
+  return { do: 'defer', afterMs: Math.max(0, afterMs), ...(parks && { parks }) }
 }
 
 function isTime(ms: number | undefined): boolean {

@@ -83,7 +83,8 @@ export function retry(options: RetryOptions = {}): Middleware {
 
     const decision = decisionBy(recovery, error, attempt, message)
     if (decision.do === 'defer') {
-      const later = new RetryLater(decision.afterMs, { because: 'deferred', cause: error })
+      const { afterMs, parks = false } = decision
+      const later = new RetryLater(afterMs, { because: 'deferred', cause: error, parks })
       throw judged(delivery, later, attempt - 1)
     }
     if (decision.do === 'discard') {

@@ -138,6 +138,17 @@ describe('recovery()', () => {
     expect(decide(new RateLimited(-5), 1, message)).toEqual({ do: 'defer', afterMs: 0 })
   })
 
+  it('parks where a row says so', () => {
+    expect(recovery(when(RateLimited).park(50))(new RateLimited(1), 1, message)).toEqual({
+      do: 'defer',
+      afterMs: 50,
+      parks: true,
+    })
+    const asked = recovery(when(RateLimited).park((error) => error.retryAfterMs))
+    expect(asked(new RateLimited(7), 1, message)).toEqual({ do: 'defer', afterMs: 7, parks: true })
+    expect(() => when(RateLimited).park(-1)).toThrow('when().park: afterMs must be a number of ms of at least 0')
+  })
+
   it('refuses bad rows when it is built', () => {
     expect(() => when(RateLimited).after(-1)).toThrow('when().after: afterMs must be a number of ms of at least 0')
     expect(() => when(RateLimited).discard('')).toThrow('when().discard: reason must be a text that is not empty')

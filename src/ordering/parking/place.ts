@@ -136,7 +136,8 @@ export class ParkingPlace implements Parking {
     }
     if (!isRetryLater(error)) return final && whenDead === 'block-key' ? this.#park(given, null) : undefined
     // A wait that a shutdown cut short is no wait that the message needs.
-    if (error.holds !== 'message' || error.afterMs < parkAfterMs || draining?.aborted === true) return undefined
+    if (error.holds !== 'message' || draining?.aborted === true) return undefined
+    if (error.afterMs < parkAfterMs && !error.parks) return undefined
     const name = this.#lane()
     if (!this.#keeper.isLikely(name) && (await this.#hasTooMany())) {
       if (full.active()) full.publish({ delivery: this.#delivery, lane: name, full: 'lanes' })

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { PermanentError, RetryLater } from '../../../src/core/errors.ts'
 import { headersFrom } from '../../../src/core/message.ts'
 import { parkingWorker } from '../../../src/ordering/parking/worker.ts'
+import { recovery, when } from '../../../src/retry/recovery.ts'
 import { fakeClock, type FakeClock } from '../../../src/testing/fake-clock.ts'
 import { memoryIdempotencyStore } from '../../../src/transports/memory/idempotency-store.ts'
 import { parkedPipeline, send, type Handles, type ParkedPipeline } from './support.ts'
@@ -94,6 +95,26 @@ it('parks no short wait, no lane, no pipeline, no shutdown', async () => {
   later = new RetryLater(60_000, { holds: 'pipeline' })
   await expect(send(all, '1')).rejects.toBe(later)
   expect(await all.store.countLanes('orders', 10)).toBe(0)
+})
+
+it('parks a wait that says so, however short it is: a row of recovery, or the handler itself', async () => {
+  class NoAddress extends Error {}
+  let isDown = true
+  const all = world(
+    ({ message }) => {
+      if (!isDown) return
+      if (message.id === '1') throw new NoAddress('no address')
+      if (message.id === '3') throw new RetryLater(1, { parks: true })
+    },
+    { retry: { recovery: recovery(when(NoAddress).park(20)) } },
+  )
+  expect(await send(all, '1')).toBe('parked')
+  expect(await send(all, '2')).toBe('parked')
+  expect(await send(all, '3', 'B')).toBe('parked')
+  isDown = false
+  await workFor(1_000, all.clock, all, all.store)
+  expect(all.handled.toSorted()).toEqual(['1', '2', '3'])
+  expect(all.dead).toEqual([])
 })
 
 it('goes on with the key after a final failure, and blocks it with block-key until the head is run again', async () => {
