@@ -1,3 +1,4 @@
+import type { Pipeline } from '../core/pipeline.ts'
 import type { Operations } from '../operations/index.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../stores/postgres/index.ts'
 
@@ -21,6 +22,8 @@ export interface Command {
   readonly example: string
   /** Whether it needs no database. */
   readonly offline?: boolean
+  /** Whether it changes something: it does nothing in a schema of another version. */
+  readonly acts?: boolean
   run(context: Context): Promise<number>
 }
 
@@ -76,6 +79,15 @@ export interface Config {
   readonly letters?: (pool: CliPool) => unknown
   /** For `rewind`, by group: `(request) => kafkajsReplay({ kafka, groupId, topics, pipeline, ...request })`. */
   readonly replays?: Readonly<Record<string, (request: RewindRequest) => Promise<RewindReport>>>
+  /** For `dlq import --topic`: `({ topic, pipeline, signal }) => kafkajsConsumer({ …, topics: [topic], pipeline }).run(signal)`. */
+  readonly consume?: (request: ConsumeRequest) => Promise<unknown>
+}
+
+/** A topic or queue to read from its beginning, until the signal aborts. */
+export interface ConsumeRequest {
+  readonly topic: string
+  readonly pipeline: Pipeline
+  readonly signal: AbortSignal
 }
 
 /** What `rewind` asks for: the options of every replay but those of the transport. */

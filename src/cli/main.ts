@@ -20,6 +20,7 @@ import { completion } from './completion.ts'
 import { addressOf, connect, readConfig, unreachable } from './connect.ts'
 import { exits, Stop, usage } from './exit.ts'
 import { numberFlag } from './filters.ts'
+import { requireOwnSchema } from './schema.ts'
 import { printable } from './terminal.ts'
 
 /** The table of commands. The help, the completion and the docs are made from it. */
@@ -115,6 +116,7 @@ async function withContext(
       questionMs: timeoutMs,
       ...(letters !== undefined && { letters }),
     })
+    if (command.acts === true) await requireOwnSchema(store, schema)
     return await command.run({ ...base, pool, ops: operations({ store, cacheMs: 0 }) })
   } catch (error) {
     throw explainedStop(error, schema, url, timeoutMs)

@@ -21,6 +21,9 @@ const notices: Readonly<Record<string, readonly [tone: Tone, say: (n: number) =>
   'key-held': ['warn', () => 'Nothing was done: the key is held again, and its lease has not ended.'],
   'key-none': ['warn', () => 'Nothing was done: the key is not in progress any more.'],
   'key-not-forgotten': ['warn', () => 'Nothing was done: the key is in progress, or nobody knows it any more.'],
+  'lane-unblocked': ['good', () => 'Its first message runs again, and the others of the key behind it.'],
+  'lane-dropped': ['good', (n) => `${plural(n, 'message')} dropped, and the key goes on.`],
+  'lane-held': ['warn', () => 'Nothing was done: a worker runs a message of this key. Try again in a moment.'],
   'none-chosen': ['warn', () => 'Nothing was done: nothing was chosen.'],
   nothing: ['warn', () => 'Nothing was done: it changed in the meantime. This is how it is now.'],
 }

@@ -1,6 +1,7 @@
 import { decisionRoutes } from './pages/decide.ts'
 import { editRoutes } from './pages/edit.ts'
 import { keyRoutes } from './pages/keys.ts'
+import { laneRoutes } from './pages/lane.ts'
 import { letterRoutes } from './pages/letter.ts'
 import { letterListRoutes } from './pages/letters.ts'
 import { logRoutes } from './pages/log.ts'
@@ -24,6 +25,7 @@ export const routes: readonly Route[] = [
   ...oneRedriveRoutes,
   ...outboxRoutes,
   ...keyRoutes,
+  ...laneRoutes,
   ...messageRoutes,
   ...logRoutes,
 ]

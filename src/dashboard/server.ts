@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import { HoldfastError } from '../core/errors.ts'
 import { calledSafely } from '../core/report.ts'
 import type { Operations } from '../operations/operations.ts'
+import { schemaTrouble } from '../operations/schema.ts'
 import type { CircuitRecord, SchemaState } from '../operations/store.ts'
 import { accessOf, type Access, type AccessOptions, type Auth } from './access.ts'
 import { noFields, readFields } from './fields.ts'
@@ -12,7 +13,7 @@ import { assetResponse, downloadResponse, pageResponse, redirect } from './respo
 import { routes } from './routes.ts'
 import { formTokenOf, isFromOwnPage, isSame, newSecret } from './security.ts'
 import { times } from './times.ts'
-import { schemaTrouble, schemaView, troubleFrom } from './trouble.ts'
+import { schemaView, troubleFrom } from './trouble.ts'
 import {
   linksOf,
   type Answer,

@@ -1,5 +1,6 @@
 import { isHoldfastError, textOf } from '../core/errors.ts'
 import { hasNetworkCode } from '../core/fault.ts'
+import { schemaTrouble } from '../operations/schema.ts'
 import type { SchemaState } from '../operations/store.ts'
 import { html } from './html.ts'
 import { plainView } from './layout.ts'
@@ -80,20 +81,14 @@ function isAway(error: unknown, code: unknown, message: string): boolean {
 const logged = (reference: string) =>
   html`<p class="dim">The log of this process says more, under the reference <code>${reference}</code>.</p>`
 
-/** `older`: the tables cannot be read yet. `newer`: they may mean something that this version does not know. */
-export function schemaTrouble({ applied, missing, newer }: SchemaState): 'none' | 'older' | 'newer' | undefined {
-  if (applied.length === 0) return 'none'
-  if (missing.length > 0) return 'older'
-  return newer.length > 0 ? 'newer' : undefined
-}
-
 export function schemaView(state: SchemaState): View {
-  const { applied, missing, newer } = state
-  const steps = (all: SchemaState['missing']) =>
+  const { newer } = state
+  const trouble = schemaTrouble(state)
+  const steps = (all: SchemaState['newer']) =>
     html`<ul>
       ${all.map(({ version, name }) => html`<li><code>${version}</code> ${name}</li>`)}
     </ul>`
-  if (applied.length === 0)
+  if (trouble === 'none')
     return plainView(
       503,
       'There are no tables yet',
@@ -102,12 +97,12 @@ export function schemaView(state: SchemaState): View {
         <code>migrate(pool)</code> in your service.
       </p>`,
     )
-  if (missing.length > 0)
+  if (trouble === 'older')
     return plainView(
       503,
       'The schema is older than this page',
       html`<p>Nothing is read or done before these steps are applied: <code>holdfast migrate apply</code>.</p>
-        ${steps(missing)}`,
+        ${steps(state.missing.filter(({ needed }) => needed))}`,
     )
   return plainView(
     503,

@@ -51,6 +51,11 @@ export function table<Row>(
   </div>`
 }
 
+/** A text of many lines. It scrolls, so the keyboard must reach it, and it needs a name. */
+export function lines(label: string, text: Fragment): Html {
+  return html`<pre tabindex="0" role="region" aria-label="${label}">${text}</pre>`
+}
+
 export function card(
   title: string,
   body: Fragment,
@@ -113,6 +118,7 @@ const tones: Readonly<Record<string, string>> = {
   ...{ running: 'warn', paused: 'warn', done: 'good' },
   ...{ open: 'bad', 'half-open': 'warn', closed: 'good' },
   ...{ 'in-progress': 'warn', failed: 'bad', completed: 'good' },
+  ...{ blocked: 'bad', parked: 'warn', stuck: 'warn' },
 }
 
 export function badge(state: LetterState | RedriveState | (string & {})): Html {

@@ -2,6 +2,6 @@ export { readDeadLetter, type DeadLetter, type DeadLetterMetadata } from './enve
 export { both } from './fan-out.ts'
 export { fingerprintOf, shapeOf, type FailedWith } from './fingerprint.ts'
 export { type Death } from './history.ts'
-export { importDeadLetters, type ImportDeadLettersOptions } from './import.ts'
+export { importDeadLetters, type ImportDeadLettersOptions, type SkippedImport } from './import.ts'
 export { redriveWorker, type RedriveWorker, type RedriveWorkerOptions } from './redrive-worker.ts'
 export * from './store.ts'

@@ -158,13 +158,20 @@ export interface RedrivePreview {
   readonly free: number
   /** Letters that belong to another unfinished redrive. */
   readonly taken: number
+  /** Letters whose key has other content. A redrive leaves them out: they can run only after an edit. */
+  readonly conflicts: number
+  /** Letters that were looked at one by one, oldest first. The next three are counted among them alone. */
+  readonly looked: number
   /** Letters that reached `maxRedrives`. They are left to an operator. */
   readonly guarded: number
   /** Letters whose key is completed already. They will not run again. */
   readonly completed: number
-  /** Letters whose key has other content. A redrive leaves them out: they can run only after an edit. */
-  readonly conflicts: number
   readonly keys: number
+}
+
+export interface PreviewOptions {
+  /** Number of letters to look at one by one. @defaultValue 10_000 */
+  readonly most?: number
 }
 
 export interface Redrive {
@@ -264,7 +271,7 @@ export interface LetterOperations {
   groups(filter: LetterFilter, limit?: number): Promise<readonly LetterGroup[]>
   /** Returns one letter, or `undefined` if there is none. */
   letter(id: string): Promise<Letter | undefined>
-  preview(filter: LetterFilter, options?: RedriveOptions): Promise<RedrivePreview>
+  preview(filter: LetterFilter, options?: RedriveOptions, look?: PreviewOptions): Promise<RedrivePreview>
   /** Creates a redrive. `undefined` if no matching letter can be redriven. */
   create(filter: LetterFilter, options: RedriveOptions | undefined, by: string): Promise<Redrive | undefined>
   redrives(page?: { readonly limit?: number; readonly before?: string }): Promise<readonly Redrive[]>

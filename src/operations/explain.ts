@@ -1,10 +1,10 @@
-import type { ClaimRecord, MessageTraces } from './store.ts'
+import type { ClaimRecord, MessageTraces, ParkedTrace } from './store.ts'
 
 /** One thing that happened to a message. */
 export interface Happening {
   /** `null`: it is true now; since when is not known. */
   readonly atMs: number | null
-  readonly source: 'claim' | 'dead letter' | 'redrive' | 'outbox' | 'journal' | 'operator'
+  readonly source: 'claim' | 'dead letter' | 'redrive' | 'outbox' | 'parked' | 'journal' | 'operator'
   readonly who: string
   readonly what: string
 }
@@ -27,6 +27,8 @@ export function explanationOf(messageId: string, traces: MessageTraces): Explana
     }
     happenings.push({ atMs, source: 'outbox', who: destination, what: what[state] })
   }
+  for (const parked of traces.parked)
+    happenings.push({ atMs: parked.sinceMs, source: 'parked', who: parked.pipeline, what: parkedText(parked) })
   for (const { atMs, pipeline, what, attempt, detail } of traces.journal)
     happenings.push({
       atMs,
@@ -88,6 +90,15 @@ export function explanationOf(messageId: string, traces: MessageTraces): Explana
     traceIds: [...new Set(traces.letters.flatMap(({ traceId }) => (traceId === null ? [] : [traceId])))],
     incomplete: traces.incomplete,
   }
+}
+
+function parkedText({ claimKey, ahead, attempts, error, nextMs, held }: ParkedTrace): string {
+  const because = error === null ? '' : `: ${error}`
+  if (ahead > 0) return `key ${claimKey}: parked behind ${ahead} ${ahead === 1 ? 'message' : 'messages'} of its key`
+  if (nextMs === null) return `key ${claimKey}: blocks the others of its key until an operator acts${because}`
+  const times = `${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`
+  if (held) return `key ${claimKey}: parked, a worker runs it now, ${times}${because}`
+  return `key ${claimKey}: parked, tried again at ${new Date(nextMs).toISOString()}, ${times}${because}`
 }
 
 function stateText(state: string, replacedBy: string | null): string {

@@ -4,7 +4,7 @@ import type { Letter, LetterGroup, Redrive } from '../dead-letter/store.ts'
 import type { OutboxStatus } from '../outbox/store.ts'
 import { explanationOf, type Explanation } from './explain.ts'
 import { maskValues, shownBody, type Mask } from './mask.ts'
-import type { ClaimRecord, OperatorStore } from './store.ts'
+import type { ClaimRecord, OperatorStore, ParkedLane } from './store.ts'
 
 export interface OperationsOptions {
   readonly store: OperatorStore
@@ -25,6 +25,8 @@ export interface Overview {
   readonly redrives: readonly Redrive[]
   readonly outbox: OutboxStatus | undefined
   readonly staleKeys: readonly ClaimRecord[]
+  /** Parked keys that wait for an operator. */
+  readonly blockedKeys: readonly ParkedLane[]
 }
 
 /** A letter to show. Its body is masked unless it was revealed. */
@@ -64,12 +66,13 @@ export function operations(options: OperationsOptions): Operations {
   let taken: { readonly overview: Promise<Overview>; readonly untilMs: number } | undefined
 
   async function look(): Promise<Overview> {
-    const [groups, letters, redrives, outbox, staleKeys] = await Promise.all([
+    const [groups, letters, redrives, outbox, staleKeys, blockedKeys] = await Promise.all([
       store.letters.groups({}, mostGroups + 1),
       store.letters.count({}),
       store.letters.redrives({ limit: 10 }),
       store.outbox(),
       store.keys({ limit: 20 }),
+      store.parked?.({ blocked: true, limit: 20 }) ?? [],
     ])
     return {
       takenMs: clock.wall(),
@@ -79,6 +82,7 @@ export function operations(options: OperationsOptions): Operations {
       redrives,
       outbox,
       staleKeys,
+      blockedKeys,
     }
   }
 

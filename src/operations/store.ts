@@ -51,8 +51,8 @@ export interface OperatorStore {
 
 export interface SchemaState {
   readonly applied: readonly { readonly version: number; readonly name: string; readonly atMs: number }[]
-  /** Steps that this version of the library would apply. */
-  readonly missing: readonly { readonly version: number; readonly name: string }[]
+  /** Steps that this version of the library would apply. `needed`: not of a feature that the schema was made without. */
+  readonly missing: readonly { readonly version: number; readonly name: string; readonly needed: boolean }[]
   /** Steps of a later version of the library. */
   readonly newer: readonly { readonly version: number; readonly name: string }[]
 }
@@ -86,6 +86,8 @@ export interface ParkedOptions {
   /** The pipeline. */
   readonly scope?: string
   readonly key?: string
+  /** One lane by its name. */
+  readonly lane?: string
   /** Only keys that wait for an operator. @defaultValue `false` */
   readonly blocked?: boolean
 }
@@ -149,6 +151,22 @@ export interface OutboxTrace {
   readonly error: string | null
 }
 
+/** A message that is kept aside. */
+export interface ParkedTrace {
+  readonly pipeline: string
+  readonly lane: string
+  readonly claimKey: string
+  /** Messages of its key that come before it. */
+  readonly ahead: number
+  readonly attempts: number
+  readonly error: string | null
+  readonly sinceMs: number
+  /** When the first message of its key is tried again. `null` if that waits for an operator. */
+  readonly nextMs: number | null
+  /** Whether a worker runs the key now. */
+  readonly held: boolean
+}
+
 export interface RedriveTrace {
   readonly redrive: string
   readonly letter: string
@@ -172,6 +190,7 @@ export interface MessageTraces {
   readonly claims: readonly ClaimRecord[]
   readonly redrives: readonly RedriveTrace[]
   readonly outbox: readonly OutboxTrace[]
+  readonly parked: readonly ParkedTrace[]
   readonly journal: readonly JournalEntry[]
   readonly acts: readonly {
     readonly atMs: number

@@ -142,6 +142,34 @@ describeWith(['postgres'], 'the command on a real database', () => {
     expect(exit).toBe(code)
   })
 
+  it('changes nothing in a schema that is newer or older, says so, and still shows it', async () => {
+    const { run, send, pool, schema, rows } = await given()
+    await send('m1')
+    const acts = [
+      ...['dlq redrive --all', 'dlq drop --all', 'dlq edit 1 --set-header a=b', 'dlq restore 1', 'dlq reopen 1'],
+      ...['dlq import', 'erase --subject s', 'redrive pause 1', 'redrive resume 1', 'redrive cancel 1'],
+      ...['outbox replay 1', 'outbox skip 1', 'keys unblock k --scope s', 'keys drop k --scope s'],
+      'idempotency forget k --scope s',
+    ]
+    const each = async (said: string): Promise<void> => {
+      for (const line of acts) {
+        const { exit, err } = await run(`${line}${/redrive --all|drop|erase|outbox|forget/.test(line) ? ' --yes' : ''}`)
+        expect([exit, err], line).toEqual([5, expect.stringContaining(said)])
+      }
+      expect((await run('dlq ls')).out).toContain('m1')
+    }
+    await pool.query(`insert into ${schema}.migration (version, name) values (9999, 'later')`)
+    await each(`nothing was done: the schema ${schema} is newer than this version (later)`)
+    await pool.query(`delete from ${schema}.migration where name in ('later', 'redrive')`)
+    await each(`nothing was done: the schema ${schema} lacks redrive: holdfast migrate apply`)
+    expect(await rows('state')).toEqual([{ state: 'dead' }])
+    expect((await run('dlq log')).out).toBe('none\n')
+    // Tables of a feature that nobody asked for are not missed.
+    await pool.query(`insert into ${schema}.migration (version, name) values (3, 'redrive');
+delete from ${schema}.migration where name = 'circuits'`)
+    expect((await run('dlq drop --all --yes')).exit).toBe(0)
+  })
+
   it('migrates a schema, and does nothing the second time', async () => {
     const { run, pool } = await given()
     const fresh = `${open[0]?.schema ?? ''}_fresh`

@@ -117,7 +117,7 @@ describeFull('the page in Chromium', () => {
   })
 
   it(
-    'runs nothing of ten hostile texts in every field, and shows what cannot be seen',
+    'D-23 runs nothing of ten hostile texts in every field, and shows what cannot be seen',
     { timeout: 300_000 },
     async () => {
       const all = await given()

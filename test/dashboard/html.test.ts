@@ -13,7 +13,7 @@ const anyText = fc.oneof(
 const invisible = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/
 
 describe('html', () => {
-  it('lets no value become markup, end an attribute, or turn the order of text round', () => {
+  it('D-23 lets no value become markup, end an attribute, or turn the order of text round', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         for (const each of [html`${text}`, html`${[text]}`, cut(text, 5), breakable(text)]) {

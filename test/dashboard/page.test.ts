@@ -42,7 +42,7 @@ describe('operatorPage()', () => {
     expect(() => operatorPage({ store: emptyStore(), ...options } as unknown as OperatorPageOptions)).toThrow(said)
   })
 
-  it('sends every page with headers that let nothing run, frame or keep it', async () => {
+  it('D-23 sends every page with headers that let nothing run, frame or keep it', async () => {
     const { get } = entered(emptyStore())
     for (const path of [...paths, 'nonsense', 'letters/1', 'redrives/1']) {
       const { headers, text } = await get(`/${path}`)
@@ -168,7 +168,7 @@ describe('who may see and act', () => {
     expect(failures[0]).toContain('secret of the directory')
   })
 
-  it('enters from the printed address only, keeps the token out of the address, and answers to localhost only', async () => {
+  it('D-23 enters from the printed address only, keeps the token out of the address, and answers to localhost only', async () => {
     const page = operatorPage({ store: emptyStore(), loopback: { token, name: 'ana' } })
     const stranger = browserOf(page)
     expect((await stranger.get('/')).status).toBe(401)
@@ -292,9 +292,13 @@ describe('a form', () => {
 describe('when the database is not as it should be', () => {
   const step = { version: 9, name: 'later', atMs: 0 }
   it.each([
-    ['older', { applied: [step], missing: [{ version: 3, name: 'dead letters' }], newer: [] }, 'The schema is older'],
+    [
+      'older',
+      { applied: [step], missing: [{ version: 3, name: 'dead letters', needed: true }], newer: [] },
+      'The schema is older',
+    ],
     ['newer', { applied: [step], missing: [], newer: [step] }, 'The schema is newer'],
-    ['missing', { applied: [], missing: [step], newer: [] }, 'There are no tables yet'],
+    ['missing', { applied: [], missing: [{ ...step, needed: true }], newer: [] }, 'There are no tables yet'],
   ])('a schema that is %s is said, and nothing is read or done', async (_, state, said) => {
     const touched: string[] = []
     const letters = new Proxy(emptyStore().letters, { get: (_target, name) => () => (touched.push(String(name)), []) })

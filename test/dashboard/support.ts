@@ -105,7 +105,9 @@ export function emptyStore(change: Partial<OperatorStore> = {}): OperatorStore {
     count: async () => 0,
     groups: none,
     letter: async () => undefined,
-    preview: async () => ({ matched: 0, free: 0, taken: 0, guarded: 0, completed: 0, conflicts: 0, keys: 0 }),
+    preview: async () => {
+      return { matched: 0, free: 0, taken: 0, guarded: 0, completed: 0, conflicts: 0, keys: 0, looked: 0 }
+    },
     create: async () => undefined,
     redrives: none,
     redrive: async () => undefined,
@@ -135,7 +137,9 @@ export function emptyStore(change: Partial<OperatorStore> = {}): OperatorStore {
     unblock: async () => 'none',
     claims: none,
     forget: async () => false,
-    traces: async () => ({ letters: [], claims: [], redrives: [], outbox: [], journal: [], acts: [], incomplete: [] }),
+    traces: async () => ({
+      ...{ letters: [], claims: [], redrives: [], outbox: [], parked: [], journal: [], acts: [], incomplete: [] },
+    }),
     cleanJournal: async () => 0,
     writeJournal: async () => undefined,
     ...change,

@@ -44,21 +44,43 @@ const found = async (...checks: readonly Check[]) => (await examine(checks)).fin
 const named = (checks: readonly Check[], name: string) => checks.filter((check) => check.name === name)
 
 describeWith(['postgres'], 'what doctor looks at in PostgreSQL', () => {
-  it('D-24 finds a publication of updates over a table without a replica identity, and mends it', async () => {
-    const { pool, schema } = await given()
-    await pool.query(`create table ${schema}.plain (n int); create publication ${schema}_p for table ${schema}.plain`)
-    ends.push(() => pool.query(`drop publication ${schema}_p`))
-    await pool.query(`insert into ${schema}.plain values (1)`)
-    const update = () => pool.query(`update ${schema}.plain set n = 2`)
+  // A publication reaches every table of its database, so each has a database of its own.
+  it.each([
+    ['of the table', (schema: string) => `for table ${schema}.plain`],
+    ['of all tables', () => 'for all tables'],
+    ['of all tables in the schema', (schema: string) => `for tables in schema ${schema}`],
+    ['of the table that it is a part of', (schema: string) => `for table ${schema}.whole`],
+  ])('D-24 finds a table without a replica identity in a publication %s, and mends it', async (_, of) => {
+    const { pool: admin, schema } = await given()
+    await admin.query(`create database ${schema}`)
+    const url = new URL(postgresUrl())
+    url.pathname = `/${schema}`
+    const pool = new pg.Pool({ connectionString: url.href, max: 3 })
+    pool.on('error', () => {})
+    ends.push(async () => {
+      await pool.end()
+      await admin.query(`drop database ${schema} with (force)`)
+    })
+    await pool.query(`create schema ${schema}; create table ${schema}.whole (n int) partition by range (n);
+create table ${schema}.plain partition of ${schema}.whole default; create table ${schema}.keyed (n int primary key);
+insert into ${schema}.whole values (1); insert into ${schema}.keyed values (1);
+create publication p ${of(schema)} with (publish_via_partition_root = false)`)
+    const update = () => pool.query(`update ${schema}.plain set n = 2; update ${schema}.keyed set n = 2`)
     const look = () => found(...named(postgresChecks(pool, { schema }), 'publications'))
     await expect(update()).rejects.toMatchObject({ code: '55000' })
-    const [finding] = await look()
-    expect(finding).toMatchObject({
-      level: 'problem',
-      what: expect.stringContaining('plain is in a publication') as string,
-    })
-    await pool.query(finding?.fix ?? '')
+    const findings = await look()
+    expect(findings).toMatchObject([
+      {
+        level: 'problem',
+        what: `${schema}.plain is in a publication of updates and has no replica identity: every UPDATE of it fails`,
+      },
+    ])
+    await pool.query(findings[0]?.fix ?? '')
     await update()
+    expect(await look()).toEqual([])
+    await pool.query(
+      `alter table ${schema}.plain replica identity nothing; alter publication p set (publish = 'insert')`,
+    )
     expect(await look()).toEqual([])
   })
 

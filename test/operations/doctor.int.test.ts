@@ -1,8 +1,7 @@
 import { afterEach, expect, it } from 'vitest'
 import { examine, type Finding } from '../../src/operations/index.ts'
 import { postgresChecks } from '../../src/stores/postgres/index.ts'
-import { describeWith } from '../support/services.ts'
-import { service } from '../stores/postgres/dead-letter-support.ts'
+import { describeOnBothServers, service } from '../stores/postgres/dead-letter-support.ts'
 
 type Service = Awaited<ReturnType<typeof service>>
 const open: Service[] = []
@@ -20,7 +19,7 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.dispose()
 })
 
-describeWith(['postgres'], 'doctor', () => {
+describeOnBothServers('doctor', () => {
   it('finds nothing in a schema that was just made', async () => {
     const { look } = await given()
     expect(await look()).toEqual([])

@@ -31,7 +31,8 @@ export interface ToKafka {
 }
 
 const leaseMs = 3000
-const longestMs = 5 * 60_000
+// A slow machine sends a hundred letters a second.
+const longestMs = (total: number): number => 60_000 + total * 10
 
 /** Publishes letters to their topic by two processes that are killed, and reads what arrived. */
 export async function redriveToKafka({ url, brokers, total, kills, signal }: ToKafkaOptions): Promise<ToKafka> {
@@ -50,7 +51,7 @@ export async function redriveToKafka({ url, brokers, total, kills, signal }: ToK
     const from = performance.now()
     const made = await letters.create({}, { route: 'destination' }, 'ledger')
     const createMs = performance.now() - from
-    const until = Date.now() + longestMs
+    const until = Date.now() + longestMs(total)
     while ((await letters.active()).length > 0 && Date.now() < until && signal?.aborted !== true) {
       running.trouble()
       running.fill(2)

@@ -106,6 +106,7 @@ const ls: Command = {
 
 const unblock: Command = {
   name: 'keys unblock',
+  acts: true,
   summary: 'lets a blocked key go on, or gives back a key whose holder is gone',
   flags: {
     scope,
@@ -157,6 +158,7 @@ const showParked: Command = {
 
 const drop: Command = {
   name: 'keys drop',
+  acts: true,
   summary: 'drops the message that blocks a key, or all parked messages of a key; they are not handled',
   flags: {
     scope,
@@ -210,6 +212,7 @@ const show: Command = {
 
 const forget: Command = {
   name: 'idempotency forget',
+  acts: true,
   summary: 'forgets a key: a message of it may run again, also one that was completed',
   flags: { scope, yes: yesFlag },
   takes: '<key>',

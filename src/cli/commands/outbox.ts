@@ -57,6 +57,7 @@ const dead: Command = {
 function act(name: 'replay' | 'skip', summary: string): Command {
   return {
     name: `outbox ${name}`,
+    acts: true,
     summary,
     flags: { yes: yesFlag },
     takes: '<position…>',

@@ -65,6 +65,7 @@ const show: Command = {
 function change(name: 'pause' | 'resume' | 'cancel', summary: string, wanted: RedriveState): Command {
   return {
     name: `redrive ${name}`,
+    acts: true,
     summary,
     flags: {},
     takes: '<redrive>',

@@ -11,10 +11,10 @@ const status: Command = {
   example: 'holdfast status --watch',
   run: (context) =>
     watching(context, async () => {
-      const { letters, groups, moreGroups, redrives, outbox, staleKeys } = await context.ops.overview()
+      const { letters, groups, moreGroups, redrives, outbox, staleKeys, blockedKeys } = await context.ops.overview()
       const running = redrives.filter(({ state }) => state === 'running' || state === 'paused')
       const unheld = outbox?.shards.filter(({ held }) => !held).length ?? 0
-      const findings = letters + staleKeys.length + (outbox?.dead ?? 0) + unheld > 0
+      const findings = letters + staleKeys.length + blockedKeys.length + (outbox?.dead ?? 0) + unheld > 0
       const lines = [
         `dead letters: ${letters} in ${groups.length}${moreGroups ? ' or more' : ''} groups`,
         ...groups
@@ -26,6 +26,7 @@ const status: Command = {
           ? 'outbox: none'
           : `outbox: ${outbox.pending} to publish${outbox.oldestAgeMs === null ? '' : `, the oldest for ${duration(outbox.oldestAgeMs)}`}, ${outbox.dead} refused, ${unheld} of ${outbox.shards.length} shards without a relay`,
         `keys without a holder: ${staleKeys.length}`,
+        `blocked keys: ${blockedKeys.length}`,
       ]
       say(context, lines.map(printable).join('\n'), {
         letters,
@@ -33,6 +34,7 @@ const status: Command = {
         redrives: running,
         outbox: outbox ?? null,
         staleKeys,
+        blockedKeys,
       })
       return findings ? exits.findings : exits.ok
     }),

@@ -17,6 +17,7 @@ import {
   table,
   unpacked,
 } from '../widgets.ts'
+import { laneParams, laneState } from './lane.ts'
 
 /** Keys that stand still: stuck, parked, or failed for good. */
 export const keyRoutes: readonly Route[] = [
@@ -42,7 +43,7 @@ async function show(visit: Visit): Promise<View> {
   const within = scope === '' ? {} : { scope }
   const [stuck, parked, found] = await Promise.all([
     store.keys({ staleMs: Number(stale), limit: most + 1, ...within }),
-    store.parked?.({ limit: most + 1, ...within }),
+    store.parked?.({ limit: most + 1, ...within, ...(key !== '' && { key }) }),
     key === '' ? undefined : store.claims(storedKey(key), ...(scope === '' ? [] : [scope])),
   ])
   const main = html`<h1>Keys</h1>
@@ -150,8 +151,9 @@ function parkedCard({ times, links }: Visit, lanes: readonly ParkedLane[]): Html
       {
         name: 'Key',
         kind: 'head',
-        cell: ({ key, scope }) => html`<a href="${links.to('letters', { key, pipeline: scope })}">${name(key)}</a>`,
+        cell: (lane) => html`<a href="${links.to('keys/lane', laneParams(lane))}">${name(lane.key)}</a>`,
       },
+      { name: 'State', kind: 'tight', cell: laneState },
       { name: 'Pipeline', kind: 'name', cell: ({ scope }) => name(scope) },
       { name: 'Messages', kind: 'number', cell: ({ messages }) => counted(messages) },
       { name: 'Attempts', kind: 'number', cell: ({ attempts }) => counted(attempts) },

@@ -4,7 +4,7 @@ import type { Happening } from '../../operations/explain.ts'
 import { breakable, cut, html, type Fragment, type Html } from '../html.ts'
 import { note } from '../layout.ts'
 import type { Answer, Route, View, Visit } from '../visit.ts'
-import { asking, badge, button, card, counted, facts, inside, name, plural, table } from '../widgets.ts'
+import { asking, badge, button, card, counted, facts, inside, lines, name, plural, table } from '../widgets.ts'
 import { traceLink } from '../traces.ts'
 import { missing } from './missing.ts'
 import { timeline } from './timeline.ts'
@@ -109,12 +109,12 @@ function errorCard(letter: Known): Html {
       html`<p class="error-name">
           ${cut(errorName, 200, breakable)}${errorCode !== null && html` <span class="dim">(${errorCode})</span>`}
         </p>
-        <pre tabindex="0" aria-label="Text of the error">${cut(errorMessage, longestText)}</pre>
+        ${lines('Text of the error', cut(errorMessage, longestText))}
         ${
           errorStack !== null &&
           html`<details>
             <summary>Stack</summary>
-            <pre tabindex="0">${cut(errorStack, longestText * 4)}</pre>
+            ${lines('Stack of the error', cut(errorStack, longestText * 4))}
           </details>`
         }
         <p class="dim">${reasonText(reason)}, after ${plural(attempts, 'attempt')}.</p>`,
@@ -192,7 +192,7 @@ function bodyCard(visit: Visit, { letter, bodyBytes, body, revealed }: ShownLett
   const text =
     bodyBytes === null
       ? inside(html`<p class="dim">This message has no body: it is a tombstone.</p>`)
-      : inside(html`<pre tabindex="0" aria-label="Body">${cut(body, longestBody)}</pre>`)
+      : inside(lines('Body', cut(body, longestBody)))
   const acts =
     visit.mayAct &&
     bodyBytes !== null &&

@@ -3,7 +3,7 @@ import { cut, exact, html, type Html } from '../html.ts'
 import { note } from '../layout.ts'
 import { traceLink } from '../traces.ts'
 import type { Route, View, Visit } from '../visit.ts'
-import { card, field, inside, plural } from '../widgets.ts'
+import { card, field, inside, lines, plural } from '../widgets.ts'
 import { missing, numberOf } from './missing.ts'
 import { timeline } from './timeline.ts'
 
@@ -66,6 +66,6 @@ function answer(visit: Visit, told: Explanation): Html {
     ${traceIds.length > 0 && card('Traces', inside(html`<p>${traceIds.map((trace) => html`${traceLink(trace, visit.traceUrl)} `)}</p>`))}
     <details>
       <summary>As a Mermaid diagram, for a ticket or a chat</summary>
-      <pre tabindex="0">${explanationAsMermaid(told)}</pre>
+      ${lines('Mermaid diagram', explanationAsMermaid(told))}
     </details>`
 }

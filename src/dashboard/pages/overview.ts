@@ -1,10 +1,11 @@
 import type { LetterGroup, Redrive } from '../../dead-letter/store.ts'
 import type { Overview } from '../../operations/operations.ts'
-import type { CircuitRecord, ClaimRecord } from '../../operations/store.ts'
+import type { CircuitRecord } from '../../operations/store.ts'
 import { html, type Html } from '../html.ts'
 import { duration } from '../times.ts'
 import type { Route, View, Visit } from '../visit.ts'
 import { badge, card, counted, errorText, name, plural, table, tiles, type Column, type Tile } from '../widgets.ts'
+import { laneParams } from './lane.ts'
 import { progressOf } from './redrives.ts'
 
 /** What is to be seen at a glance: is anything wrong, and where. */
@@ -27,7 +28,7 @@ async function show(visit: Visit): Promise<View> {
   return { title: 'Overview', tab: 'overview', main, live: true, takenMs: seen.takenMs }
 }
 
-function letterTiles({ letters, groups, moreGroups, redrives, staleKeys }: Overview): readonly Tile[] {
+function letterTiles({ letters, groups, moreGroups, redrives, staleKeys, blockedKeys }: Overview): readonly Tile[] {
   const running = redrives.filter(({ state }) => state === 'running').length
   const paused = redrives.filter(({ state }) => state === 'paused').length
   return [
@@ -48,6 +49,12 @@ function letterTiles({ letters, groups, moreGroups, redrives, staleKeys }: Overv
       value: `${staleKeys.length}${staleKeys.length >= mostKeys ? '+' : ''}`,
       note: 'lease ended, not claimed again',
       tone: staleKeys.length > 0 ? 'warn' : undefined,
+    },
+    {
+      label: 'Blocked keys',
+      value: `${blockedKeys.length}${blockedKeys.length >= mostKeys ? '+' : ''}`,
+      note: 'parked, and wait for you',
+      tone: blockedKeys.length > 0 ? 'bad' : undefined,
     },
   ]
 }
@@ -150,25 +157,40 @@ function redrivesCard({ links }: Visit, redrives: readonly Redrive[]): Html {
   })
 }
 
-function keysCard({ links, times }: Visit, { staleKeys }: Overview): Html {
-  const rows = table<ClaimRecord>(
-    'Stuck keys',
+/** A key that waits for a person comes before one that a delivery may free. */
+function keysCard({ links, times }: Visit, { staleKeys, blockedKeys }: Overview): Html {
+  const rows = table<Standing>(
+    'Keys that stand still',
     [
-      {
-        name: 'Key',
-        kind: 'head',
-        cell: ({ key }) => html`<a href="${links.to('keys', { key })}">${name(key, 80)}</a>`,
-      },
-      { name: 'Scope', kind: 'name', cell: ({ scope }) => name(scope, 60) },
-      { name: 'Lease ended', kind: 'tight', cell: ({ leaseMs }) => times.when(leaseMs) },
+      { name: 'Key', kind: 'head', cell: ({ key, to }) => html`<a href="${to}">${name(key, 80)}</a>` },
+      { name: 'State', kind: 'tight', cell: ({ state }) => badge(state) },
+      { name: 'Pipeline', kind: 'name', cell: ({ scope }) => name(scope, 60) },
+      { name: 'Since', kind: 'tight', cell: ({ sinceMs }) => times.when(sinceMs) },
     ],
-    staleKeys.slice(0, 5),
+    [
+      ...blockedKeys.slice(0, 5).map(({ key, scope, sinceMs, ...rest }): Standing => {
+        return { key, scope, sinceMs, state: 'blocked', to: links.to('keys/lane', laneParams({ scope, ...rest })) }
+      }),
+      ...staleKeys.slice(0, 5).map(({ key, scope, leaseMs }): Standing => {
+        return { key, scope, sinceMs: leaseMs, state: 'stuck', to: links.to('keys', { key }) }
+      }),
+    ],
     html`<strong>No stuck keys</strong>
-      <p>Each key in progress is held by a process that is alive.</p>`,
+      <p>Each key in progress is held by a process that is alive, and no parked key waits for you.</p>`,
   )
-  return card('Stuck keys', rows, {
-    ...(staleKeys.length > 0 && { footer: html`<a href="${links.to('keys')}">All stuck keys</a>` }),
+  return card('Keys that stand still', rows, {
+    ...(staleKeys.length + blockedKeys.length > 0 && {
+      footer: html`<a href="${links.to('keys')}">All keys that stand still</a>`,
+    }),
   })
+}
+
+interface Standing {
+  readonly key: string
+  readonly scope: string
+  readonly state: string
+  readonly sinceMs: number | null
+  readonly to: string
 }
 
 function circuitsCard({ times }: Visit, circuits: readonly CircuitRecord[] | 'failed'): Html {

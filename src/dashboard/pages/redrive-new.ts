@@ -96,14 +96,19 @@ function view(visit: Visit, asked: Asked, preview: RedrivePreview, draft: Draft,
   return { title: 'New redrive', tab: 'redrives', main, ...(problem !== null && { status: 409 }) }
 }
 
-function previewTiles({ matched, keys, taken, guarded, completed, conflicts, free }: RedrivePreview): Html {
+function previewTiles(preview: RedrivePreview): Html {
+  const { matched, looked, keys, taken, guarded, completed, conflicts, free } = preview
+  // Of very many letters only the first are looked at one by one.
+  const among = looked < matched ? `, of the first ${counted(looked)}` : ''
   return tiles([
-    { label: 'Match and are dead', value: matched, note: `of ${plural(keys, 'key')}` },
+    { label: 'Match and are dead', value: matched, note: `of ${plural(keys, 'key')}${among}` },
     { label: 'Would be redriven', value: free, note: 'with what is below' },
     ...(taken > 0 ? [{ label: 'In another redrive', value: taken, note: 'left to it' }] : []),
-    ...(completed > 0 ? [{ label: 'Completed already', value: completed, note: 'they will not run again' }] : []),
+    ...(completed > 0
+      ? [{ label: 'Completed already', value: completed, note: `they will not run again${among}` }]
+      : []),
     ...(guarded > 0
-      ? [{ label: 'Redriven too often', value: guarded, note: 'left to a person', tone: 'warn' as const }]
+      ? [{ label: 'Redriven too often', value: guarded, note: `left to a person${among}`, tone: 'warn' as const }]
       : []),
     ...(conflicts > 0
       ? [{ label: 'Key of another content', value: conflicts, note: 'edit them first', tone: 'warn' as const }]

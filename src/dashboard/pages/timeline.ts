@@ -22,6 +22,7 @@ export function timeline({ times }: Visit, happenings: readonly Happening[]): Fr
 
 function toneOf(source: Happening['source'], what: string): string {
   if (source === 'claim') return /: completed/.test(what) ? 'good' : /: failed/.test(what) ? 'bad' : 'warn'
+  if (source === 'parked') return /blocks the others/.test(what) ? 'bad' : 'warn'
   if (/: given up |: refused|attempt-failed|: died/.test(what)) return 'bad'
   if (/: resolved/.test(what)) return 'good'
   return ''

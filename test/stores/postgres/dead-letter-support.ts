@@ -1,3 +1,4 @@
+import { beforeAll } from 'vitest'
 import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { PermanentError } from '../../../src/core/errors.ts'
@@ -8,11 +9,34 @@ import { redriveWorker, type RedriveWorkerOptions } from '../../../src/dead-lett
 import type { Delivery } from '../../../src/core/delivery.ts'
 import { migrate, postgresDeadLetters, postgresIdempotencyStore } from '../../../src/stores/postgres/index.ts'
 import type { PostgresDeadLettersOptions } from '../../../src/stores/postgres/index.ts'
+import { describeWith, postgres18Url, postgresUrl } from '../../support/services.ts'
+import { describeFull, isFull } from '../../support/skipped.ts'
 import { createTestPool } from '../../support/test-pool.ts'
+
+let server = postgresUrl
+
+/**
+ * The same suite on the oldest and the newest PostgreSQL that is supported: `service()` is on the one whose suite runs. With
+ * `newestIn: 'full'` the newest one waits for the full run.
+ */
+export function describeOnBothServers(
+  title: string,
+  body: () => void,
+  { newestIn = 'every' }: { readonly newestIn?: 'every' | 'full' } = {},
+): void {
+  const on = (url: () => string) => () => {
+    beforeAll(() => void (server = url))
+    body()
+  }
+  describeWith(['postgres'], `${title}, PostgreSQL 15`, on(postgresUrl))
+  const newest = `${title}, PostgreSQL 18`
+  if (newestIn === 'full' && !isFull) describeFull(newest, on(postgres18Url))
+  else describeWith(['postgres18'], newest, on(postgres18Url))
+}
 
 /** A service with a bug, its dead letters in a table, and a redrive worker to run. */
 export async function service(options: Partial<PostgresDeadLettersOptions> = {}) {
-  const { pool, schema, dispose } = await createTestPool()
+  const { pool, schema, dispose } = await createTestPool({ connectionString: server() })
   await migrate(pool, { schema })
   const letters = postgresDeadLetters(pool, { schema, ...options })
   const store = postgresIdempotencyStore(pool, { schema })

@@ -7,8 +7,7 @@ import { both, importDeadLetters, readDeadLetter } from '../../../src/dead-lette
 import { deadLetter } from '../../../src/dead-letter/dead-letter.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import { postgresDeadLetters } from '../../../src/stores/postgres/index.ts'
-import { describeWith } from '../../support/services.ts'
-import { service } from './dead-letter-support.ts'
+import { describeOnBothServers, service } from './dead-letter-support.ts'
 
 type Service = Awaited<ReturnType<typeof service>>
 const open: Service[] = []
@@ -21,7 +20,7 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.dispose()
 })
 
-describeWith(['postgres'], 'postgresDeadLetters()', () => {
+describeOnBothServers('postgresDeadLetters()', () => {
   it('keeps a dead letter whole, once, however often it comes', async () => {
     const { send, letters } = await given()
     const headers = headersFrom([

@@ -7,6 +7,7 @@ import { all, letterStates, selected } from './selection.ts'
 
 export const drop: Command = {
   name: 'dlq drop',
+  acts: true,
   summary: 'gives letters up; restore takes it back until they are cleaned up',
   flags: { ...filterFlags, all, yes: yesFlag },
   takes: '[letter…]',
@@ -25,6 +26,7 @@ export const drop: Command = {
 export function byNumber(name: 'restore' | 'reopen', summary: string): Command {
   return {
     name: `dlq ${name}`,
+    acts: true,
     summary,
     flags: {},
     takes: '<letter…>',
@@ -44,6 +46,7 @@ export function byNumber(name: 'restore' | 'reopen', summary: string): Command {
 
 export const erase: Command = {
   name: 'erase',
+  acts: true,
   summary: 'empties every letter about a subject, for good',
   flags: { subject: { type: 'string', help: 'whom the letters are about' }, yes: yesFlag },
   example: 'holdfast erase --subject customer-17',

@@ -8,6 +8,7 @@ import { oneLetter } from './selection.ts'
 
 export const edit: Command = {
   name: 'dlq edit',
+  acts: true,
   summary: 'makes a new letter with another body or other headers; send it with dlq redrive',
   flags: {
     'body-file': { type: 'string', help: 'a file with the new body, byte for byte' },

@@ -1,32 +1,51 @@
-import type { Outgoing } from '../../../core/publisher.ts'
+import type { Outgoing, Publisher } from '../../../core/publisher.ts'
 import { headersFrom, type HeaderValue } from '../../../core/message.ts'
 import { metadataHeaders } from '../../../dead-letter/envelope.ts'
-import type { Command } from '../../command.ts'
+import type { Command, Context } from '../../command.ts'
 import { exits, usage } from '../../exit.ts'
 import { say } from '../../print.ts'
-import { isDeadLetterStore } from '../../../dead-letter/store.ts'
+import { importTopic, topicFlags } from './import-topic.ts'
 
 export const imported: Command = {
   name: 'dlq import',
-  summary: 'reads the lines of dlq export from its input; a letter that is here already is not doubled',
-  flags: {},
-  example: 'holdfast dlq import --schema other < letters.jsonl',
-  async run(context) {
-    const { letters } = context.ops.store
-    if (!('publish' in letters) || !isDeadLetterStore(letters as never))
-      throw usage('dlq import: this store takes no letters')
-    const target = letters as unknown as { publish(messages: readonly Outgoing[]): Promise<void> }
-    let [line, taken] = [0, 0]
-    for await (const text of context.around.readInput()) {
-      line++
-      if (text.trim() === '') continue
-      await target.publish([messageFrom(text, line)])
-      if (++taken % 1000 === 0) context.around.err(`${taken} letters read\n`)
-    }
-    await letters.note({ by: context.by, act: 'import', detail: { letters: taken } })
-    say(context, `${taken} letters read`, { letters: taken })
-    return exits.ok
+  acts: true,
+  summary: 'takes dead letters from a topic, or from the lines of dlq export in its input; none is doubled',
+  flags: {
+    topic: {
+      type: 'string',
+      help: 'a topic or queue of dead letters; `consume` in the config file says how to read it',
+    },
+    ...topicFlags,
   },
+  example: 'holdfast dlq import --topic orders.dead-letters',
+  async run(context) {
+    const { topic } = context.values
+    const target = targetOf(context)
+    if (typeof topic === 'string') return importTopic(context, topic, target)
+    const alone = Object.keys(topicFlags).find((name) => context.values[name] !== undefined)
+    if (alone !== undefined) throw usage(`--${alone} needs --topic`)
+    return importLines(context, target)
+  },
+}
+
+function targetOf({ ops }: Context): Publisher {
+  const { letters } = ops.store
+  if (!('publish' in letters) || typeof letters.publish !== 'function')
+    throw usage('dlq import: this store takes no letters')
+  return letters as typeof letters & Publisher
+}
+
+async function importLines(context: Context, target: Publisher): Promise<number> {
+  let [line, taken] = [0, 0]
+  for await (const text of context.around.readInput()) {
+    line++
+    if (text.trim() === '') continue
+    await target.publish([messageFrom(text, line)])
+    if (++taken % 1000 === 0) context.around.err(`${taken} letters read\n`)
+  }
+  await context.ops.store.letters.note({ by: context.by, act: 'import', detail: { letters: taken } })
+  say(context, `${taken} letters read`, { letters: taken })
+  return exits.ok
 }
 
 function messageFrom(text: string, line: number): Outgoing {

@@ -1,4 +1,4 @@
-import type { RedriveOptions } from '../../../dead-letter/store.ts'
+import type { RedriveOptions, RedrivePreview } from '../../../dead-letter/store.ts'
 import type { Command } from '../../command.ts'
 import { confirm, yesFlag } from '../../confirm.ts'
 import { exits, Stop, usage } from '../../exit.ts'
@@ -9,11 +9,13 @@ import { all, selected } from './selection.ts'
 
 export const redrive: Command = {
   name: 'dlq redrive',
+  acts: true,
   summary: 'makes a redrive of letters; the workers in your services run it',
   flags: {
     ...filterFlags,
     all,
     'dry-run': { type: 'boolean', help: 'says what would happen, and does nothing' },
+    'look-at': { type: 'string', help: 'so many letters are looked at one by one before, 10000 unless told' },
     rate: { type: 'string', help: 'letters a second, of all workers together' },
     canary: { type: 'string', help: 'so many letters first, then it pauses' },
     route: {
@@ -40,25 +42,19 @@ export const redrive: Command = {
       ...(maxRedrives !== undefined && { maxRedrives }),
     }
     const { letters } = context.ops.store
-    const preview = await letters.preview(filter, options)
-    const { matched, taken, guarded, completed, conflicts, keys, free } = preview
-    const told = [
-      `${matched} letters of ${keys} keys match`,
-      ...(taken > 0 ? [`${taken} are in another redrive`] : []),
-      ...(completed > 0 ? [`${completed} are completed already and will not run`] : []),
-      ...(guarded > 0 ? [`${guarded} were redriven too often and are left to a person`] : []),
-      ...(conflicts > 0 ? [`${conflicts} have the key of another content: edit them first`] : []),
-    ].join('; ')
+    const most = numberFlag(context, 'look-at', 1, 10_000_000)
+    const preview = await letters.preview(filter, options, most === undefined ? {} : { most })
+    const told = textOf(preview)
     if (context.values['dry-run'] === true) {
       say(context, told, preview)
       return exits.ok
     }
-    if (free === 0) {
+    if (preview.free === 0) {
       say(context, `${told}: nothing to redrive`, preview)
       return exits.ok
     }
     if (!context.json) context.around.err(`${told}\n`)
-    await confirm(context, 'dlq redrive', free, 'letters')
+    await confirm(context, 'dlq redrive', preview.free, 'letters')
     const made = await letters.create(filter, options, context.by)
     if (made === undefined) throw new Stop(exits.refused, 'others took these letters meanwhile: nothing was done')
     say(
@@ -66,6 +62,18 @@ export const redrive: Command = {
       `redrive ${made.id}: ${made.total} letters. Follow it with: holdfast redrive show ${made.id} --watch`,
       made,
     )
-    return made.total < free ? exits.partly : exits.ok
+    return made.total < preview.free ? exits.partly : exits.ok
   },
+}
+
+function textOf({ matched, taken, conflicts, looked, keys, completed, guarded }: RedrivePreview): string {
+  const some = looked < matched
+  return [
+    `${matched} letters${some ? '' : ` of ${keys} keys`} match`,
+    ...(taken > 0 ? [`${taken} are in another redrive`] : []),
+    ...(conflicts > 0 ? [`${conflicts} have the key of another content: edit them first`] : []),
+    ...(some ? [`of the first ${looked}, of ${keys} keys`] : []),
+    ...(completed > 0 ? [`${completed} are completed already and will not run`] : []),
+    ...(guarded > 0 ? [`${guarded} were redriven too often and are left to a person`] : []),
+  ].join('; ')
 }

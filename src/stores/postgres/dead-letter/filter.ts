@@ -56,6 +56,16 @@ export function conditionOf(filter: LetterFilter, first = 1): Condition {
   return { sql: parts.length === 0 ? 'true' : parts.join(' and '), values }
 }
 
+/**
+ * Oldest first, in the order of the index that finds such letters: any other order reads all that match, or walks along another
+ * index in the hope to meet them soon.
+ */
+export function orderFor({ group, pipeline, reason }: LetterFilter): string {
+  if (group !== undefined) return 'd.fingerprint, d.pipeline, d.dead_at, d.id'
+  if (pipeline !== undefined) return 'd.pipeline, d.dead_at, d.id'
+  return reason === undefined ? 'd.dead_at, d.id' : 'd.reason, d.dead_at, d.id'
+}
+
 export function isLetterId(text: string): boolean {
   return /^\d{1,18}$/.test(text)
 }

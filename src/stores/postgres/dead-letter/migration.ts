@@ -60,6 +60,8 @@ create index dead_letter_pipeline on ${schema}.dead_letter (pipeline, dead_at, i
 create index dead_letter_group on ${schema}.dead_letter (fingerprint, pipeline, dead_at, id)
   where state in ('dead', 'redriving');
 create index dead_letter_reason on ${schema}.dead_letter (reason, dead_at, id) where state in ('dead', 'redriving');
+-- Few, and looked for by every worker: those whose end is not known.
+create index dead_letter_redriving on ${schema}.dead_letter (id) where state = 'redriving';
 create index dead_letter_final on ${schema}.dead_letter (state, dead_at, id)
   where state in ('resolved', 'replaced', 'dropped');
 -- By hash: a key or an id may be longer than an index row. With the order of a list behind it: one key may have very many

@@ -51,20 +51,25 @@ order by d.dead_at ${direction}, d.id ${direction} limit $${values.length}::int`
     }
   }
 
-  // The newest of each group is looked up by index, once a group.
+  // One pass over an index counts; the ends of each group and its newest letter are looked up, once for each that is shown.
+  // What a text filters is in no index: there the pass itself tells the ends.
   async function groups(filter: LetterFilter, limit = 50): Promise<readonly LetterGroup[]> {
     checkArgument('groups', 'limit', limit, count())
     const condition = conditionOf(filter, 2)
+    const ofGroup = `${live} and d.fingerprint = g.fingerprint and d.pipeline = g.pipeline`
+    const end = (direction: 'asc' | 'desc'): string =>
+      `(select d.dead_at from ${table} d where ${ofGroup} and ${condition.sql} order by d.dead_at ${direction}, d.id ${direction} limit 1)`
+    const byIndex = filter.text === undefined
     const { rows } = await ask(
-      `select g.*, s.error_name, s.error_message from (
-  select d.fingerprint, d.pipeline, count(*)::int as letters, extract(epoch from min(d.dead_at))::float8 * 1000 as first_ms,
-    extract(epoch from max(d.dead_at))::float8 * 1000 as last_ms
+      `select g.fingerprint, g.pipeline, g.letters, extract(epoch from ${byIndex ? end('asc') : 'g.first'})::float8 * 1000 as first_ms,
+  extract(epoch from ${byIndex ? end('desc') : 'g.last'})::float8 * 1000 as last_ms, s.error_name, s.error_message
+from (
+  select d.fingerprint, d.pipeline, count(*)::int as letters${byIndex ? '' : ', min(d.dead_at) as first, max(d.dead_at) as last'}
   from ${table} d where ${live} and ${condition.sql} group by 1, 2 order by 3 desc, 1, 2 limit $1::int) g
 cross join lateral (
   select left(d.error_name, 250) as error_name, left(d.error_message, 2048) as error_message from ${table} d
-  where ${live} and d.fingerprint = g.fingerprint and d.pipeline = g.pipeline
-  order by d.dead_at desc, d.id desc limit 1) s
-order by g.letters desc, g.last_ms desc`,
+  where ${ofGroup} order by d.dead_at desc, d.id desc limit 1) s
+order by g.letters desc, last_ms desc`,
       [limit, ...condition.values],
     )
     return rows.map(groupFrom)

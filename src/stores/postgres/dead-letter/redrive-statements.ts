@@ -1,7 +1,8 @@
 export interface RedriveStatements {
   /** With the condition on the letters, whose parameters begin at $7. */
   readonly create: (condition: string) => string
-  readonly preview: (condition: string) => string
+  /** With the condition, whose parameters begin at $3, and the order in which an index has such letters. */
+  readonly preview: (condition: string, order: string) => string
   readonly claimLanes: string
   readonly begin: string
   readonly reserve: string
@@ -53,17 +54,29 @@ logged as (
   select $1, 'redrive', id, jsonb_build_object('letters', total, 'route', $3::text, 'filter', $2::jsonb) from created)
 select id::text from created`,
 
-    preview: (condition) => `
-select count(*)::int as matched, count(*) filter (where taken)::int as taken,
-  count(*) filter (where not taken and redrives >= $1::int)::int as guarded,
-  count(*) filter (where not taken and completed)::int as completed,
-  count(*) filter (where not taken and conflicts)::int as conflicts,
-  count(distinct (pipeline, coalesce(key, id::text), key is null))::int as keys
-from (select d.id, d.pipeline, d.key, d.redrives, ${conflicts} as conflicts,
-    exists (select 1 from ${schema}.redrive_item i where i.letter = d.id and ${open}) as taken,
-    exists (select 1 from ${schema}.idempotency k where k.scope = d.claim_scope and k.key = d.claim_key
-      and k.state = 'completed' and k.retain_until > clock_timestamp()) as completed
-  from ${schema}.dead_letter d where d.state = 'dead' and ${condition}) d`,
+    // What an index counts is counted of all letters that match. What needs the letter itself or its key is counted of the
+    // first $2 alone: a look-up each, in a table that may hold very many completed keys. $1 most redrives
+    preview: (condition, order) => `
+with looked as materialized (
+  select d.id, d.pipeline, d.key, d.claim_scope, d.claim_key, d.redrives >= $1::int as guarded
+  from ${schema}.dead_letter d where d.state = 'dead' and ${condition} order by ${order} limit $2::int),
+seen as (
+  select l.*, exists (select 1 from ${schema}.redrive_item i where i.letter = l.id and ${open}) as taken,
+    completed.yes is not null as completed
+  from looked l left join lateral (
+    select true as yes from ${schema}.idempotency k where k.scope = l.claim_scope and k.key = l.claim_key
+      and k.state = 'completed' and k.retain_until > clock_timestamp() limit 1) completed on true)
+select (select count(*) from ${schema}.dead_letter d where d.state in ('dead', 'redriving') and ${condition})
+    - (select count(*) from ${schema}.dead_letter d where d.state = 'redriving' and ${condition}) as matched,
+  (select count(*) from ${schema}.redrive_item i join ${schema}.dead_letter d on d.id = i.letter
+    where ${open} and d.state = 'dead' and ${condition}) as taken,
+  (select count(*) from ${schema}.dead_letter d where d.state = 'dead' and ${conflicts} and ${condition}
+    and not exists (select 1 from ${schema}.redrive_item i where i.letter = d.id and ${open})) as conflicts,
+  (select count(*) from looked) as looked,
+  (select count(*) from (select distinct pipeline, coalesce(key, id::text), key is null from looked) k) as keys,
+  count(*) filter (where guarded and not taken) as guarded,
+  count(*) filter (where completed and not taken) as completed
+from seen`,
 
     // $1 redrive $2 how many $3 owner $4 lease $5 pipelines
     claimLanes: `

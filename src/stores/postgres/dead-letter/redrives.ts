@@ -10,7 +10,7 @@ import type {
   RedriveStore,
 } from '../../../dead-letter/store.ts'
 import { field, numberField, textField } from '../rows.ts'
-import { conditionOf, isLetterId } from './filter.ts'
+import { conditionOf, isLetterId, orderFor } from './filter.ts'
 import type { LetterContext } from './context.ts'
 import { redriveStatements } from './redrive-statements.ts'
 import { letterColumns, letterFrom, storable, storableJson } from './rows.ts'
@@ -42,20 +42,16 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
   }
 
   return {
-    async preview(filter, options = {}) {
+    async preview(filter, options = {}, look = {}) {
       const { maxRedrives } = checkedOptions(options)
-      const condition = conditionOf(filter, 2)
-      const { rows } = await ask(sql.preview(condition.sql), [maxRedrives, ...condition.values])
-      const [matched, taken] = [numberField(rows[0], 'matched'), numberField(rows[0], 'taken')]
-      const conflicts = numberField(rows[0], 'conflicts')
+      const { most = 10_000 } = checkOptions('preview', look, { most: count() })
+      const condition = conditionOf(filter, 3)
+      const { rows } = await ask(sql.preview(condition.sql, orderFor(filter)), [maxRedrives, most, ...condition.values])
+      const n = (name: string): number => numberField(rows[0], name)
+      const [matched, taken, conflicts] = [n('matched'), n('taken'), n('conflicts')]
       return {
-        matched,
-        taken,
-        free: matched - taken - conflicts,
-        guarded: numberField(rows[0], 'guarded'),
-        completed: numberField(rows[0], 'completed'),
-        conflicts,
-        keys: numberField(rows[0], 'keys'),
+        ...{ matched, taken, conflicts, free: matched - taken - conflicts },
+        ...{ looked: n('looked'), guarded: n('guarded'), completed: n('completed'), keys: n('keys') },
       }
     },
     async create(filter, options = {}, by) {

@@ -110,12 +110,13 @@ export function postgresChecks(
       async run() {
         const found = await rows(
           `select c.oid::regclass::text as t from pg_class c
-where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p')
+where c.relnamespace = to_regnamespace($1) and c.relkind = 'r'
   and (c.relreplident = 'n' or (c.relreplident = 'd'
     and not exists (select 1 from pg_index i where i.indrelid = c.oid and i.indisprimary)))
-  and (exists (select 1 from pg_publication p where p.puballtables and (p.pubupdate or p.pubdelete))
-    or exists (select 1 from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
-      where r.prrelid = c.oid and (p.pubupdate or p.pubdelete)))`,
+  and exists (select 1 from pg_publication p where (p.pubupdate or p.pubdelete) and (p.puballtables
+    or exists (select 1 from pg_publication_rel r where r.prpubid = p.oid
+      and (r.prrelid = c.oid or r.prrelid in (select relid from pg_partition_ancestors(c.oid))))
+    or exists (select 1 from pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = c.relnamespace)))`,
           [schema],
         )
         return found.map((row) => {

@@ -1,6 +1,6 @@
 import { checkArgument, checkOptions, count, flag, text } from '../../../core/options.ts'
 import type { OperatorStore, ParkedLane, ParkedMessage } from '../../../operations/store.ts'
-import { flagField, numberField, textField } from '../rows.ts'
+import { field, flagField, numberField, textField } from '../rows.ts'
 import type { ClaimContext } from './claims.ts'
 
 type LaneOperations = Required<Pick<OperatorStore, 'parked' | 'parkedMessages' | 'unblockLane' | 'dropParked'>>
@@ -20,6 +20,7 @@ from ${quoted}.parked_lane as l
 left join lateral (
   select * from ${quoted}.parked as p where p.pipeline = l.pipeline and p.lane = l.lane order by p.seq limit 1) as h on true
 where ($1::text is null or l.pipeline = $1) and ($2::text is null or h.key_text = $2) and (not $3::boolean or l.next_at = 'infinity')
+  and ($5::text is null or l.lane = $5)
 order by coalesce(h.parked_at, l.parked_at) limit $4::int`
 
   const unblockSql = `
@@ -67,9 +68,18 @@ where pipeline = $1 and lane = $2 and token = $3::bigint`
 
   return {
     async parked(options = {}) {
-      const kinds = { limit: count(), scope: text, key: text, blocked: flag }
-      const { limit = 50, scope = null, key = null, blocked = false } = checkOptions('parked', options, kinds)
-      return (await ask(listSql, [scope, key, blocked, limit])).rows.map(laneFrom)
+      const kinds = { limit: count(), scope: text, key: text, lane: text, blocked: flag }
+      const {
+        limit = 50,
+        scope = null,
+        key = null,
+        lane = null,
+        blocked = false,
+      } = checkOptions('parked', options, kinds)
+      // A schema may be made without lanes.
+      const { rows } = await ask(`select to_regclass('${quoted}.parked_lane') is not null as made`, [])
+      if (field(rows[0], 'made') !== true) return []
+      return (await ask(listSql, [scope, key, blocked, limit, lane])).rows.map(laneFrom)
     },
     async parkedMessages(scope, lane, limit = 50) {
       checkArgument('parkedMessages', 'limit', limit, count())

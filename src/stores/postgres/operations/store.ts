@@ -6,6 +6,7 @@ import { storable } from '../dead-letter/rows.ts'
 import { bounded, runner } from '../dead-letter/run.ts'
 import { sqlState } from '../failures.ts'
 import { quotedSchema } from '../identifiers.ts'
+import type { SchemaFeature } from '../migration.ts'
 import { migrations } from '../migrations.ts'
 import { postgresOutboxDead } from '../outbox/dead.ts'
 import { postgresOutboxStore } from '../outbox/store.ts'
@@ -25,6 +26,8 @@ export interface PostgresOperatorStoreOptions {
 }
 
 const where = 'postgresOperatorStore'
+/** What operators cannot do without. */
+const own: ReadonlySet<SchemaFeature> = new Set(['idempotency', 'dead-letter'])
 
 /** What operators see and do in a PostgreSQL schema of holdfast. */
 export function postgresOperatorStore(
@@ -64,11 +67,12 @@ export function postgresOperatorStore(
       }))
       const versions = new Set(applied.map(({ version }) => version))
       const known = new Set(migrations.map(({ version }) => version))
+      const used = new Set(migrations.filter(({ version }) => versions.has(version)).map(({ feature }) => feature))
       return {
         applied,
         missing: migrations
           .filter(({ version }) => !versions.has(version))
-          .map(({ version, name }) => ({ version, name })),
+          .map(({ version, name, feature }) => ({ version, name, needed: used.has(feature) || own.has(feature) })),
         newer: applied.filter(({ version }) => !known.has(version)),
       }
     },

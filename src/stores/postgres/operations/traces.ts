@@ -1,9 +1,10 @@
-import type { MessageTraces } from '../../../operations/store.ts'
+import { storedKey } from '../../../core/stored-key.ts'
+import type { MessageTraces, ParkedTrace } from '../../../operations/store.ts'
 import type { LetterOperations } from '../../../dead-letter/store.ts'
 import { storable } from '../dead-letter/rows.ts'
 import { bounded, type OperatorPool, type Run } from '../dead-letter/run.ts'
 import { sqlState } from '../failures.ts'
-import { field, numberField, textField } from '../rows.ts'
+import { field, flagField, numberField, textField } from '../rows.ts'
 import { claimFrom, claimsOfKey } from './claims.ts'
 
 export interface TraceContext {
@@ -45,6 +46,37 @@ limit 50`,
     }
   }
 
+  /** What is kept aside under these keys of claims, in whatever scope: one look-up for each scope there is. */
+  async function parkedRows(keys: readonly string[]): Promise<readonly ParkedTrace[]> {
+    const made = await ask(`select to_regclass('${quoted}.parked') is not null as made`, [])
+    if (field(made.rows[0], 'made') !== true) return []
+    const { rows } = await ask(
+      `with recursive scopes (scope) as (
+  (select scope from ${quoted}.parked order by scope limit 1)
+  union all
+  select (select p.scope from ${quoted}.parked p where p.scope > s.scope order by p.scope limit 1)
+  from scopes s where s.scope is not null)
+select p.pipeline, p.lane, p.claim_key, p.attempts, p.error, l.next_at = 'infinity' as blocked,
+  l.token is not null and l.next_at > clock_timestamp() as held,
+  extract(epoch from nullif(l.next_at, 'infinity'))::float8 * 1000 as next_ms, ${at('p.parked_at')},
+  (select count(*) from ${quoted}.parked b where b.pipeline = p.pipeline and b.lane = p.lane and b.seq < p.seq) as ahead
+from scopes s join ${quoted}.parked p on p.scope = s.scope and p.claim_key = any($1::text[])
+join ${quoted}.parked_lane l on l.pipeline = p.pipeline and l.lane = p.lane order by p.scope, p.claim_key limit 100`,
+      [keys],
+    )
+    return rows.map((row) => ({
+      pipeline: textField(row, 'pipeline') ?? '',
+      lane: textField(row, 'lane') ?? '',
+      claimKey: textField(row, 'claim_key') ?? '',
+      ahead: numberField(row, 'ahead'),
+      attempts: numberField(row, 'attempts'),
+      error: textField(row, 'error'),
+      sinceMs: numberField(row, 'at_ms'),
+      nextMs: flagField(row, 'blocked') ? null : numberField(row, 'next_ms'),
+      held: flagField(row, 'held'),
+    }))
+  }
+
   return async (messageId) => {
     const id = storable(messageId)
     const page = await letters.list(
@@ -56,12 +88,9 @@ limit 50`,
     )
     const ids = found.map((letter) => letter.id)
     const named = found.filter(({ claimKey, messageId: of }) => claimKey !== null && claimKey !== of)
-    const [claims, redrives, acts, journal, outbox] = await Promise.all([
-      Promise.all(
-        [...new Set([id, ...named.map(({ claimKey }) => claimKey ?? '')])].map((key) =>
-          ask(claimsOfKey(quoted), [key]),
-        ),
-      ),
+    const keys = [...new Set([storedKey(messageId), ...named.map(({ claimKey }) => claimKey ?? '')])]
+    const [claims, redrives, acts, journal, outbox, parked] = await Promise.all([
+      Promise.all(keys.map((key) => ask(claimsOfKey(quoted), [key]))),
       ask(
         `select i.redrive::text, i.letter::text, r.by, i.result, i.generation::text, ${at('r.created_at')}
 from ${quoted}.redrive_item i join ${quoted}.redrive r on r.id = i.redrive where i.letter = any($1::bigint[]) order by i.redrive limit 100`,
@@ -77,6 +106,7 @@ where hashtextextended(message_id, 0) = hashtextextended($1::text collate "C", 0
         [id],
       ),
       outboxRows(id),
+      parkedRows(keys),
     ])
     return {
       letters: found,
@@ -113,6 +143,7 @@ where hashtextextended(message_id, 0) = hashtextextended($1::text collate "C", 0
           error: textField(row, 'error'),
         }
       }),
+      parked,
       incomplete: outbox.incomplete ? [`the outbox, which was searched for ${outboxMs} ms`] : [],
     }
   }
