@@ -12,6 +12,7 @@ import { serviceNamed } from '../../services/table.ts'
 import { faults, type Crew } from '../kafka/faults.ts'
 import { effectsSoFar, ledgerOf, prepare } from '../kafka/ledger.ts'
 import { startMember, type Member } from '../kafka/member.ts'
+import { Problems } from './problems.ts'
 import type { WorkerSettings } from './worker.ts'
 
 /** One broker, as its crash run needs it. */
@@ -41,6 +42,7 @@ interface Flags {
   readonly messages: number
   readonly keys: number
   readonly seed: number
+  readonly handlerMs: number
   readonly newest: boolean
   readonly planted: string | undefined
   readonly verbose: boolean
@@ -49,6 +51,8 @@ interface Flags {
 const size = 3
 const pauseMs = 7000
 const stalledMs = 90_000
+// What a plant lost never comes: there is less to wait for. What a broker gives again by itself comes within 30 s.
+const plantedStalledMs = 45_000
 const cutEveryMs = 6000
 
 /** Three consumer processes under faults, to the last message. Resolves with the exit code. */
@@ -71,20 +75,20 @@ export async function crashRun(run: CrashRun): Promise<number> {
     const prepared = await run.prepare(server.url, name, planted)
     const settings: WorkerSettings = {
       ...{ url: run.through(proxy), group: name, postgresUrl, schema: name, planted },
-      ...{ handlerMs: 5, concurrency: 22, freezeMs: pauseMs, ...prepared.settings },
+      ...{ handlerMs: flags.handlerMs, concurrency: 22, freezeMs: pauseMs, ...prepared.settings },
     }
+    const problems = new Problems(flags.verbose)
     const crew: Crew = {
       members,
       start() {
-        const problem = (line: string): void => {
-          if (flags.verbose) console.error(`  [${member.pid}] ${line}`)
-        }
-        const member = startMember(settings, problem, run.program)
+        const member = startMember(settings, (line) => problems.said(member.pid, line), run.program)
         members.push(member)
         return member
       },
     }
-    return await toTheEnd({ flags, name, pool, crew, server, proxy, prepared })
+    const code = await toTheEnd({ flags, name, pool, crew, server, proxy, prepared })
+    if (code !== 0 && planted === undefined) problems.print()
+    return code
   } finally {
     for (const member of members) member.signal('SIGKILL')
     await pool.query(`drop schema if exists ${name} cascade`).catch(() => {})
@@ -105,7 +109,8 @@ interface Running {
 }
 
 async function toTheEnd({ flags, name, pool, crew, server, proxy, prepared }: Running): Promise<number> {
-  const { messages, seed } = flags
+  const { messages, seed, planted } = flags
+  const patienceMs = planted === undefined ? stalledMs : plantedStalledMs
   const random = seeded(seed)
   const over = new AbortController()
   const interrupted = new AbortController()
@@ -118,13 +123,16 @@ async function toTheEnd({ flags, name, pool, crew, server, proxy, prepared }: Ru
   for (let n = 0; n < size; n++) crew.start()
   const producing = produce(prepared.publisher, name, flags, over.signal)
   const injected = faults({ crew, size, random, ordered: true, pauseMs, restartBroker, over: over.signal })
+  // A broker that does not start again ends the run at once.
+  injected.catch(() => interrupted.abort())
   const cutting = cut(proxy, random, over.signal)
   let progress = { effects: 0, atMs: Date.now() }
   for (;;) {
     await sleep(500)
-    const effects = await effectsSoFar(pool, name)
+    // A database that has no connection left for the look has some for the work.
+    const effects = await effectsSoFar(pool, name).catch(() => progress.effects)
     if (effects > progress.effects) progress = { effects, atMs: Date.now() }
-    if (effects >= messages || interrupted.signal.aborted || Date.now() - progress.atMs > stalledMs) break
+    if (effects >= messages || interrupted.signal.aborted || Date.now() - progress.atMs > patienceMs) break
   }
   over.abort()
   const counts = await injected
@@ -192,6 +200,7 @@ function flagsOf({ script, broker, newest, breaks }: CrashRun): Flags | number {
       messages: { type: 'string', default: '20000' },
       keys: { type: 'string', default: '200' },
       seed: { type: 'string' },
+      'handler-ms': { type: 'string', default: '5' },
       newest: { type: 'boolean', default: false },
       break: { type: 'string' },
       verbose: { type: 'boolean', default: false },
@@ -200,12 +209,13 @@ function flagsOf({ script, broker, newest, breaks }: CrashRun): Flags | number {
   })
   const { break: planted, verbose } = flags
   if (flags.help || (planted !== undefined && !Object.hasOwn(breaks, planted))) {
-    console.log(`Usage: npm run ${script} -- [--messages n] [--keys n] [--seed n] [--newest] [--break name]
+    console.log(`Usage: npm run ${script} -- [--messages n] [--keys n] [--seed n] [--handler-ms n] [--newest] [--break name]
 
   Three consumer processes on a ${broker} of the run's own, their effects in PostgreSQL. Every few seconds a process is
   killed with -9, stopped for longer than its heartbeat and its lease, told to leave, or stands still; the broker is
   killed; connections are cut. Exits with 1 where a message was lost, or had its effect twice, or out of its key's order.
 
+  --handler-ms  how long a handler takes on average: some hundred make a few thousand messages last through all faults
   --newest    ${newest}
   --break     plants a fault that the run must find:
 ${Object.entries(breaks)
@@ -215,5 +225,5 @@ ${Object.entries(breaks)
   }
   const [messages, keys] = [Number(flags.messages), Number(flags.keys)]
   const seed = Number(flags.seed ?? randomInt(1, 2 ** 31))
-  return { messages, keys, seed, newest: flags.newest, planted, verbose }
+  return { messages, keys, seed, handlerMs: Number(flags['handler-ms']), newest: flags.newest, planted, verbose }
 }

@@ -8,6 +8,7 @@ import { pipeline, type Pipeline } from '../../../src/core/pipeline.ts'
 import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { postgresIdempotencyStore, transaction } from '../../../src/stores/postgres/index.ts'
+import { tellChanges } from './problems.ts'
 
 /** What every consumer process of a crash run is told. */
 export interface WorkerSettings {
@@ -35,6 +36,7 @@ export async function work(settings: WorkerSettings, open: (orders: Pipeline) =>
   const effects = new pg.Pool({ connectionString: postgresUrl, max: concurrency })
   for (const pool of [claims, effects]) pool.on('error', quiet)
 
+  tellChanges()
   const counts = { delivered: 0, duplicates: 0 }
   subscribe('duplicate-seen', () => void counts.duplicates++)
   setInterval(() => console.log(`counts ${JSON.stringify(counts)}`), 100).unref()

@@ -7,14 +7,16 @@ import { pipeline } from '../../../src/core/pipeline.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { migrate, postgresIdempotencyStore, transaction } from '../../../src/stores/postgres/index.ts'
 import { subscribe } from '../../../src/core/events.ts'
-import { brokenStore, plant } from './breaks.ts'
+import { plant } from '../brokers/plant.ts'
+import { tellChanges } from '../brokers/problems.ts'
+import { brokenStore, patches } from './breaks.ts'
 import type { MemberSettings } from './member.ts'
 
 /** One consumer process of the crash run. It reads its settings from its first argument and talks in lines. */
 const settings = JSON.parse(process.argv[2] ?? '{}') as MemberSettings
 const { brokers, topic, groupId, postgresUrl, schema, ordered, client, concurrency, handlerMs, planted, freezeMs } =
   settings
-plant(planted)
+plant(patches, planted)
 const { eachMessage, kafkajsConsumer } = await import('../../../src/transports/kafkajs/index.ts')
 const { platformaticKafkaConsumer } = await import('../../../src/transports/platformatic-kafka/index.ts')
 
@@ -28,6 +30,7 @@ claims.on('error', quiet)
 work.on('error', quiet)
 await migrate(work, { schema })
 
+tellChanges()
 const counts = { delivered: 0, duplicates: 0 }
 subscribe('duplicate-seen', () => void counts.duplicates++)
 setInterval(() => console.log(`counts ${JSON.stringify(counts)}`), 100).unref()

@@ -13,6 +13,8 @@ export interface FaultCounts {
   pauses: number
   leaves: number
   brokerRestarts: number
+  /** Members that ended by themselves, such as in a start without a broker. Others took their places. */
+  endedAlone: number
 }
 
 export interface FaultOptions {
@@ -37,16 +39,19 @@ export async function faults({
   restartBroker,
   over,
 }: FaultOptions): Promise<FaultCounts> {
-  const counts: FaultCounts = { kills: 0, freezes: 0, pauses: 0, leaves: 0, brokerRestarts: 0 }
+  const counts: FaultCounts = { kills: 0, freezes: 0, pauses: 0, leaves: 0, brokerRestarts: 0, endedAlone: 0 }
   const pick = (): Member | undefined => {
     const alive = crew.members.filter((member) => member.alive)
     return alive[Math.floor(random() * alive.length)]
   }
   const wait = (ms: number): Promise<void> => sleep(ms, undefined, { signal: over }).catch(() => {})
 
+  const isOver = (): boolean => over.aborted
+  const missing = (): number => size - crew.members.filter((member) => member.alive).length
+
   async function refill(): Promise<void> {
     await wait(random() * 1000)
-    while (crew.members.filter((member) => member.alive).length < size) crew.start()
+    while (missing() > 0) crew.start()
   }
 
   async function kill(member: Member): Promise<void> {
@@ -71,11 +76,14 @@ export async function faults({
     member.signal('SIGCONT')
   }
 
-  const doing: Readonly<Record<Fault, (member: Member) => Promise<void> | void>> = {
+  const doing: Readonly<Record<Fault, (member: Member) => Promise<void>>> = {
     kill,
     leave,
     pause,
-    freeze(member) {
+    async freeze(member) {
+      // Before a process listens, the signal ends it.
+      while (!member.isReady && member.alive && !over.aborted) await wait(100)
+      if (!member.isReady) return
       counts.freezes++
       member.signal('SIGUSR2')
     },
@@ -87,8 +95,13 @@ export async function faults({
     },
   }
   let mix: Fault[] = []
-  while (!over.aborted) {
+  while (!isOver()) {
     await wait(1500 + random() * 3000)
+    // With too few members the faults would hit nobody, and what they left would be counted as lost.
+    if (!isOver() && missing() > 0) {
+      counts.endedAlone += missing()
+      await refill()
+    }
     const member = pick()
     if (member === undefined) continue
     // Every so many have each kind among them.

@@ -25,6 +25,8 @@ export interface Member {
   readonly pid: number
   readonly counts: { readonly delivered: number; readonly duplicates: number }
   readonly alive: boolean
+  /** It said so: it consumes, and listens to signals. */
+  readonly isReady: boolean
   signal(name: NodeJS.Signals): void
   readonly exited: Promise<void>
 }
@@ -38,10 +40,12 @@ export function startMember(
   const child: ChildProcess = spawn(process.execPath, [...flags, program, JSON.stringify(settings)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  let isReady = false
   let counts = { delivered: 0, duplicates: 0 }
   if (child.stdout !== null)
     createInterface(child.stdout).on('line', (line) => {
-      if (line.startsWith('counts ')) counts = JSON.parse(line.slice(7)) as typeof counts
+      if (line === 'ready') isReady = true
+      else if (line.startsWith('counts ')) counts = JSON.parse(line.slice(7)) as typeof counts
     })
   if (child.stderr !== null) createInterface(child.stderr).on('line', problem)
   let alive = true
@@ -58,6 +62,9 @@ export function startMember(
     },
     get alive() {
       return alive
+    },
+    get isReady() {
+      return isReady && alive
     },
     signal: (name) => void child.kill(name),
     exited,

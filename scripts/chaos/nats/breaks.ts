@@ -1,6 +1,7 @@
 import type { Patch } from '../brokers/plant.ts'
 
 const file = 'transports/jetstream/partition.ts'
+const floor = 'transports/jetstream/acked-floor.ts'
 
 /** Faults planted on purpose, to show that the run would see them. */
 export const breaks = {
@@ -10,20 +11,20 @@ export const breaks = {
   'delivered-floor': 'a new owner begins behind what was delivered, not behind what was acked',
 } as const
 
-export const patches: Readonly<Record<string, Patch>> = {
+export const patches: Readonly<Record<string, Patch | readonly Patch[]>> = {
   'early-ack': {
     file,
     changes: [
       ['this.#known.delete(raw.seq)\n    raw.ack()', 'this.#known.delete(raw.seq)'],
-      ['if (owned.deliver(this.#read(raw)))', 'raw.ack(); if (owned.deliver(this.#read(raw)))'],
+      ['if (owned.deliver(this.#records.read(raw)))', 'raw.ack(); if (owned.deliver(this.#records.read(raw)))'],
     ],
   },
   'holes-ignored': {
     file,
     changes: [['deliverySequence > this.#nextDelivery)', 'deliverySequence < 0)']],
   },
-  'delivered-floor': {
-    file,
-    changes: [['return info.ack_floor.stream_seq', 'return info.delivered.stream_seq']],
-  },
+  'delivered-floor': [
+    { file: floor, changes: [['return info.ack_floor.stream_seq', 'return info.delivered.stream_seq']] },
+    { file, changes: [['(info) => info.ack_floor.stream_seq', '(info) => info.delivered.stream_seq']] },
+  ],
 }

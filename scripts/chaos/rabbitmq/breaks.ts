@@ -9,7 +9,7 @@ export const breaks = {
 
 export const patches: Readonly<Record<string, Patch>> = {
   'early-ack': {
-    file: 'transports/rabbitmq/client.ts',
+    file: 'transports/rabbitmq/queue-holder.ts',
     changes: [
       ['ack: ({ raw }) => channel.ack(raw),', 'ack: () => {},'],
       ['owned.deliver(record)', 'channel.ack(raw); owned.deliver(record)'],
