@@ -1,14 +1,11 @@
-import { consumerKinds, type ConsumerOptions } from '../consumer/consumer.ts'
-import type { LogConsumerOptions } from '../consumer/log/log-consumer.ts'
+import { logKinds, type LogConsumerOptions, type LogSettings } from '../consumer/log/log-consumer.ts'
 import { MissingIds } from '../consumer/log/position-id.ts'
 import { checkSettings, requireRoom } from '../consumer/log/settings.ts'
-import type { Priority } from '../consumer/priority.ts'
-import { replayKind, type Replaying } from '../consumer/replay/plan.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
-import { count, ms, objects, oneOf, required, text, type Kind, type Kinds } from '../core/options.ts'
+import { ms, oneOf, required, text, type Kind, type Kinds } from '../core/options.ts'
 
 /** The options of the managed consumers of Kafka, for either client. */
-export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
+export interface KafkaGroupOptions extends LogSettings {
   readonly groupId: string
   readonly topics: readonly string[]
   /**
@@ -16,12 +13,6 @@ export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
    * that are in the log by then. @defaultValue 'earliest'
    */
   readonly startFrom?: 'earliest' | 'latest'
-  /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
-  readonly ahead?: number
-  /** Messages of one partition in memory at which its fetches pause. One more fetch may arrive. @defaultValue 1000 */
-  readonly buffer?: number
-  /** Longest delay of a commit after its offset moved, in ms. @defaultValue 250 */
-  readonly commitEveryMs?: number
   /**
    * Ms without a heartbeat until the group gives the partitions to other members (`sessionTimeout` of kafkajs). With
    * `groupProtocol: 'consumer'` the broker decides. @defaultValue 30_000
@@ -31,8 +22,6 @@ export interface KafkaGroupOptions extends ConsumerOptions, Replaying {
   readonly rebalanceMs?: number
   /** Interval of heartbeats in ms. The consumer notices a rebalance within that time. @defaultValue 1000 */
   readonly heartbeatMs?: number
-  /** Topics whose messages start before those of the others, which get a part of the starts in any case. @defaultValue all in order of arrival */
-  readonly priority?: Priority
   /** Longest wait of a fetch for messages, in ms. With kafkajs a paused partition may wait that long for its next fetch. @defaultValue 300 */
   readonly maxWaitMs?: number
 }
@@ -46,16 +35,8 @@ export const kafkaGroupKinds: Kinds<KafkaGroupOptions> = {
   groupId: required(text),
   topics: required(names),
   startFrom: oneOf('earliest', 'latest'),
-  ahead: count(),
-  buffer: count(),
-  commitEveryMs: ms(),
-  sessionMs: ms(),
-  rebalanceMs: ms(),
-  heartbeatMs: ms(),
   maxWaitMs: ms(),
-  priority: objects,
-  replay: replayKind,
-  ...consumerKinds,
+  ...logKinds,
 }
 
 /** What a client needs of them. */

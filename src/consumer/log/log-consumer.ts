@@ -14,9 +14,8 @@ import type { Assigned, Generation, LogClient, LogHost, LogMembership, LogSessio
 import { yielding, type Priority } from '../priority.ts'
 import { requireRoom } from './settings.ts'
 
-export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
-  readonly client: LogClient<Raw>
-  readonly group: string
+/** The settings of a consumer over a log, for any client. */
+export interface LogSettings extends ConsumerOptions, Replaying {
   /** How many offsets past its partition's first unfinished message a message may start. @defaultValue 256 */
   readonly ahead?: number
   /** Messages of one partition in memory at which its fetches pause. One more batch may arrive. @defaultValue 1000 */
@@ -29,15 +28,14 @@ export interface LogConsumerOptions<Raw> extends ConsumerOptions, Replaying {
   readonly rebalanceMs?: number
   /** Interval of the heartbeats in ms. @defaultValue 1000 */
   readonly heartbeatMs?: number
-  /** Topics whose messages start before those of the others. @defaultValue all in order of arrival */
+  /**
+   * Topics whose messages start before those of the others, which get a part of the starts in any case.
+   * @defaultValue all in order of arrival
+   */
   readonly priority?: Priority
-  /** Remarks on the settings, shown in `health()`. */
-  readonly notes?: Notes
 }
 
-const kinds: Kinds<LogConsumerOptions<never>> = {
-  client: required(having('open', 'offsetOf', 'keyOf', 'deliveryOf', 'verdictOn')),
-  group: required(text),
+export const logKinds: Kinds<LogSettings> = {
   ...consumerKinds,
   ahead: count(),
   buffer: count(),
@@ -46,8 +44,21 @@ const kinds: Kinds<LogConsumerOptions<never>> = {
   rebalanceMs: ms(),
   heartbeatMs: ms(),
   priority: objects,
-  notes: notesKind,
   replay: replayKind,
+}
+
+export interface LogConsumerOptions<Raw> extends LogSettings {
+  readonly client: LogClient<Raw>
+  readonly group: string
+  /** Remarks on the settings, shown in `health()`. */
+  readonly notes?: Notes
+}
+
+const kinds: Kinds<LogConsumerOptions<never>> = {
+  client: required(having('open', 'offsetOf', 'keyOf', 'deliveryOf', 'verdictOn')),
+  group: required(text),
+  ...logKinds,
+  notes: notesKind,
 }
 
 /**
