@@ -40,13 +40,22 @@ export interface DeliveryContext {
   readonly first?: boolean
   readonly signal: AbortSignal
   readonly draining?: AbortSignal
-  readonly id: MessageId | undefined
-  readonly missingIds?: Pick<MissingIds, 'seen'>
+  readonly id?: MessageId | undefined
   readonly key?: string | null
 }
 
+/** How messages get their ids. */
+export interface IdSettings {
+  readonly id?: MessageId | undefined
+  readonly missingIds?: Pick<MissingIds, 'seen'>
+}
+
 /** A kafkajs message as a delivery. */
-export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Delivery<Bytes> {
+export function deliveryFrom(
+  record: KafkaRecord,
+  context: DeliveryContext,
+  ids: IdSettings = context,
+): Delivery<Bytes> {
   const { topic, partition, message } = record
   const {
     pipeline,
@@ -62,7 +71,7 @@ export function deliveryFrom(record: KafkaRecord, context: DeliveryContext): Del
   const none = headers === noHeaders
   return {
     message: {
-      id: idOf(record, headers, context),
+      id: idOf(record, headers, ids),
       type: none ? topic : (firstHeader(headers, wireNames.type) ?? topic),
       key,
       headers,
@@ -86,11 +95,7 @@ export function recordFrom({ id, type, timeMs, key, headers, body }: Message<Byt
   return { key: key === null ? null : bytesOfKey(key), value: bufferOf(body), headers: writeHeaders(named) }
 }
 
-function idOf(
-  record: KafkaRecord,
-  headers: Headers,
-  { id: given, missingIds }: Pick<DeliveryContext, 'id' | 'missingIds'>,
-): string {
+function idOf(record: KafkaRecord, headers: Headers, { id: given, missingIds }: IdSettings): string {
   const id = given === undefined ? firstHeader(headers, wireNames.id) : givenId(record, given)
   if (id !== undefined) return id
   missingIds?.seen(record)

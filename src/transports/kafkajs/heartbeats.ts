@@ -14,6 +14,8 @@ export interface Heartbeats {
   remove(work: Beating): void
 }
 
+// Not the shared `Liveness`: that one watches one membership, which may be silent and be heard again. Here every batch has a
+// heartbeat function of its own, and ends at its first loss.
 interface Beat {
   aliveMs: number
 }
