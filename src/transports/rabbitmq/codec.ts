@@ -4,7 +4,7 @@ import {
   asHeaderValue,
   emptyHeaders,
   firstHeader,
-  headerText,
+  isRepeated,
   timeFrom,
   wireHeaders,
   wireNames,
@@ -69,17 +69,14 @@ export interface RabbitmqRecord {
 /** Never throws. */
 export function recordFrom(raw: RabbitmqMessage, source: string, given: RabbitmqMessageId | undefined): RabbitmqRecord {
   const { properties, content } = raw
-  const headers = readHeaders(properties.headers)
-  const carried = emptyHeaders()
-  for (const name of Object.keys(headers))
-    if (name !== keyHeader && name !== tombstoneHeader) carried[name] = headers[name] ?? ''
+  const { carried, key, isTombstone } = readHeaders(properties.headers)
   const { id, idError } = idOf(raw, carried, given)
   const message = {
     id: id ?? `anonymous/${crypto.randomUUID()}`,
     type: firstHeader(carried, wireNames.type) ?? text(properties.type) ?? source,
-    key: headerText(headers, keyHeader) ?? null,
+    key,
     headers: carried,
-    body: Object.hasOwn(headers, tombstoneHeader) ? null : content,
+    body: isTombstone ? null : content,
     timeMs: timeFrom(carried, stampedMs(properties.timestamp)),
   }
   const isAnonymous = id === undefined && idError === undefined
@@ -105,15 +102,37 @@ function stampedMs(timestamp: unknown): number {
   return typeof timestamp === 'number' && Number.isFinite(timestamp) ? timestamp * 1000 : Date.now()
 }
 
-function readHeaders(table: unknown): Headers {
-  const headers = emptyHeaders()
-  if (typeof table !== 'object' || table === null) return headers
-  for (const [name, value] of Object.entries(table)) headers[unescaped(name)] = read(value)
-  return headers
+const none: NonNullable<AmqpMessage['properties']['headers']> = {}
+
+interface ReadHeaders {
+  readonly carried: Headers
+  readonly key: string | null
+  readonly isTombstone: boolean
+}
+
+function readHeaders(table: AmqpMessage['properties']['headers']): ReadHeaders {
+  const carried = emptyHeaders()
+  let key: string | null = null
+  let isTombstone = false
+  const given = table ?? none
+  for (const written of Object.keys(given)) {
+    const name = unescaped(written)
+    const value = read(given[written])
+    if (name === keyHeader) key = firstText(value)
+    else if (name === tombstoneHeader) isTombstone = true
+    else carried[name] = value
+  }
+  return { carried, key, isTombstone }
+}
+
+function firstText(value: HeaderValue | readonly HeaderValue[]): string | null {
+  const first = isRepeated(value) ? value[0] : value
+  return typeof first === 'string' ? first : null
 }
 
 /** Text stays text and bytes stay bytes; a number, a table or what else AMQP has becomes text. */
 function read(value: unknown): HeaderValue | readonly HeaderValue[] {
+  if (typeof value === 'string') return value
   if (!Array.isArray(value)) return readOne(value)
   const values = value.map(readOne)
   const [only] = values
