@@ -26,10 +26,14 @@ export class NatsClient implements QueueClient<NatsRecord> {
   readonly positions = true
   readonly extendMs: number
   readonly #settings: NatsClientSettings
+  /** Of partitions that are one subject: no need to read each message's. */
+  readonly #destinations: ReadonlyMap<string, string>
 
   constructor(settings: NatsClientSettings) {
     this.extendMs = settings.ackWaitMs
     this.#settings = settings
+    const single = settings.partitions.filter(({ filter }) => !/[*>]/.test(filter))
+    this.#destinations = new Map(single.map(({ name, filter }) => [name, destinationOf(filter, name)]))
   }
 
   keyOf({ message }: NatsRecord): string | null {
@@ -37,17 +41,27 @@ export class NatsClient implements QueueClient<NatsRecord> {
   }
 
   deliveryOf(record: NatsRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
-    return deliveryOf(record, { destination: destinationOf(record.raw.subject, source), partition: source }, context)
+    const destination = this.#destinations.get(source) ?? destinationOf(record.raw.subject, source)
+    return deliveryOf(record, { destination, partition: source }, context)
   }
 
+  /** What a member needs from its first moment on: the stream, and the bucket of its leases. */
   async check(signal: AbortSignal): Promise<void> {
-    const { jsm, stream, clock } = this.#settings
+    const { jsm, stream, leases, member, partitions } = this.#settings
+    const [first] = partitions
+    await this.#answered(signal, () => jsm.streams.info(stream), noStream(stream))
+    if (first !== undefined) await this.#answered(signal, () => leases.read(first.name), noBucket)
+    await this.#answered(signal, () => leases.beat(member), noBucket)
+  }
+
+  /** Waits for a server that is away. What it refuses, no wait mends. */
+  async #answered(signal: AbortSignal, ask: () => Promise<unknown>, refused: (error: unknown) => Error): Promise<void> {
     for (let tries = 1; !signal.aborted; tries++)
       try {
-        return void (await jsm.streams.info(stream))
+        return void (await ask())
       } catch (error) {
-        if (!mayPass(error, tries)) throw noStream(stream, error)
-        await sleep(clock, checkAgainMs, signal).catch(() => {})
+        if (!mayPass(error, tries)) throw refused(error)
+        await sleep(this.#settings.clock, checkAgainMs, signal).catch(() => {})
       }
   }
 
@@ -65,11 +79,21 @@ function mayPass(error: unknown, tries: number): boolean {
   return isUnanswered(error) || (isNobodyThere(error) && tries < nobodyThereTries)
 }
 
-function noStream(stream: string, error: unknown): HoldfastError {
-  const what = isStreamMissing(error)
-    ? `stream: '${stream}' does not exist`
-    : `stream: '${stream}' cannot be read: ${reasonOf(error)}`
-  return new HoldfastError('unavailable', `nats: ${what}`, { cause: error })
+function noStream(stream: string): (error: unknown) => HoldfastError {
+  return (error) =>
+    isStreamMissing(error)
+      ? unavailable(`stream: '${stream}' does not exist`, error)
+      : unavailable(`stream: '${stream}' cannot be read: ${reasonOf(error)}`, error)
+}
+
+function noBucket(error: unknown): HoldfastError {
+  return isStreamMissing(error)
+    ? unavailable("kv: the bucket does not exist; make it with new Kvm(js).create('holdfast')", error)
+    : unavailable(`kv: the leases cannot be read and written in it: ${reasonOf(error)}`, error)
+}
+
+function unavailable(what: string, cause: unknown): HoldfastError {
+  return new HoldfastError('unavailable', `nats: ${what}`, { cause })
 }
 
 // A list of the members has at most a key for each.

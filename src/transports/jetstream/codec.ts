@@ -5,6 +5,7 @@ import {
   emptyHeaders,
   firstHeader,
   headerText,
+  keyFromBytes,
   timeFrom,
   wireNames,
   isRepeated,
@@ -13,6 +14,7 @@ import {
   type HeaderValue,
   type Message,
 } from '../../core/message.ts'
+import { eachHeader } from './header-block.ts'
 
 /** A message as the client sends it. */
 export interface NatsContent {
@@ -25,6 +27,7 @@ const keyHeader = 'message-key'
 const tombstoneHeader = 'message-tombstone'
 
 // A header's value is one trimmed line of text. Anything else travels behind one of these marks.
+const escapedAny = 'holdfast'
 const escapedName = 'holdfast%'
 const escapedText = 'holdfast%:'
 const escapedBytes = 'holdfast64:'
@@ -44,13 +47,20 @@ export function contentFrom({ id, type, timeMs, key, headers, body }: Message<By
   return { headers: written, data: body ?? new Uint8Array() }
 }
 
-/** A message as it is read. `id` is `undefined` where its producer gave none. */
-export function messageFrom(
-  raw: Pick<JsMsg, 'headers' | 'data' | 'subject' | 'time'>,
-): Omit<Message<Bytes>, 'id'> & { readonly id: string | undefined } {
-  const { carried, key, isTombstone } = readHeaders(raw.headers)
+/** A message as it is read. */
+export interface ReadMessage extends Message<Bytes> {
+  /** Empty where its producer gave none. */
+  id: string
+}
+
+/** What of a message is read. */
+export type Readable = Pick<JsMsg, 'headers' | 'data' | 'subject' | 'time'>
+
+/** Never throws. */
+export function messageFrom(raw: Readable): ReadMessage {
+  const { carried, key, isTombstone } = readHeaders(raw)
   return {
-    id: firstHeader(carried, wireNames.id) ?? headerText(carried, 'Nats-Msg-Id'),
+    id: firstHeader(carried, wireNames.id) ?? headerText(carried, 'Nats-Msg-Id') ?? '',
     type: firstHeader(carried, wireNames.type) ?? raw.subject,
     key,
     headers: carried,
@@ -65,22 +75,28 @@ function timeOf(headers: Headers, raw: Pick<JsMsg, 'time'>): number {
   return Number.isNaN(time) ? raw.time.getTime() : time
 }
 
-function readHeaders(pairs: MsgHdrs | undefined): {
-  readonly carried: Headers
-  readonly key: string | null
-  readonly isTombstone: boolean
-} {
-  const carried = emptyHeaders()
-  let key: string | null = null
-  let isTombstone = false
-  for (const [name, values] of pairs ?? []) {
-    const [written = ''] = values
-    const first = valueIn(written)
-    if (name === keyHeader) key = typeof first === 'string' ? first : `base64:${Buffer.from(first).toString('base64')}`
-    else if (name === tombstoneHeader) isTombstone = true
-    else carried[nameIn(name)] = values.length === 1 ? first : values.map(valueIn)
+interface ReadHeaders {
+  readonly carried: Record<string, HeaderValue | readonly HeaderValue[]>
+  key: string | null
+  isTombstone: boolean
+}
+
+function readHeaders(raw: Readable): ReadHeaders {
+  const read: ReadHeaders = { carried: emptyHeaders(), key: null, isTombstone: false }
+  eachHeader(raw, (name, value) => addTo(read, name, value))
+  return read
+}
+
+function addTo(read: ReadHeaders, written: string, text: string): void {
+  const value = valueIn(text)
+  if (written === keyHeader) read.key ??= typeof value === 'string' ? value : keyFromBytes(value)
+  else if (written === tombstoneHeader) read.isTombstone = true
+  else {
+    const name = nameIn(written)
+    const before = read.carried[name]
+    if (before === undefined) read.carried[name] = value
+    else read.carried[name] = isRepeated(before) ? [...before, value] : [before, value]
   }
-  return { carried, key, isTombstone }
 }
 
 function nameOut(name: string): string {
@@ -100,6 +116,7 @@ function valueOut(value: HeaderValue): string {
 }
 
 function valueIn(value: string): HeaderValue {
+  if (!value.startsWith(escapedAny)) return value
   if (value.startsWith(escapedBytes)) return asHeaderValue(Buffer.from(value.slice(escapedBytes.length), 'base64'))
   return value.startsWith(escapedText) ? decoded(value.slice(escapedText.length)) : value
 }

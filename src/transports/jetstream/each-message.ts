@@ -14,7 +14,7 @@ import {
 } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { deliveryOf } from './delivery.ts'
-import { readRecord, type NatsMessageId, type NatsRecord } from './record.ts'
+import { RecordReader, type NatsMessageId, type NatsRecord } from './record.ts'
 
 export interface EachMessageOptions {
   /** Abort it on SIGTERM: nothing starts any more. Then await `drained()`, and drain the connection. */
@@ -63,6 +63,7 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions = {}
   } = checkOptions('eachMessage', options, kinds)
   /** By sequence: what the server sends again while it is in memory is known. */
   const known = new Set<number>()
+  const records = new RecordReader({ id, place: ({ info, seq }) => `${info.stream}/${seq}` })
   const form = new PlainForm<NatsRecord>({
     system: 'nats',
     pipeline,
@@ -82,7 +83,7 @@ export function eachMessage(pipeline: Pipeline, options: EachMessageOptions = {}
   function eachMessage(raw: JsMsg): void {
     if (known.has(raw.seq)) return
     known.add(raw.seq)
-    form.add(readRecord(raw, { id, place: `${raw.info.stream}/${raw.seq}` }))
+    form.add(records.read(raw))
   }
 
   return Object.assign(eachMessage, { drained: () => form.drained(), health: () => form.health() })

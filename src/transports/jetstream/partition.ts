@@ -7,7 +7,7 @@ import { ackedFloor } from './acked-floor.ts'
 import { consumerName } from './consumer-name.ts'
 import { isWrongRevision, reasonOf } from './errors.ts'
 import type { Lease, Leases } from './leases.ts'
-import { readRecord, type NatsMessageId, type NatsRecord } from './record.ts'
+import { RecordReader, type NatsMessageId, type NatsRecord } from './record.ts'
 
 /** A subject of the stream whose messages are handled in order. */
 export interface NatsPartition {
@@ -146,7 +146,7 @@ class Tenure implements QueueSession<NatsRecord> {
   readonly #name: string
   readonly #settings: PartitionSettings
   readonly #lease: Lease
-  readonly #stream: StreamState
+  readonly #records: RecordReader
   /** Delivered and not acked, by sequence: what the server sends again is known already. */
   readonly #known = new Set<number>()
   #revision: number
@@ -165,14 +165,19 @@ class Tenure implements QueueSession<NatsRecord> {
     lease: Lease,
     revision: number,
     sentMs: number,
-    stream: StreamState,
+    state: StreamState,
   ) {
     this.#name = name
     this.#settings = settings
     this.#lease = lease
     this.#revision = revision
     this.#heardMs = sentMs
-    this.#stream = stream
+    const { id, stream, note } = settings
+    this.#records = new RecordReader({
+      id,
+      place: ({ seq }) => `${stream}@${state.createdMs}/${seq}`,
+      onAnonymous: () => note(withoutId(stream)),
+    })
   }
 
   get owned(): Ownership<NatsRecord> | undefined {
@@ -233,13 +238,7 @@ class Tenure implements QueueSession<NatsRecord> {
       return this.#lose(`deliveries ${this.#nextDelivery} to ${deliverySequence - 1} were lost on the way`)
     this.#nextDelivery = deliverySequence + 1
     if (this.#known.has(raw.seq)) return
-    if (owned.deliver(this.#read(raw))) this.#known.add(raw.seq)
-  }
-
-  #read(raw: JsMsg): NatsRecord {
-    const { id, stream, note } = this.#settings
-    const place = `${stream}@${this.#stream.createdMs}/${raw.seq}`
-    return readRecord(raw, { id, place, onAnonymous: () => note(withoutId(stream)) })
+    if (owned.deliver(this.#records.read(raw))) this.#known.add(raw.seq)
   }
 
   async #watch(messages: ConsumerMessages): Promise<void> {

@@ -1,41 +1,68 @@
 import type { JsMsg } from '@nats-io/jetstream'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
-import { messageFrom } from './codec.ts'
+import { messageFrom, type ReadMessage } from './codec.ts'
 
 /** Returns the id of a message. */
 export type NatsMessageId = (message: JsMsg) => string | undefined
 
 /** One delivery of a message. Read once, so that its id stays what it was. */
-export interface NatsRecord {
+export class NatsRecord {
   readonly raw: JsMsg
   readonly message: Message<Bytes>
   /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
-  readonly idError?: Error
+  readonly idError: Error | undefined
+  readonly #reader: RecordReader
+
+  constructor(raw: JsMsg, message: Message<Bytes>, reader: RecordReader, idError?: Error) {
+    this.raw = raw
+    this.message = message
+    this.idError = idError
+    this.#reader = reader
+  }
+
   /** Reads it again: what the id function needs may be there by now. */
-  again(): NatsRecord
+  again(): NatsRecord {
+    return this.#reader.read(this.raw)
+  }
 }
 
 export interface ReadOptions {
   readonly id: NatsMessageId | undefined
   /** Stands for the id where the producer gave none. */
-  readonly place: string
+  readonly place: (raw: JsMsg) => string
   /** Told of such a message. */
   readonly onAnonymous?: () => void
 }
 
-/** Never throws. */
-export function readRecord(raw: JsMsg, options: ReadOptions): NatsRecord {
-  const { id: given, place, onAnonymous } = options
-  const read = messageFrom(raw)
-  const again = (): NatsRecord => readRecord(raw, options)
-  try {
-    const id = given === undefined ? read.id : given(raw)
-    if (typeof id === 'string' && id !== '') return { raw, message: { ...read, id }, again }
-    onAnonymous?.()
-    return { raw, message: { ...read, id: place }, again }
-  } catch (cause) {
-    const idError = new HoldfastError('bad-option', `the id function threw for ${place}`, { cause })
-    return { raw, message: { ...read, id: place }, idError, again }
+/** Reads the messages of one source. */
+export class RecordReader {
+  readonly #options: ReadOptions
+
+  constructor(options: ReadOptions) {
+    this.#options = options
   }
+
+  /** Never throws. */
+  read(raw: JsMsg): NatsRecord {
+    const { id, place, onAnonymous } = this.#options
+    const message: ReadMessage = messageFrom(raw)
+    try {
+      if (id !== undefined) message.id = textOr(id(raw), '')
+    } catch (cause) {
+      message.id = place(raw)
+      const idError = new HoldfastError('bad-option', `the id function threw for ${message.id}`, { cause })
+      return new NatsRecord(raw, message, this, idError)
+    }
+    if (message.id === '') {
+      message.id = place(raw)
+      onAnonymous?.()
+    }
+    return new NatsRecord(raw, message, this)
+  }
+}
+
+/** Callers without types return anything. */
+function textOr(value: unknown, otherwise: string): string {
+  return typeof value === 'string' ? value : otherwise
 }

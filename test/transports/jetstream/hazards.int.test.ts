@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { headers as natsHeaders } from '@nats-io/transport-node'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { pipeline, RetryLater } from 'holdfast'
 import { bySubject, natsConsumer, natsPublisher, numberedPartitions, type NatsConsumerOptions } from 'holdfast/nats'
@@ -348,6 +349,28 @@ describeWith(['nats'], 'the hazards of JetStream', () => {
     if (!isPublishError(error)) throw error
     expect(error.failures.map(({ permanent }) => permanent)).toEqual(Array.from({ length: 20 }, () => false))
     expect((await test.arrived(stream)).map(({ id }) => id)).toEqual(messages.slice(0, 20).map(({ id }) => id))
+  })
+
+  it('reads the headers of a message with a name that the client refuses to read', async () => {
+    const stream = await test.stream()
+    const seen: unknown[] = []
+    const one = await member(
+      stream,
+      ({ message: { id, key, headers } }) => void seen.push([id, key, headers['bad name']]),
+    )
+    // The client's own API lets no such name out. Other clients do.
+    const written = natsHeaders()
+    const { headers } = written as unknown as { readonly headers: Map<string, string[]> }
+    for (const [name, value] of [
+      ['bad name', '1'],
+      ['message-key', 'k'],
+      ['message-id', 'm'],
+    ] as const)
+      headers.set(name, [value])
+    await test.js.publish(`${stream}.0`, 'x', { headers: written })
+    await until('the message', () => seen.length === 1)
+    await one.stop()
+    expect(seen).toEqual([['m', 'k', '1']])
   })
 
   it('notes a message without an id, and handles it', async () => {
