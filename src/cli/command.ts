@@ -20,8 +20,8 @@ export interface Command {
   /** What comes behind the name, as the help shows it: `<letter>`, `[letter…]`. */
   readonly takes?: string
   readonly example: string
-  /** Whether it needs no database. */
-  readonly offline?: boolean
+  /** Whether it needs no database. `'if-none'`: it uses the one that is configured, and runs without one too. */
+  readonly offline?: boolean | 'if-none'
   /** Whether it changes something: it does nothing in a schema of another version. */
   readonly acts?: boolean
   run(context: Context): Promise<number>
@@ -50,6 +50,8 @@ export interface Context {
   readonly by: string
   readonly schema: string
   readonly around: Surroundings
+  /** Whether there is a database. Without one `ops` and `pool` must not be used. */
+  readonly isConnected: boolean
   readonly ops: Operations
   readonly pool: CliPool
   readonly config: Config
@@ -103,6 +105,7 @@ export interface RewindRequest {
 export interface RewindReport {
   readonly messages: number
   readonly replayed: number
+  readonly remembered?: number
   readonly members: readonly string[]
   readonly warnings: readonly string[]
   readonly partitions: readonly {

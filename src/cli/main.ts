@@ -103,10 +103,11 @@ async function withContext(
   if (by === '') throw usage('--by must not be empty')
   const base = { values, args, json: values['json'] === true, by, schema, around, config }
   const url = text('postgres', 'HOLDFAST_POSTGRES_URL') ?? config.postgres
-  if (command.offline === true) return command.run({ ...base, ...nothing })
-  if (url === undefined || url === '')
-    throw usage('no database: give --postgres, HOLDFAST_POSTGRES_URL, or `postgres` in holdfast.config.mjs')
-  const timeoutMs = numberFlag({ ...base, ...nothing }, 'timeout-ms', 1, 86_400_000) ?? 15_000
+  const hasUrl = url !== undefined && url !== ''
+  if (command.offline === true || (command.offline === 'if-none' && !hasUrl))
+    return command.run({ ...base, isConnected: false, ...nothing })
+  if (!hasUrl) throw usage('no database: give --postgres, HOLDFAST_POSTGRES_URL, or `postgres` in holdfast.config.mjs')
+  const timeoutMs = numberFlag({ ...base, isConnected: false, ...nothing }, 'timeout-ms', 1, 86_400_000) ?? 15_000
   const connection = await connect(url, timeoutMs)
   const { pool } = connection
   try {
@@ -117,7 +118,7 @@ async function withContext(
       ...(letters !== undefined && { letters }),
     })
     if (command.acts === true) await requireOwnSchema(store, schema)
-    return await command.run({ ...base, pool, ops: operations({ store, cacheMs: 0 }) })
+    return await command.run({ ...base, isConnected: true, pool, ops: operations({ store, cacheMs: 0 }) })
   } catch (error) {
     throw explainedStop(error, schema, url, timeoutMs)
   } finally {

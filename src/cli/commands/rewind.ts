@@ -1,4 +1,4 @@
-import { isHoldfastError } from '../../core/errors.ts'
+import { isHoldfastError, textOf } from '../../core/errors.ts'
 import type { Command, Context, RewindReport, RewindRequest } from '../command.ts'
 import { confirm, yesFlag } from '../confirm.ts'
 import { exits, Stop, usage } from '../exit.ts'
@@ -25,7 +25,7 @@ const rewind: Command = {
     yes: yesFlag,
   },
   example: 'holdfast rewind billing --from 2h --scope same --dry-run',
-  offline: true,
+  offline: 'if-none',
   async run(context) {
     const { values, config, args } = context
     const [group] = args
@@ -43,13 +43,41 @@ const rewind: Command = {
     show(context, counted)
     if (values['dry-run'] === true || counted.messages === 0) return exits.ok
     await confirm(context, 'rewind', counted.messages, 'messages')
-    const { plan } = await asked(move({ ...request, dryRun: false }))
+    const { plan } = await logged(context, group ?? '', request, counted, () =>
+      asked(move({ ...request, dryRun: false })),
+    )
     say(context, `moved. Start its members with this option \`replay\`:\n${printable(JSON.stringify(plan))}`, {
       moved: true,
       plan,
     })
     return exits.ok
   },
+}
+
+/** Written before anything moves: no group is moved that the log does not know. */
+async function logged<T>(
+  context: Context,
+  group: string,
+  { scope }: RewindRequest,
+  { messages, partitions }: RewindReport,
+  move: () => Promise<T>,
+): Promise<T> {
+  const { by, ops, isConnected } = context
+  if (!isConnected) {
+    context.around.err('holdfast: no database is configured, so the operator log does not show this\n')
+    return move()
+  }
+  const { letters } = ops.store
+  const positions = Object.fromEntries(partitions.map(({ name, from, to, stood }) => [name, { from, to, stood }]))
+  const what = { group, scope: scope === 'same' ? null : scope.own, messages, positions }
+  await letters.note({ by, act: 'rewind', detail: what })
+  try {
+    return await move()
+  } catch (error) {
+    const failed = { group, because: textOf(error).errorMessage }
+    await letters.note({ by, act: 'rewind failed', detail: failed }).catch(() => {})
+    throw error
+  }
 }
 
 function requestFrom({ values }: Context): RewindRequest {
@@ -86,7 +114,8 @@ async function asked(work: Promise<RewindReport>): Promise<RewindReport> {
   }
 }
 
-function show(context: Context, { members, warnings, partitions, messages, replayed }: RewindReport): void {
+function show(context: Context, report: RewindReport): void {
+  const { members, warnings, partitions, messages, replayed, remembered = 0 } = report
   print(context, partitions, [
     ['partition', ({ name }) => printable(name)],
     ['from', ({ from }) => from],
@@ -98,6 +127,7 @@ function show(context: Context, { members, warnings, partitions, messages, repla
   for (const member of members) context.around.out(`running  ${printable(member)}\n`)
   for (const warning of warnings) context.around.out(`note     ${printable(warning)}\n`)
   context.around.out(`${messages} messages come again, ${replayed} of them in the replay\n`)
+  context.around.out(`${remembered} of them are young enough for their keys to be remembered\n`)
 }
 
 export const rewindCommands: readonly Command[] = [rewind]

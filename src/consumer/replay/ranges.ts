@@ -40,12 +40,17 @@ export async function rangesOf(log: ReplayLog, from: ReplayPoint, to: ReplayPoin
     if (asked < low) warnings.push(`${name}: the log begins at ${low}. What was between ${asked} and ${low} is gone`)
     const start = Math.min(Math.max(asked, low), stands)
     const end = Math.min(Math.max(ends.get(name) ?? stands, start), stands)
-    const count = log.count?.bind(log) ?? ((_: string, first: number, last: number) => Promise.resolve(last - first))
-    const replayed = start === end ? 0 : await count(name, start, end)
-    const beyond = end === stands ? 0 : await count(name, end, stands)
+    const replayed = await countIn(log, name, start, end)
+    const beyond = await countIn(log, name, end, stands)
     ranges.push({ name, from: start, to: end, stood: stands, messages: replayed + beyond, replayed })
   }
   return { ranges, warnings }
+}
+
+/** How many messages of a partition stand from one position up to another. */
+export async function countIn(log: ReplayLog, name: string, from: number, to: number): Promise<number> {
+  if (from >= to) return 0
+  return log.count === undefined ? to - from : log.count(name, from, to)
 }
 
 async function pointOf(

@@ -19,6 +19,11 @@ export interface ReplayReport {
   readonly messages: number
   /** Of those, the ones of the replay itself, up to `to`. */
   readonly replayed: number
+  /**
+   * Of `messages`, the ones that are young enough for their keys to be remembered in the ordinary scope. Those that were
+   * completed are duplicates there. In a scope of its own they are handled again.
+   */
+  readonly remembered: number
   readonly partitions: readonly ReplayRange[]
   readonly warnings: readonly string[]
   /** For the option `replay` of the group's consumers. */
@@ -48,7 +53,8 @@ export async function replay(log: ReplayLog, options: ReplayOptions): Promise<Re
     const { ranges, warnings } = await rangesOf(log, from, to)
     const own = ownOf(scope) ?? null
     const memory = new Memory(log, { pipeline, isOwn: own !== null, atMs, ...rest })
-    warnings.push(...(await memory.check(ranges)), ...warningsOn(pipeline, own))
+    const remembered = await memory.check(ranges)
+    warnings.push(...remembered.warnings, ...warningsOn(pipeline, own))
     const moving = ranges.filter(({ from: start, stood }) => start < stood)
     if (!dryRun) await move(log, moving)
     return {
@@ -57,6 +63,7 @@ export async function replay(log: ReplayLog, options: ReplayOptions): Promise<Re
       members,
       messages: sum(moving.map(({ messages }) => messages)),
       replayed: sum(moving.map(({ replayed }) => replayed)),
+      remembered: remembered.messages,
       partitions: ranges,
       warnings,
       plan: {

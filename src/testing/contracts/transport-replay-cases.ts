@@ -52,7 +52,7 @@ const cases: readonly TransportCase[] = [
     async body(bench) {
       await handled(bench, 20)
       const report = await replayed(bench, { from: fromStart, scope: 'same', dryRun: true })
-      assert.deepEqual([report.moved, report.messages], [false, 20])
+      assert.deepEqual([report.moved, report.messages, report.remembered], [false, 20, 20])
       const seen: string[] = []
       bench.start(({ message }) => void seen.push(message.id))
       await bench.publish({ id: 'last', key: 'k0', body: null })
@@ -114,7 +114,7 @@ const cases: readonly TransportCase[] = [
       const cleaned = { from: fromStart, scope: 'same', oldestKeyMs: () => Promise.resolve(undefined) } as const
       await refusal(replayed(bench, cleaned), /keys are remembered from/)
       const own = await replayed(bench, { ...asked, scope: { own: 'x' }, dryRun: true })
-      assert.equal(own.messages, 10)
+      assert.deepEqual([own.messages, own.remembered], [10, 0])
       const again = await replayed(bench, { ...asked, runAgain: true })
       assert.deepEqual([again.moved, again.messages], [true, 10])
       assert.match(again.warnings.join(), /runAgain was said/)
