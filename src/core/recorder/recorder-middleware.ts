@@ -9,6 +9,16 @@ interface MiddlewareOptions {
   readonly began: (pipeline: string) => void
 }
 
+/** One delivery on its way. Used again for the next one, so that a delivery makes nothing but its promise. */
+interface Timing {
+  origin: Origin
+  startedMs: number
+  readonly succeeded: (this: void, outcome: Outcome) => Outcome
+  readonly failed: (this: void, error: unknown) => never
+}
+
+const nowhere: Origin = { system: '', destination: '', partition: null, position: null, group: null }
+
 /** Counts and times the deliveries of the pipelines that it is built into. */
 export function recorderMiddleware(counted: Counted, { now, began }: MiddlewareOptions): Middleware {
   const middleware: Middleware = (next, place) => {
@@ -19,26 +29,39 @@ export function recorderMiddleware(counted: Counted, { now, began }: MiddlewareO
     const inFlight = counted.series('inFlight').of(pipeline)
     const durationFrom = durations(counted.distribution('duration'), pipeline)
 
-    return function metrics(delivery) {
-      inFlight.value++
-      const startedMs = now()
-      const end = (): void => {
-        inFlight.value--
-        durationFrom(delivery.origin).observe((now() - startedMs) / 1000)
-      }
-      return next(delivery).then(
-        (outcome) => {
-          end()
+    const free: Timing[] = []
+
+    function end(timing: Timing): void {
+      inFlight.value--
+      durationFrom(timing.origin).observe((now() - timing.startedMs) / 1000)
+      free.push(timing)
+    }
+
+    function make(): Timing {
+      const timing: Timing = {
+        origin: nowhere,
+        startedMs: 0,
+        succeeded(outcome) {
+          end(timing)
           ended[outcome].value++
           return outcome
         },
-        (error: unknown) => {
-          end()
+        failed(error) {
+          end(timing)
           ended.nacked.value++
           countNack(counted, pipeline, error)
           throw error
         },
-      )
+      }
+      return timing
+    }
+
+    return function metrics(delivery) {
+      inFlight.value++
+      const timing = free.pop() ?? make()
+      timing.origin = delivery.origin
+      timing.startedMs = now()
+      return next(delivery).then(timing.succeeded, timing.failed)
     }
   }
   return staged(middleware, { name: 'metrics', excludes: { metrics: 'each message would count twice' } })
