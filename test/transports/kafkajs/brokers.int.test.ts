@@ -14,7 +14,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SASL_USER } from '../../../scripts/services/kafka-properties.ts'
 import { stop } from '../../../scripts/services/processes.ts'
 import { outgoing } from '../../../src/core/publisher.ts'
-import { eachMessage, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
+import type { Consumer } from '../../../src/consumer/consumer.ts'
+import { eachMessage, kafkajsConsumer, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
+import { platformaticKafkaConsumer } from '../../../src/transports/platformatic-kafka/index.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import { privateKafka, type PrivateServer } from '../../support/private-servers.ts'
 import { uniqueName } from '../../support/services.ts'
@@ -39,6 +41,41 @@ describeFull('brokers of its own', () => {
       await test.dispose()
       await server.dispose()
     })
+
+    it.each(['kafkajs', '@platformatic/kafka'] as const)(
+      '%s says that a broker that stands still gives no messages, and goes on once it moves again',
+      async (client) => {
+        const topic = await test.topic(1)
+        const seen: string[] = []
+        const brokers = server.url.split(',')
+        const options = {
+          groupId: uniqueName('group'),
+          topics: [topic],
+          pipeline: pipeline('still').handle(({ message }) => void seen.push(message.id)),
+        }
+        const consumer =
+          client === 'kafkajs'
+            ? kafkajsConsumer({ kafka: new Kafka({ brokers, ...quiet }), ...options })
+            : platformaticKafkaConsumer({ connection: { clientId: 'still', bootstrapBrokers: brokers }, ...options })
+        const stopping = new AbortController()
+        const running = consumer.run(stopping.signal)
+        const send = (id: string) => test.send(topic, [{ value: id, headers: { 'message-id': id } }])
+        await send('before')
+        await until('the message before', () => seen.length === 1)
+        await server.kill('SIGSTOP')
+        try {
+          await until('the reason', () => reasonsOf(consumer).some((each) => each.startsWith(unfetched)), 40_000)
+        } finally {
+          await server.kill('SIGCONT')
+        }
+        await send('after')
+        await until('the message after', () => seen.includes('after'), 60_000)
+        await until('ready again', () => consumer.health().ready, 30_000)
+        stopping.abort()
+        await running
+      },
+      180_000,
+    )
 
     it.each(['managed', 'eachMessage'] as const)(
       'waits, and goes on by itself (%s)',
@@ -152,20 +189,17 @@ describeFull('brokers of its own', () => {
       ...quiet,
       ...more,
     })
+    const grantOn = (resourceType: AclResourceTypes, resourceName: string) => ({
+      resourceType,
+      resourceName,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: `User:${SASL_USER.username}`,
+      host: '*',
+      operation: AclOperationTypes.ALL,
+      permissionType: AclPermissionTypes.ALLOW,
+    })
     const allow = (resourceType: AclResourceTypes, resourceName: string) =>
-      test.admin.createAcls({
-        acl: [
-          {
-            resourceType,
-            resourceName,
-            resourcePatternType: ResourcePatternTypes.LITERAL,
-            principal: `User:${SASL_USER.username}`,
-            host: '*',
-            operation: AclOperationTypes.ALL,
-            permissionType: AclPermissionTypes.ALLOW,
-          },
-        ],
-      })
+      test.admin.createAcls({ acl: [grantOn(resourceType, resourceName)] })
 
     it.each(['scram-sha-256', 'scram-sha-512'] as const)(
       'publishes and consumes over TLS with %s',
@@ -185,6 +219,38 @@ describeFull('brokers of its own', () => {
         await producer.disconnect()
       },
     )
+
+    it('@platformatic/kafka names what it may not fetch any more, and goes on once it may again', async () => {
+      const [topic, groupId] = [await test.topic(1), uniqueName('group')]
+      await allow(AclResourceTypes.TOPIC, topic)
+      await allow(AclResourceTypes.GROUP, groupId)
+      const seen: string[] = []
+      const consumer = platformaticKafkaConsumer({
+        connection: {
+          clientId: 'refused',
+          bootstrapBrokers: (server.also['tls'] ?? '').split(','),
+          tls: { ca: [ca] },
+          sasl: { mechanism: 'SCRAM-SHA-256', ...SASL_USER },
+        },
+        ...{ groupId, topics: [topic] },
+        pipeline: pipeline('refused').handle(({ message }) => void seen.push(message.id)),
+      })
+      const stopping = new AbortController()
+      const running = consumer.run(stopping.signal)
+      const send = (id: string) => test.send(topic, [{ value: id, headers: { 'message-id': id } }])
+      await send('before')
+      await until('the message before', () => seen.length === 1)
+      await test.admin.deleteAcls({ filters: [grantOn(AclResourceTypes.TOPIC, topic)] })
+      await send('after')
+      await until('the reason', () =>
+        reasonsOf(consumer).some((each) => /^messages cannot be fetched.*TOPIC_AUTH/.test(each)),
+      )
+      await allow(AclResourceTypes.TOPIC, topic)
+      await until('the message after', () => seen.includes('after'), 30_000)
+      await until('ready again', () => consumer.health().ready, 30_000)
+      stopping.abort()
+      await running
+    })
 
     it('names the setting that is wrong, in one error at the start', async () => {
       const [topic, groupId] = [await test.topic(), uniqueName('group')]
@@ -251,6 +317,12 @@ describeFull('brokers of its own', () => {
     }, 240_000)
   })
 })
+
+const unfetched = 'messages cannot be fetched'
+
+function reasonsOf(consumer: Consumer): readonly string[] {
+  return consumer.health().details['reasons'] as readonly string[]
+}
 
 // One union member for each mechanism: kafkajs' types want to know which.
 function saslOf(mechanism: 'scram-sha-256' | 'scram-sha-512'): SASLOptions {
