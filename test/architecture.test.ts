@@ -22,6 +22,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   flow: ['core'],
   encryption: ['core'],
   contracts: ['core', 'codecs'],
+  nest: ['core'],
+  fastify: ['core'],
   tracing: ['core'],
   metrics: ['core'],
   consumer: ['core'],
@@ -44,6 +46,8 @@ const EXTRAS: Readonly<Record<string, readonly string[]>> = {
   'stores/postgres': ['outbox', 'dead-letter'],
   // The catalogue is a page: it escapes as the operator's page does.
   contracts: ['dashboard'],
+  // It mounts the operator's page, and opens transactions as `transaction()` does.
+  fastify: ['dashboard', 'stores/postgres'],
   // Its entry publishes `sequence()`, which reads what a relay writes.
   outbox: ['ordering'],
   'transports/memory': ['idempotency', 'dead-letter', 'ordering', 'outbox'],
@@ -62,11 +66,21 @@ const VENDORS: Readonly<Record<string, readonly string[]>> = {
   'transports/rabbitmq': ['amqplib'],
   'transports/amqp': ['rhea'],
   vitest: ['vitest'],
+  nest: ['@nestjs/common', '@nestjs/core'],
+  fastify: ['fastify'],
   cli: ['pg'],
 }
 // The adapter of `@platformatic/kafka` runs on the client's protocol layer, which is functions and classes. NATS' client
-// takes headers only as an object of its own making.
-const AT_RUN_TIME = ['cockatiel', '@opentelemetry/api', 'prom-client', '@platformatic/kafka', '@nats-io/transport-node']
+// takes headers only as an object of its own making. Nest finds its modules and its logger by their classes.
+const AT_RUN_TIME = [
+  '@nestjs/common',
+  '@nestjs/core',
+  'cockatiel',
+  '@opentelemetry/api',
+  'prom-client',
+  '@platformatic/kafka',
+  '@nats-io/transport-node',
+]
 /** Unavoidable at run time too, but only when it is reached: the entry is imported without it. */
 const WHEN_REACHED = ['pg', 'kafkajs']
 

@@ -73,7 +73,9 @@ function modulesOf(page: string): { file: string; code: string }[] {
 }
 
 function settings(): object {
-  return { extends: '../tsconfig.json', compilerOptions: { noUnusedLocals: false }, include: ['*.ts'] }
+  // Nest's decorators, and the fields that its constructors declare.
+  const compilerOptions = { noUnusedLocals: false, experimentalDecorators: true, erasableSyntaxOnly: false }
+  return { extends: '../tsconfig.json', compilerOptions, include: ['*.ts'] }
 }
 
 async function docsPages(): Promise<string[]> {

@@ -83,6 +83,7 @@ describe('importing the packed package', () => {
     'holdfast/metrics': ['prom-client'],
     // It speaks the protocol with its classes.
     'holdfast/platformatic-kafka': ['@platformatic/kafka'],
+    'holdfast/nest': ['@nestjs/common', '@nestjs/core'],
     'holdfast/nats': ['@nats-io/jetstream', '@nats-io/kv', '@nats-io/transport-node'],
   }
 

@@ -90,7 +90,8 @@ export function postgresjsTransaction<Tx extends PostgresjsSlice>(sql: {
   })
 }
 
-function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin<Client> {
+/** Opens transactions on a pool of pg, and never lends a connection again that must not be. */
+export function beginOn<Client extends PoolClientSlice>(pool: PoolSlice<Client>): Begin<Client> {
   return async function begin(work, signal) {
     const tx = await pool.connect()
     const giveBack = once((broken) => tx.release(broken))

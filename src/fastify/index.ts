@@ -1,0 +1,5 @@
+export { type PartEnd, type Runnable } from '../core/background.ts'
+export { type HealthRoutesOptions } from './health.ts'
+export { inTransaction, type ReplySlice } from './in-transaction.ts'
+export { type MountedPageOptions } from './page.ts'
+export { holdfast, type HoldfastPluginOptions } from './plugin.ts'
