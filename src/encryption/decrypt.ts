@@ -1,13 +1,11 @@
-import type { KeyObject } from 'node:crypto'
-import { Asked } from '../core/asked.ts'
 import { bodyReader, defaultAttempts } from '../core/codec.ts'
 import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
 import { factsOf } from '../core/describe.ts'
 import { PermanentError } from '../core/errors.ts'
 import { headersFrom, headerText, type Bytes, type Headers } from '../core/message.ts'
 import { checkOptions, having, ms, oneOf, required } from '../core/options.ts'
-import { Cache } from './cache.ts'
-import { secretKey, type KeyProvider } from './keys.ts'
+import type { KeyProvider } from './keys.ts'
+import { keysById } from './lookups.ts'
 import { keyHeader, open, shown } from './sealed.ts'
 
 export interface DecryptOptions {
@@ -42,16 +40,7 @@ export function decrypt(options: DecryptOptions): Middleware<unknown, Delivery<B
     keyCacheMs: ms(0),
     timeoutMs: ms(),
   })
-  const cache = new Cache<KeyObject | 'destroyed' | 'unknown'>(keyCacheMs)
-  const asked = new Asked('the key provider', timeoutMs)
-
-  function keyOf(id: string): Promise<KeyObject | 'destroyed' | 'unknown'> {
-    const ask = async (): Promise<KeyObject | 'destroyed' | 'unknown'> => {
-      const found = await asked.ask(id, (signal) => keys.byId(id, { signal }))
-      return typeof found === 'string' ? found : secretKey(`the key '${shown(id)}'`, found)
-    }
-    return cache.get(id, ask, (answer) => answer !== 'unknown')
-  }
+  const keyOf = keysById(keys, { keyCacheMs, timeoutMs })
 
   async function plain(bytes: Bytes, { message }: Delivery<Bytes>): Promise<Bytes> {
     if (bytes === null) return null

@@ -1,11 +1,9 @@
-import type { KeyObject } from 'node:crypto'
-import { Asked } from '../core/asked.ts'
 import { withHeaders, type Bytes } from '../core/message.ts'
 import { callback, checkOptions, having, ms, required } from '../core/options.ts'
 import { publishEach } from '../core/publish-each.ts'
 import type { Outgoing, PublishMiddleware } from '../core/publisher.ts'
-import { Cache } from './cache.ts'
-import { secretKey, type KeyProvider } from './keys.ts'
+import type { KeyProvider } from './keys.ts'
+import { currentKeys } from './lookups.ts'
 import { keyHeader, seal } from './sealed.ts'
 
 const keyOf = ({ key }: Outgoing): string | null => key
@@ -41,16 +39,7 @@ export function encrypt(options: EncryptOptions): PublishMiddleware<Bytes> {
     keyCacheMs: ms(0),
     timeoutMs: ms(),
   })
-  const cache = new Cache<{ readonly id: string; readonly key: KeyObject }>(keyCacheMs)
-  const asked = new Asked('the key provider', timeoutMs)
-
-  function keyFor(about: string | null): Promise<{ readonly id: string; readonly key: KeyObject }> {
-    const name = about === null ? '' : `:${about}`
-    return cache.get(name, async () => {
-      const { id, key } = await asked.ask(name, (signal) => keys.current(about, { signal }))
-      return { id, key: secretKey(`the key '${id}'`, key) }
-    })
-  }
+  const keyFor = currentKeys(keys, { keyCacheMs, timeoutMs })
 
   return publishEach(async (message) => {
     if (message.body === null) return message

@@ -18,7 +18,6 @@ import {
   isPermanent,
   isRetryLater,
   noteClaim,
-  PermanentError,
   RetryLater,
 } from '../core/errors.ts'
 import { whoseFault } from '../core/fault.ts'
@@ -38,7 +37,7 @@ import {
   text,
 } from '../core/options.ts'
 import { untilAborted } from '../core/signals.ts'
-import { storedKey } from '../core/stored-key.ts'
+import { storedKeyOf, storedScope } from './claim-name.ts'
 import { fingerprinter } from './fingerprint.ts'
 import { claimInside } from './inside.ts'
 import { keyFromDigest, keyFromId, type KeyOf } from './key.ts'
@@ -205,8 +204,8 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
 
     return async function idempotency(delivery) {
       refuseAborted(delivery)
-      const inScope = storedKey(scopeFor(delivery, typeof scope === 'string' ? scope : scope(delivery)))
-      const key = requireKey(delivery, keyOf(delivery))
+      const inScope = storedScope(delivery, scope)
+      const key = storedKeyOf(delivery, keyOf(delivery))
       // Outside the try: an error of the user's own function is the message's, not an outage of the store.
       const print = fingerprintOf(delivery)
       const generation = generationOf(delivery.message.headers)
@@ -309,14 +308,6 @@ function canCompleteInTransaction(store: IdempotencyStore): store is Transaction
   return 'completeIn' in store && typeof store.completeIn === 'function'
 }
 
-function requireKey(delivery: Delivery, key: unknown): string {
-  if (typeof key !== 'string' || key === '')
-    throw new PermanentError(
-      `message ${delivery.message.id}: its idempotency key is ${key === '' ? 'empty' : typeof key}`,
-    )
-  return storedKey(key)
-}
-
 const noLateAnswer = (): void => undefined
 
 function refuseAborted(delivery: Delivery): void {
@@ -336,9 +327,4 @@ function otherDatabase(): RetryLater {
     holds: 'pipeline',
     because: 'the transaction is on another database than the idempotency store: give both the same one',
   })
-}
-
-/** A replay may have a scope of its own, so that its messages are handled again. */
-function scopeFor({ replayScope }: Delivery, scope: string): string {
-  return replayScope === undefined ? scope : `${scope} replay ${replayScope}`
 }

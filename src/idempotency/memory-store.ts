@@ -3,7 +3,8 @@ import type { Failure } from '../core/errors.ts'
 import { checkOptions, clockKind, count } from '../core/options.ts'
 import { warnInProduction } from '../core/production.ts'
 import { abortedBy } from '../core/signals.ts'
-import type { CallOptions, ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from './store.ts'
+import type { ResultStore } from './remember/store.ts'
+import type { CallOptions, ClaimRequest, ClaimResult, Held, HeldClaim } from './store.ts'
 
 export interface MemoryIdempotencyStoreOptions {
   readonly clock?: Clock
@@ -12,7 +13,7 @@ export interface MemoryIdempotencyStoreOptions {
 }
 
 /** The claims of one process, and what a store beside them may ask. */
-export interface MemoryClaims extends IdempotencyStore {
+export interface MemoryClaims extends ResultStore {
   /** What a claim would be told without claiming; `undefined` if the key is free. */
   known(request: Pick<ClaimRequest, 'scope' | 'key' | 'fingerprint' | 'generation'>): ClaimResult | undefined
   /** Whether that claim is in progress and nobody took over. */
@@ -168,6 +169,16 @@ export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = 
       }
       return answer(entry)
     },
+    keepResult(held, bytes) {
+      const entry = find(held, 'completed')
+      if (entry !== undefined) entry.result = { token: held.token, bytes }
+      return answer(entry)
+    },
+    resultOf(scope, key) {
+      const entry = scopes.get(scope)?.get(key)
+      const isKnown = entry?.state === 'completed' && entry.untilMs > clock.now()
+      return Promise.resolve(isKnown && entry.result?.token === entry.token ? entry.result.bytes : null)
+    },
   }
 }
 
@@ -191,6 +202,8 @@ class Entry {
   untilMs = 0
   fingerprint: string | null
   failure: Failure | null = null
+  /** What the handler of one claim returned; of an earlier claim it counts no more. */
+  result: { readonly token: bigint; readonly bytes: Uint8Array } | null = null
   older: Entry
   newer: Entry
 

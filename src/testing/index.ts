@@ -6,6 +6,7 @@ export type { OutboxStoreHarness, OutboxTestMessage, OutboxTestTransaction } fro
 export { outboxStoreContract } from './contracts/outbox-store-contract.ts'
 export { parkingStoreContract } from './contracts/parking-store-contract.ts'
 export { type ParkingStoreHarness } from './contracts/parking-store-bench.ts'
+export { resultStoreContract, type ResultStoreHarness } from './contracts/result-store-contract.ts'
 export { publisherContract, type Outage, type PublisherHarness } from './contracts/publisher-contract.ts'
 export { transportContract } from './contracts/transport-contract.ts'
 export type {

@@ -22,6 +22,27 @@ signed by somebody else: 401 not signed
   },
 )
 
+it('idempotency-key: one effect for each key, and its answer again', { timeout: 60_000 }, async () => {
+  expect(await runExample('examples/idempotency-key/main.ts')).toEqual(
+    printed(`
+  charged 450 cents
+a charge: 200 {"receipt":1,"cents":450}
+the same again: 200 {"receipt":1,"cents":450}, replayed
+the same key, another body: 422 {"error":"this key came with another body before"}
+the same key in flight: 409 {"error":"the first request is still running"}
+  charged 300 cents
+a slow charge: 200 {"receipt":2,"cents":300}
+the same key afterwards: 200 {"receipt":2,"cents":300}, replayed
+a stolen card: 402 {"error":"the card was declined"}
+the same again: 402 {"error":"the card was declined"}, replayed
+  charged 200 cents
+a long receipt: 200 2035 characters
+the same again: 409 {"error":"it was done before, and its result is gone: too-large"}
+charges: 3
+`),
+  )
+})
+
 it('sqs-lambda: hands back what failed and what stands behind it in its group', { timeout: 60_000 }, async () => {
   expect(await runExample('examples/sqs-lambda/main.ts')).toEqual(
     printed(`

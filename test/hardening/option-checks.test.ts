@@ -72,6 +72,7 @@ const factories: Readonly<
   'policies/exponential': [(o, f) => f(o), {}],
   'policies/retryBudget': [(o, f) => f(o), {}],
   'policies/rateLimit': [(o, f) => f(o), { perSecond: 1 }],
+  'results/remember': [(o, f) => f(o), { store: { ...store, keepResult: fn, resultOf: fn } }],
   'cloudevents/cloudEvents': [(o, f) => f(codec, o), {}],
   'cloudevents/encodeCloudEvents': [(o, f) => f(codec, o), { source: '/a' }],
   'logs/logEvents': [(o, f) => (f(undefined, o) as () => void)(), {}],
@@ -135,6 +136,11 @@ const asynchronous: typeof factories = {
   'kafkajs/kafkajsReplay': [(o, f) => f(o), { kafka, groupId: 'g', topics: ['t'], ...replaying }],
   'memory/memoryReplay': [(o, f) => f(o), { broker: memoryBroker(), groupId: 'g', topics: ['t'], ...replaying }],
   'consumer/replay': [(o, f) => f(replayLog, o), replaying],
+  'kafkajs/kafkajsPromotion': [(o, f) => f(o), { kafka, groupId: 'g', secondGroupId: 'h', topics: ['t'] }],
+  'memory/memoryPromotion': [
+    (o, f) => f(o),
+    { broker: memoryBroker(), groupId: 'g', secondGroupId: 'h', topics: ['t'] },
+  ],
   'kafkajs/checkKafka': [(o, f) => f(o), { kafka, topics: ['t'] }],
 }
 
@@ -149,9 +155,11 @@ const others = new Set(
   policies/defaultRecovery policies/dependencyErrors policies/recovery policies/when
   health/health tracing/withoutTracing memory/memorySequenceStore
   amqp/queue amqp/subscription amqp/topic
-  consumer/checkSettings consumer/keyFromBytes consumer/positionId
+  consumer/checkSettings consumer/promotion consumer/keyFromBytes consumer/positionId
   testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/parkingStoreContract testing/invariant testing/keyed
-  testing/outboxStoreContract testing/publisherContract testing/simulate testing/transportContract`.split(/\s+/),
+  testing/outboxStoreContract testing/publisherContract testing/resultStoreContract testing/simulate testing/transportContract`.split(
+    /\s+/,
+  ),
 )
 /** Young rooms: their own tests hold their options. Move them into the tables above. */
 const ownTests =

@@ -2,6 +2,7 @@ import { circuitsMigration } from './circuits/migration.ts'
 import { deadLetterMigration } from './dead-letter/migration.ts'
 import { idempotencyMigration } from './idempotency/migration.ts'
 import { redriveMigration } from './idempotency/redrive-migration.ts'
+import { resultsMigration } from './idempotency/results-migration.ts'
 import type { Migration } from './migration.ts'
 import { limitsMigration } from './limits/migration.ts'
 import { delayedKeyMigration, outboxMigration } from './outbox/migration.ts'
@@ -17,4 +18,5 @@ export const migrations: readonly Migration[] = [
   circuitsMigration,
   parkingMigration,
   limitsMigration,
+  resultsMigration,
 ]

@@ -3,7 +3,7 @@ import {
   memoryIdempotencyStore as memoryClaims,
   type MemoryIdempotencyStoreOptions,
 } from '../../idempotency/memory-store.ts'
-import type { IdempotencyStore } from '../../idempotency/store.ts'
+import type { ResultStore } from '../../idempotency/remember/store.ts'
 import { MemoryLanes } from '../../ordering/parking/memory-lanes.ts'
 import type { ParkingStore } from '../../ordering/parking/store.ts'
 
@@ -11,7 +11,7 @@ import type { ParkingStore } from '../../ordering/parking/store.ts'
  * Keeps claims, and what is parked, in this process. For tests, demos and single processes that may lose all keys on
  * restart: messages that were parked are lost with them.
  */
-export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore & ParkingStore {
+export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): ResultStore & ParkingStore {
   const claims = memoryClaims(options)
   const lanes = new MemoryLanes(claims, options.clock ?? systemClock)
   return {

@@ -9,6 +9,7 @@ import type {
   InsideRequest,
   TransactionalIdempotencyStore,
 } from '../../../idempotency/store.ts'
+import type { ResultStore } from '../../../idempotency/remember/store.ts'
 import type { ParkingStore } from '../../../ordering/parking/store.ts'
 import { anything, checkOptions, count, flag, ms } from '../../../core/options.ts'
 import { apart, batcher, onceEach } from '../../batcher.ts'
@@ -16,6 +17,7 @@ import { failureFromJson, failureToJson } from '../../failure-json.ts'
 import { explained, isContention, isLockTimeout, mayBeOneRow, sqlFault } from '../failures.ts'
 import { perTransaction } from './per-transaction.ts'
 import { idempotencyStatements } from './statements.ts'
+import { postgresResults } from './results.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { postgresParking } from '../parking/store.ts'
 import { checkPool, type Queryable } from '../queryable.ts'
@@ -40,12 +42,12 @@ const where = 'postgresIdempotencyStore'
 /**
  * Keeps claims in PostgreSQL, and completes them in the handler's transaction: effects in that transaction happen once per
  * key. Give it a small pool of its own. Renewals then never wait for connections that handlers use. The same object keeps
- * the messages that `parking()` parks.
+ * the messages that `parking()` parks, and what `remember()` remembers.
  */
 export function postgresIdempotencyStore(
   pool: Queryable,
   options: PostgresIdempotencyStoreOptions = {},
-): TransactionalIdempotencyStore & ParkingStore {
+): TransactionalIdempotencyStore & ParkingStore & ResultStore {
   const {
     schema = 'holdfast',
     maxBatch = 200,
@@ -233,6 +235,7 @@ export function postgresIdempotencyStore(
     fail: (held, failure, retainMs) =>
       settle({ held, state: 'failed', forMs: retainMs, attempts: failure.attempts, failure: failureToJson(failure) }),
     completeIn: (tx, held, retainMs, parked) => together(tx, { held, retainMs, parked: parked !== undefined }),
+    ...postgresResults(run, quoted),
     ...postgresParking({ run, quoted, lockTimeout, maxBatch, maxInFlight }),
     ...(inside && {
       async claimIn(tx: StatementRunner, request: InsideRequest) {

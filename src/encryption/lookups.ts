@@ -1,0 +1,44 @@
+import type { KeyObject } from 'node:crypto'
+import { Asked } from '../core/asked.ts'
+import { Cache } from './cache.ts'
+import { secretKey, type KeyProvider } from './keys.ts'
+import { shown } from './sealed.ts'
+
+export interface LookupTerms {
+  readonly keyCacheMs: number
+  readonly timeoutMs: number
+}
+
+const provider = 'the key provider'
+
+/** The key for new bodies about a subject, asked for once in a while. */
+export function currentKeys(
+  keys: KeyProvider,
+  { keyCacheMs, timeoutMs }: LookupTerms,
+): (about: string | null) => Promise<{ readonly id: string; readonly key: KeyObject }> {
+  const cache = new Cache<{ readonly id: string; readonly key: KeyObject }>(keyCacheMs)
+  const asked = new Asked(provider, timeoutMs)
+  return (about) => {
+    const name = about === null ? '' : `:${about}`
+    return cache.get(name, async () => {
+      const { id, key } = await asked.ask(name, (signal) => keys.current(about, { signal }))
+      return { id, key: secretKey(`the key '${id}'`, key) }
+    })
+  }
+}
+
+/** A key by its id, asked for once in a while. What is not known is asked for again. */
+export function keysById(
+  keys: KeyProvider,
+  { keyCacheMs, timeoutMs }: LookupTerms,
+): (id: string) => Promise<KeyObject | 'destroyed' | 'unknown'> {
+  const cache = new Cache<KeyObject | 'destroyed' | 'unknown'>(keyCacheMs)
+  const asked = new Asked(provider, timeoutMs)
+  return (id) => {
+    const ask = async (): Promise<KeyObject | 'destroyed' | 'unknown'> => {
+      const found = await asked.ask(id, (signal) => keys.byId(id, { signal }))
+      return typeof found === 'string' ? found : secretKey(`the key '${shown(id)}'`, found)
+    }
+    return cache.get(id, ask, (answer) => answer !== 'unknown')
+  }
+}
