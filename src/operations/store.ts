@@ -42,11 +42,28 @@ export interface OperatorStore {
    * no worker holds. Returns how many were dropped.
    */
   dropParked?(scope: string, lane: string, by: string, what: { readonly claimKey: string } | 'all'): Promise<number>
+  /** What {@link erase} would erase. */
+  erasable?(subject: string): Promise<Erased>
+  /**
+   * Erases a subject for good: empties its letters, and deletes the parked messages and the rows of the outbox whose key it
+   * is. A message that a worker handles at this moment is left. The operator log keeps the counts, not the subject.
+   */
+  erase?(subject: string, by: string): Promise<Erased>
   /** Every trace that a message left, unordered. */
   traces(messageId: string): Promise<MessageTraces>
   /** How long journal rows are kept, in ms. */
   cleanJournal(olderThanMs: number): Promise<number>
   writeJournal(entries: readonly JournalEntry[]): Promise<void>
+}
+
+/** How many of each were erased. */
+export interface Erased {
+  readonly letters: number
+  readonly parked: number
+  /** Rows that wait, are delayed, or were refused by the broker. */
+  readonly outbox: number
+  /** Rows that could not be erased now: a worker holds the key, or PostgreSQL deletes no row of the outbox. Erase again. */
+  readonly left: number
 }
 
 export interface SchemaState {

@@ -1,9 +1,10 @@
+import type { Erased } from '../../../operations/index.ts'
 import type { Command } from '../../command.ts'
 import { confirm, yesFlag } from '../../confirm.ts'
 import { exits, usage } from '../../exit.ts'
 import { filterFlags, filterFrom } from '../../filters.ts'
 import { say } from '../../print.ts'
-import { all, letterStates, selected } from './selection.ts'
+import { all, selected } from './selection.ts'
 
 export const drop: Command = {
   name: 'dlq drop',
@@ -47,17 +48,30 @@ export function byNumber(name: 'restore' | 'reopen', summary: string): Command {
 export const erase: Command = {
   name: 'erase',
   acts: true,
-  summary: 'empties every letter about a subject, for good',
-  flags: { subject: { type: 'string', help: 'whom the letters are about' }, yes: yesFlag },
+  summary: 'erases a subject for good: its letters, and parked and outbox rows whose key it is',
+  flags: {
+    subject: { type: 'string', help: 'whom the letters are about; the key of parked and outbox rows' },
+    yes: yesFlag,
+  },
   example: 'holdfast erase --subject customer-17',
   async run(context) {
     const subject = context.values['subject']
     if (typeof subject !== 'string' || subject === '') throw usage('erase: give --subject')
-    const { letters } = context.ops.store
-    const found = await letters.list({ subject }, { limit: 10_000, states: letterStates })
-    if (found.letters.length > 0) await confirm(context, 'erase', found.letters.length, 'letters for good')
-    const erased = await letters.erase({ subject }, context.by)
-    say(context, `${erased} letters erased`, { erased })
-    return exits.ok
+    const { store } = context.ops
+    const found = await store.erasable?.(subject)
+    if (found === undefined || store.erase === undefined) throw usage('erase: this store cannot erase')
+    const many = found.letters + found.parked + found.outbox
+    if (many > 0) await confirm(context, 'erase', many, `rows for good: ${countsOf(found)}`)
+    const erased = await store.erase(subject, context.by)
+    const left = erased.left === 0 ? '' : `; ${erased.left} are left: ${whyLeft}`
+    say(context, `erased: ${countsOf(erased)}${left}`, { ...erased })
+    return erased.left === 0 ? exits.ok : exits.partly
   },
+}
+
+const whyLeft =
+  'a worker holds the key, or a publication of all tables lets nobody delete outbox rows. Erase again when they are handled'
+
+function countsOf({ letters, parked, outbox }: Erased): string {
+  return `${letters} letters, ${parked} parked messages, ${outbox} outbox rows`
 }

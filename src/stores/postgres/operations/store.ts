@@ -13,6 +13,7 @@ import { postgresOutboxStore } from '../outbox/store.ts'
 import type { PoolClientSlice, PoolSlice, Queryable } from '../queryable.ts'
 import { field, numberField, textField } from '../rows.ts'
 import { claimRecords } from './claims.ts'
+import { erasure } from './erase.ts'
 import { laneOperations } from './lanes.ts'
 import { messageTraces } from './traces.ts'
 
@@ -57,6 +58,7 @@ export function postgresOperatorStore(
     letters,
     ...claimRecords({ run, ask, quoted, note }),
     ...laneOperations({ run, ask, quoted, note }),
+    ...erasure({ run, ask, quoted, note, letters }),
     traces: messageTraces({ ask, quoted, letters, pool, schema }),
     async schema() {
       const rows = await appliedRows(ask, quoted)
