@@ -83,6 +83,8 @@ export interface Config {
   readonly replays?: Readonly<Record<string, (request: RewindRequest) => Promise<RewindReport>>>
   /** For `dlq import --topic`: `({ topic, pipeline, signal }) => kafkajsConsumer({ …, topics: [topic], pipeline }).run(signal)`. */
   readonly consume?: (request: ConsumeRequest) => Promise<unknown>
+  /** For `replay promote`, by the first group: `() => kafkajsPromotion({ kafka, groupId, secondGroupId, topics })`. */
+  readonly promotions?: Readonly<Record<string, () => Promise<PromotionLook>>>
 }
 
 /** A topic or queue to read from its beginning, until the signal aborts. */
@@ -90,6 +92,16 @@ export interface ConsumeRequest {
   readonly topic: string
   readonly pipeline: Pipeline
   readonly signal: AbortSignal
+}
+
+/** What of a promotion `replay promote` shows. */
+export interface PromotionLook {
+  readonly first: string
+  readonly second: string
+  readonly step: 'stop-second' | 'let-first-pass' | 'stop-first' | 'start-second'
+  readonly members?: readonly string[]
+  readonly until?: Readonly<Record<string, bigint>>
+  readonly partitions: readonly { readonly name: string; readonly first: number; readonly second: number }[]
 }
 
 /** What `rewind` asks for: the options of every replay but those of the transport. */

@@ -12,6 +12,7 @@ import { doctorCommands } from './commands/doctor.ts'
 import { keyCommands } from './commands/keys.ts'
 import { migrateCommands } from './commands/migrate.ts'
 import { outboxCommands } from './commands/outbox.ts'
+import { promoteCommands } from './commands/promote.ts'
 import { redriveCommands } from './commands/redrives.ts'
 import { rewindCommands } from './commands/rewind.ts'
 import { statusCommands } from './commands/status.ts'
@@ -35,6 +36,7 @@ export const commands: readonly Command[] = [
   ...migrateCommands,
   ...contractCommands,
   ...rewindCommands,
+  ...promoteCommands,
   ...uiCommands,
 ]
 

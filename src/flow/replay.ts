@@ -18,8 +18,8 @@ export interface Replayed {
   readonly replay: boolean
 }
 
-/** The first position of each partition that was not dealt with: `{ 'orders/0': 1204n }`. */
-export type Positions = Readonly<Record<string, bigint>>
+/** The first position of each partition that was not dealt with: `{ 'orders/0': 1204n }`, or its digits, as JSON has them. */
+export type Positions = Readonly<Record<string, bigint | string>>
 
 export interface ReplayOptions {
   /**
@@ -46,9 +46,13 @@ export function replay(options: ReplayOptions): Middleware<Replayed> {
 }
 
 function endsOf(until: Positions): ReadonlyMap<string, bigint> {
-  for (const [partition, end] of Object.entries<unknown>(until))
-    if (typeof end !== 'bigint') throw badOption('replay', `until['${partition}']`, 'a bigint', end)
-  return new Map(Object.entries(until))
+  return new Map(
+    Object.entries<unknown>(until).map(([partition, end]) => {
+      if (typeof end === 'bigint') return [partition, end]
+      if (typeof end === 'string' && /^\d{1,19}$/.test(end)) return [partition, BigInt(end)]
+      throw badOption('replay', `until['${partition}']`, 'a bigint, or its digits', end)
+    }),
+  )
 }
 
 function isBefore(

@@ -1,5 +1,6 @@
 import type { Admin, Kafka } from 'kafkajs'
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
+import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -27,6 +28,36 @@ export async function kafkajsReplay(options: KafkajsReplayOptions): Promise<Repl
   const admin = kafka.admin()
   await admin.connect().catch(unavailable)
   return replay(new KafkajsLog(admin, groupId, topics), rest)
+}
+
+export interface KafkajsPromotionOptions {
+  /** The service's kafkajs client. */
+  readonly kafka: Pick<Kafka, 'admin'>
+  /** The group of the pipeline that works now. */
+  readonly groupId: string
+  /** The group of the one that takes its place. */
+  readonly secondGroupId: string
+  readonly topics: readonly string[]
+}
+
+/**
+ * Says the next step by which a second pipeline takes the place of the first, and changes nothing. See `PromotionStep`.
+ * @throws HoldfastError `bad-order` for groups that do not fit together; `unavailable` when Kafka cannot be reached.
+ */
+export async function kafkajsPromotion(options: KafkajsPromotionOptions): Promise<PromotionReport> {
+  const { kafka, groupId, secondGroupId, topics } = checkOptions('kafkajsPromotion', options, {
+    kafka: required(having('admin')),
+    groupId: required(text),
+    secondGroupId: required(text),
+    topics: required(list),
+  })
+  const logs = [groupId, secondGroupId].map(async (group) => {
+    const admin = kafka.admin()
+    await admin.connect().catch(unavailable)
+    return new KafkajsLog(admin, group, topics)
+  })
+  const [first, second] = await Promise.all(logs)
+  return promotion(first as KafkajsLog, second as KafkajsLog)
 }
 
 class KafkajsLog implements ReplayLog {

@@ -1,6 +1,6 @@
 export { memoryBroker, type MemoryBroker, type MemoryBrokerOptions, type MemoryFaults } from './broker.ts'
 export { memoryConsumer, type MemoryConsumer, type MemoryConsumerOptions } from './consumer.ts'
-export { memoryReplay, type MemoryReplayOptions } from './replay.ts'
+export { memoryPromotion, memoryReplay, type MemoryPromotionOptions, type MemoryReplayOptions } from './replay.ts'
 export { type MemoryIdempotencyStoreOptions } from '../../idempotency/memory-store.ts'
 export { memoryIdempotencyStore } from './idempotency-store.ts'
 export {

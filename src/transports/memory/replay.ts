@@ -1,4 +1,5 @@
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
+import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { checkOptions, having, list, required, text } from '../../core/options.ts'
@@ -20,6 +21,26 @@ export async function memoryReplay(options: MemoryReplayOptions): Promise<Replay
     ...replayKinds,
   })
   return replay(new MemoryLog(broker, groupId, topics), rest)
+}
+
+export interface MemoryPromotionOptions {
+  readonly broker: MemoryBroker
+  /** The group of the pipeline that works now. */
+  readonly groupId: string
+  /** The group of the one that takes its place. */
+  readonly secondGroupId: string
+  readonly topics: readonly string[]
+}
+
+/** Says the next step by which a second pipeline takes the place of the first, and changes nothing. */
+export async function memoryPromotion(options: MemoryPromotionOptions): Promise<PromotionReport> {
+  const { broker, groupId, secondGroupId, topics } = checkOptions('memoryPromotion', options, {
+    broker: required(having('groups')),
+    groupId: required(text),
+    secondGroupId: required(text),
+    topics: required(list),
+  })
+  return promotion(new MemoryLog(broker, groupId, topics), new MemoryLog(broker, secondGroupId, topics))
 }
 
 class MemoryLog implements ReplayLog {

@@ -3,5 +3,10 @@ export { platformaticKafkaConsumer, type PlatformaticKafkaConsumerOptions } from
 export { platformaticKafkaPublisher, type KafkaProducer, type PlatformaticKafkaPublisherOptions } from './publisher.ts'
 export type { GroupProtocol } from './client.ts'
 export type { KafkaConnectionOptions } from './wire.ts'
-export { platformaticKafkaReplay, type PlatformaticKafkaReplayOptions } from './replay.ts'
+export {
+  platformaticKafkaPromotion,
+  platformaticKafkaReplay,
+  type PlatformaticKafkaPromotionOptions,
+  type PlatformaticKafkaReplayOptions,
+} from './replay.ts'
 export { features } from '../features.ts'

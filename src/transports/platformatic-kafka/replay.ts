@@ -1,4 +1,5 @@
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
+import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -26,6 +27,33 @@ export async function platformaticKafkaReplay(options: PlatformaticKafkaReplayOp
     ...replayKinds,
   })
   return replay(new PlatformaticLog(connection, groupId, topics), rest)
+}
+
+export interface PlatformaticKafkaPromotionOptions {
+  /** How to reach the brokers, as in {@link platformaticKafkaConsumer}. */
+  readonly connection: KafkaConnectionOptions
+  /** The group of the pipeline that works now. */
+  readonly groupId: string
+  /** The group of the one that takes its place. */
+  readonly secondGroupId: string
+  readonly topics: readonly string[]
+}
+
+/**
+ * Says the next step by which a second pipeline takes the place of the first, and changes nothing. See `PromotionStep`.
+ * @throws HoldfastError `bad-order` for groups that do not fit together; `unavailable` when Kafka cannot be reached.
+ */
+export async function platformaticKafkaPromotion(options: PlatformaticKafkaPromotionOptions): Promise<PromotionReport> {
+  const { connection, groupId, secondGroupId, topics } = checkOptions('platformaticKafkaPromotion', options, {
+    connection: required(objects),
+    groupId: required(text),
+    secondGroupId: required(text),
+    topics: required(list),
+  })
+  return promotion(
+    new PlatformaticLog(connection, groupId, topics),
+    new PlatformaticLog(connection, secondGroupId, topics),
+  )
 }
 
 const answerMs = 10_000
