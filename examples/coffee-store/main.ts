@@ -10,6 +10,7 @@ import { lineView, liveView, noView } from './view.ts'
 try {
   const options = optionsFrom(process.argv.slice(2))
   if (options.help) process.stdout.write(usage)
+  else if (options.page) process.exitCode = await (await import('./page/main.ts')).runPage(options)
   else process.exitCode = await demo(options)
 } catch (error) {
   if (!(error instanceof Error)) throw error

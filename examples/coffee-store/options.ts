@@ -1,6 +1,7 @@
 export const usage = `The coffee store: four services, everything goes wrong, and an audit.
 
 Usage: npm run demo -- [options]
+       npm run demo -- --page [--port <n>] [--once] [--seed <n>] [--naive] [--json] [--kafka] [--postgres] [--jaeger]
 
   --messages <n>      orders to place, 100 to 100000         (default 2000)
   --seed <n>          the same seed, the same faults         (default 42)
@@ -16,6 +17,11 @@ Usage: npm run demo -- [options]
   --postgres [url]                 keep the idempotency keys in PostgreSQL
                                    (without an address: what \`npm run services -- up\` started)
 
+  --page              a page to break it on, in memory or on --kafka and --postgres
+  --port <n>          where it listens on loopback, 0 for any port (default 7444)
+  --once              presses each switch of the page, prints the audit, and ends
+  --jaeger [url]      with --page: sends traces to Jaeger
+
   --help
 
 Exits with 0 where the audit passed, 1 where it did not, 2 for a wrong option.
@@ -27,6 +33,9 @@ export interface Options {
   readonly naive: boolean
   readonly json: boolean
   readonly help: boolean
+  readonly page: boolean
+  readonly once: boolean
+  readonly port: number
   /** An address, `true` for the default one, `false` for none. */
   readonly kafka: string | boolean
   readonly platformaticKafka: string | boolean
@@ -35,6 +44,7 @@ export interface Options {
   readonly artemis: string | boolean
   readonly redis: string | boolean
   readonly postgres: string | boolean
+  readonly jaeger: string | boolean
 }
 
 export class UsageError extends Error {
@@ -47,6 +57,9 @@ const defaults: Options = {
   naive: false,
   json: false,
   help: false,
+  page: false,
+  once: false,
+  port: 7444,
   kafka: false,
   platformaticKafka: false,
   rabbitmq: false,
@@ -54,6 +67,7 @@ const defaults: Options = {
   artemis: false,
   redis: false,
   postgres: false,
+  jaeger: false,
 }
 
 /** @throws UsageError with the one thing that is wrong. */
@@ -69,7 +83,24 @@ export function optionsFrom(args: readonly string[]): Options {
     throw new UsageError('--redis and --postgres both keep the idempotency keys: take one of them')
   const [one, other] = brokersOf(options)
   if (other !== undefined) throw new UsageError(`${one} and ${other} both carry the messages: take one of them`)
+  refuseForPage(options)
   return options
+}
+
+/** The page runs in memory, on Kafka by kafkajs, and on PostgreSQL. */
+function refuseForPage(options: Options): void {
+  const { page, once, jaeger, messages, redis, port } = options
+  if (!page) {
+    const [alone] = [once && '--once', jaeger !== false && '--jaeger', port !== defaults.port && '--port'].filter(
+      Boolean,
+    )
+    if (alone !== undefined) throw new UsageError(`${alone} needs --page`)
+    return
+  }
+  const other = brokersOf(options).find((flag) => flag !== '--kafka') ?? (redis === false ? undefined : '--redis')
+  if (other !== undefined) throw new UsageError(`--page runs in memory, on --kafka and on --postgres, not on ${other}`)
+  if (messages !== defaults.messages)
+    throw new UsageError('--page sells for as long as it is open: leave out --messages')
 }
 
 function brokersOf({ kafka, platformaticKafka, rabbitmq, nats, artemis }: Options): readonly string[] {
@@ -93,6 +124,14 @@ function parse(flag: string, value: () => string | undefined, inline: string | u
       return refuseValue(flag, inline, { naive: true })
     case '--json':
       return refuseValue(flag, inline, { json: true })
+    case '--page':
+      return refuseValue(flag, inline, { page: true })
+    case '--once':
+      return refuseValue(flag, inline, { once: true })
+    case '--port':
+      return { port: integer(flag, value(), 0, 65_535) }
+    case '--jaeger':
+      return { jaeger: address(flag, value(), ['http:', 'https:']) }
     case '--help':
     case '-h':
       return refuseValue(flag, inline, { help: true })

@@ -85,7 +85,7 @@ export function world(plan: Plan, seed: number): World {
 }
 
 /** What a client throws: by its code a circuit knows an outage from a bug. */
-function failure(message: string, code: string): Error {
+export function failure(message: string, code: string): Error {
   return Object.assign(new Error(message), { code })
 }
 

@@ -27,6 +27,13 @@ it.each([
   [['--nats', 'http://x'], '--nats takes an address that begins with nats://'],
   [['--nats', '--rabbitmq'], '--rabbitmq and --nats both carry the messages: take one of them'],
   [['--platformatic-kafka', '--kafka'], '--kafka and --platformatic-kafka both carry the messages: take one of them'],
+  [['--once'], '--once needs --page'],
+  [['--port', '0'], '--port needs --page'],
+  [['--jaeger'], '--jaeger needs --page'],
+  [['--page', '--nats'], '--page runs in memory, on --kafka and on --postgres, not on --nats'],
+  [['--page', '--redis'], '--page runs in memory, on --kafka and on --postgres, not on --redis'],
+  [['--page', '--messages', '300'], '--page sells for as long as it is open: leave out --messages'],
+  [['--page', '--port', '70000'], '--port takes an integer from 0 to 65535, got 70000'],
   [['--redis', '--postgres'], '--redis and --postgres both keep the idempotency keys: take one of them'],
 ])('refuses %j', (args, message) => {
   expect(() => optionsFrom(args)).toThrow(message)
