@@ -29,7 +29,7 @@ const { values } = parseArgs({
 const SHARE = 10_000
 
 /** Long runs take most of the time and few of the schedules. */
-const LARGE: ReadonlySet<string> = new Set(['transaction-wide', 'outbox'])
+const LARGE: ReadonlySet<string> = new Set(['transaction-wide', 'outbox', 'parking-wide'])
 
 /** Where no terminal rewrites the line. */
 const PROGRESS_EVERY_MS = 15_000
