@@ -1,6 +1,6 @@
 /**
  * What parking costs a pipeline that parks nothing: time with it ÷ time without it, in interleaved rounds on real PostgreSQL.
- * `npm run measure:parking -- [--rounds 9] [--messages 1500] [--lanes 10000]`
+ * `npm run measure:parking -- [--rounds 9] [--messages 1500] [--lanes 10000] [--prepared]`
  */
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import { deadLetter } from '../../src/dead-letter/dead-letter.ts'
 import { pipeline, type Pipeline } from '../../src/core/pipeline.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { parking } from '../../src/ordering/parking/parking.ts'
-import { migrate, postgresIdempotencyStore, transaction } from '../../src/stores/postgres/index.ts'
+import { migrate, postgresIdempotencyStore, preparedRunner, transaction } from '../../src/stores/postgres/index.ts'
 import { up } from '../services/manager.ts'
 import { serviceNamed } from '../services/table.ts'
 
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '9' },
     messages: { type: 'string', default: '1500' },
     lanes: { type: 'string', default: '10000' },
+    prepared: { type: 'boolean', default: false },
   },
 })
 const [rounds, messages, lanes] = [Number(values.rounds), Number(values.messages), Number(values.lanes)]
@@ -31,7 +32,7 @@ const [claims, work] = [
 for (const pool of [claims, work]) pool.on('error', () => {})
 await migrate(claims, { schema })
 await claims.query(`create table ${schema}.effect (id text, at timestamptz default now())`)
-const store = postgresIdempotencyStore(claims, { schema })
+const store = postgresIdempotencyStore(values.prepared ? preparedRunner(claims) : claims, { schema })
 
 /** The same stack with parking and without it. */
 function stack(parks: boolean, inTransaction: boolean): Pipeline {

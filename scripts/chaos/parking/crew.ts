@@ -52,9 +52,9 @@ export class Crew {
     for (let n = 0; park && n < workers; n++) this.start('worker')
   }
 
-  /** Until `end()`: SIGKILL, SIGSTOP past every lease, and members that leave and come. */
-  async trouble(): Promise<void> {
-    await sleep(4_000)
+  /** From then on until `end()`: SIGKILL, SIGSTOP past every lease, and members that leave and come. */
+  async trouble(hasBegun: () => boolean): Promise<void> {
+    while (!hasBegun() && !this.#over) await sleep(100)
     while (!this.#over) {
       const up = this.#members.filter(({ child, stopped }) => isUp(child) && !stopped)
       const member = up[Math.floor(this.#random() * up.length)]

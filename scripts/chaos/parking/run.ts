@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import kafkajs from 'kafkajs'
 import pg from 'pg'
 import { migrate } from '../../../src/stores/postgres/index.ts'
-import { Crew, dice } from './crew.ts'
-import type { Settings } from './settings.ts'
+import { brokerAt } from './broker.ts'
+import { Crew } from './crew.ts'
+import type { Database } from './database.ts'
+import { operate, type Acts } from './operator.ts'
+import type { Address, Settings } from './settings.ts'
+import { Source } from './source.ts'
 
 export interface Outcome {
   readonly messages: number
@@ -15,6 +18,9 @@ export interface Outcome {
   readonly both: number
   readonly dead: number
   readonly deadMeant: number
+  /** Messages that an operator was to send again, and that have no effect. */
+  readonly notMended: number
+  readonly acts: Readonly<Acts>
   readonly byWorker: number
   readonly peakParked: number
   readonly leftParked: number
@@ -25,93 +31,82 @@ export interface Outcome {
   readonly counts: Readonly<Record<string, number>>
 }
 
-type Fate = 'ok' | 'flaky' | 'dead'
+// A busy machine takes its time to start the first process.
+const stalledMs = 90_000
+
+export interface Places {
+  readonly database: Database
+  readonly address: Address
+  readonly say: (line: string) => void
+}
 
 /** One run: producers, consumers, workers, faults, and what came of every message. */
-export async function runLedger(
-  settings: Settings,
-  {
-    postgres,
-    brokers,
-    say,
-  }: { readonly postgres: string; readonly brokers: readonly string[]; readonly say: (line: string) => void },
-): Promise<Outcome> {
+export async function runLedger(settings: Settings, { database, address, say }: Places): Promise<Outcome> {
   const name = `parking_${randomBytes(4).toString('hex')}`
-  const pool = new pg.Pool({ connectionString: postgres, max: 3 })
+  const pool = new pg.Pool({ connectionString: database.url, max: 3 })
   pool.on('error', () => {})
-  const kafka = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING, retry: { retries: 12 } })
-  const admin = kafka.admin()
-  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
-  const crew = new Crew({ ...settings, name, postgres, brokers })
+  const crew = new Crew({ ...settings, name, postgres: database.url, address })
+  const over = new AbortController()
+  const broker = await brokerAt(address, name)
   try {
-    await migrate(pool, { schema: name })
-    await pool.query(`create table ${name}.effect (seq bigserial, id text, key text, n int, by text, at timestamptz default clock_timestamp());
-create index on ${name}.effect (id); create table ${name}.dead (id text, by text)`)
-    if (settings.broken === 'append-apart')
-      await pool.query(`alter table ${name}.parked drop constraint parked_in_lane`)
-    await admin.connect()
-    await admin.createTopics({ topics: [{ topic: name, numPartitions: 12 }], waitForLeaders: true })
-    await producer.connect()
+    await prepare(pool, name, settings)
     const source = new Source(settings)
-    if (settings.spreadMs === 0) await source.sendTo(producer, name)
+    if (settings.spreadMs === 0) await source.sendTo(broker)
     const startedMs = Date.now()
     crew.startAll(settings)
-    const producing = settings.spreadMs === 0 ? Promise.resolve() : source.sendTo(producer, name)
-    const troubled = settings.faults ? crew.trouble() : Promise.resolve()
-    const { tookMs, peakParked } = await untilDone(pool, name, settings, startedMs, say)
+    const producing = settings.spreadMs === 0 ? Promise.resolve() : source.sendTo(broker)
+    const acts: Acts = { unblocked: 0, dropped: 0 }
+    const progress = { settled: 0 }
+    const beside = [
+      producing,
+      settings.faults ? crew.trouble(() => progress.settled > 0) : Promise.resolve(),
+      settings.whenDead === 'block-key' ? operate(pool, name, source, over.signal, acts) : Promise.resolve(),
+      strike(
+        database,
+        () => progress.settled / settings.messages,
+        over.signal,
+        (what) => {
+          crew.injected[what] = (crew.injected[what] ?? 0) + 1
+          say(`${what} at ${progress.settled} of ${settings.messages}`)
+        },
+      ),
+    ]
+    const { tookMs, peakParked } = await untilDone(pool, name, settings, startedMs, say, progress)
     crew.calmDown()
-    await Promise.all([producing, troubled])
+    over.abort()
+    await Promise.all(beside)
     // A process that was paused wakes up, and must change nothing any more.
     if (settings.faults) await sleep(10_000)
     await crew.end()
-    const { injected } = crew
-    return {
-      ...(await accountOf(pool, name, settings, source, startedMs)),
-      tookMs,
-      peakParked,
-      injected,
-      counts: crew.counts(),
-    }
+    const account = await accountOf(pool, name, settings, source, startedMs)
+    return { ...account, tookMs, peakParked, acts, injected: crew.injected, counts: crew.counts() }
   } finally {
+    over.abort()
     await crew.end()
     await pool.query(`drop schema if exists ${name} cascade`).catch(() => {})
-    await admin.deleteTopics({ topics: [name] }).catch(() => {})
-    await Promise.allSettled([admin.disconnect(), producer.disconnect(), pool.end()])
+    await Promise.allSettled([broker.dispose(), pool.end()])
   }
 }
 
-/** What is sent, and what fate each message has. */
-class Source {
-  readonly fates: Fate[] = []
-  readonly #settings: Settings
-  readonly #random: () => number
+async function prepare(pool: pg.Pool, name: string, { broken }: Settings): Promise<void> {
+  await migrate(pool, { schema: name })
+  await pool.query(`create table ${name}.effect (seq bigserial, id text, key text, n int, by text, at timestamptz default clock_timestamp());
+create index on ${name}.effect (id); create table ${name}.dead (id text, by text)`)
+  if (broken === 'append-apart') await pool.query(`alter table ${name}.parked drop constraint parked_in_lane`)
+}
 
-  constructor(settings: Settings) {
-    this.#settings = settings
-    this.#random = dice(settings.seed)
-  }
-
-  async sendTo(producer: kafkajs.Producer, topic: string): Promise<void> {
-    const { messages, spreadMs } = this.#settings
-    const tickMs = 200
-    const step = spreadMs === 0 ? 1_000 : Math.max(1, Math.round((messages / spreadMs) * tickMs))
-    while (this.fates.length < messages) {
-      const nowMs = Date.now()
-      const many = Math.min(step, messages - this.fates.length)
-      await producer.send({ topic, messages: Array.from({ length: many }, () => this.#next(nowMs)) })
-      if (spreadMs > 0) await sleep(Math.max(0, tickMs - (Date.now() - nowMs)))
-    }
-  }
-
-  #next(nowMs: number): kafkajs.Message {
-    const { keys, bad, dead, flaky, failMs } = this.#settings
-    const n = this.fates.length
-    const key = Math.floor(this.#random() * keys)
-    const chance = this.#random()
-    const mayFail = key < keys * bad
-    const fate = mayFail && chance < dead ? 'dead' : mayFail && chance < dead + flaky ? 'flaky' : 'ok'
-    this.fates.push(fate)
-    return { key: `k${key}`, value: `${n},${fate},${nowMs + failMs}`, headers: { 'message-id': `m${n}` } }
+/** By progress rather than by time, so that each one falls into the load. */
+async function strike(
+  { troubles }: Database,
+  share: () => number,
+  over: AbortSignal,
+  tell: (what: string) => void,
+): Promise<void> {
+  for (const [n, { name, strike: happens }] of troubles.entries()) {
+    while (share() < (n + 0.5) / troubles.length && !over.aborted) await sleep(100)
+    if (over.aborted) return
+    tell(name)
+    await happens()
   }
 }
 
@@ -121,27 +116,33 @@ async function untilDone(
   { messages, maxMs }: Settings,
   startedMs: number,
   say: (line: string) => void,
+  progress: { settled: number },
 ) {
-  let [known, knownAtMs, peakParked] = [0, Date.now(), 0]
+  let [knownAtMs, peakParked] = [Date.now(), 0]
   for (let second = 1; ; second++) {
     await sleep(1_000)
-    const { rows } = await pool.query<{ effects: number; dead: number; lanes: number; parked: number }>(
-      `select (select count(distinct id) from ${name}.effect)::int as effects, (select count(distinct id) from ${name}.dead)::int as dead,
-  (select count(*) from ${name}.parked_lane where next_at < 'infinity')::int as lanes, (select count(*) from ${name}.parked)::int as parked`,
-    )
-    const now = rows[0] ?? { effects: 0, dead: 0, lanes: 0, parked: 0 }
-    peakParked = Math.max(peakParked, now.parked)
-    if (second % 10 === 0)
-      say(`${second} s: ${now.effects} handled, ${now.dead} dead, ${now.parked} parked in ${now.lanes} lanes`)
-    const settled = now.effects + now.dead
-    if (settled > known) [known, knownAtMs] = [settled, Date.now()]
-    if (settled >= messages && now.lanes === 0) break
-    if (Date.now() - knownAtMs > 45_000 || Date.now() - startedMs > maxMs) {
+    const now = await stateOf(pool, name).catch(() => undefined)
+    if (now !== undefined) {
+      peakParked = Math.max(peakParked, now.parked)
+      if (second % 10 === 0)
+        say(`${second} s: ${now.settled} handled or dead, ${now.parked} parked in ${now.lanes} lanes`)
+      if (now.settled > progress.settled) [progress.settled, knownAtMs] = [now.settled, Date.now()]
+      if (now.settled >= messages && now.lanes === 0) break
+    }
+    if (Date.now() - knownAtMs > stalledMs || Date.now() - startedMs > maxMs) {
       say(`it came to a stand: ${JSON.stringify(now)}`)
       break
     }
   }
   return { tookMs: Date.now() - startedMs, peakParked }
+}
+
+async function stateOf(pool: pg.Pool, name: string) {
+  const { rows } = await pool.query<{ settled: number; lanes: number; parked: number }>(
+    `select (select count(*) from (select id from ${name}.effect union select id from ${name}.dead) as ids)::int as settled,
+  (select count(*) from ${name}.parked_lane)::int as lanes, (select count(*) from ${name}.parked)::int as parked`,
+  )
+  return rows[0]
 }
 
 async function accountOf(
@@ -160,22 +161,25 @@ select (select count(*) from times)::int as known, (select coalesce(sum(n - 1), 
   (select count(*) from ordered where before > n)::int as disordered,
   (select count(distinct id) from ${name}.dead)::int as dead,
   (select count(*) from ${name}.effect where by = 'worker')::int as by_worker,
-  (select count(distinct id) from ${name}.dead join ${name}.effect using (id))::int as both,
+  (select count(distinct id) from ${name}.dead join ${name}.effect using (id))::int as handled_and_dead,
+  (select count(distinct id) from ${name}.dead join ${name}.effect using (id) where id <> all($2::text[]))::int as both,
+  (select count(*) from unnest($2::text[]) as mended (id) where not exists (select from ${name}.effect as e where e.id = mended.id))::int as not_mended,
   (select count(*) from ${name}.parked)::int as left_parked,
   (select count(*) from healthy)::int as healthy,
   coalesce((select extract(epoch from max(at)) * 1000 from healthy), 0)::float8 as healthy_at`,
-    [Math.ceil(keys * bad)],
+    [Math.ceil(keys * bad), source.idsOf('mended')],
   )
   const row = rows[0] ?? {}
   const of = (column: string): number => row[column] ?? Number.NaN
   return {
     messages,
-    lost: messages - of('known') - of('dead') + of('both'),
+    lost: messages - of('known') - of('dead') + of('handled_and_dead'),
     doubled: of('doubled'),
     outOfOrder: of('disordered'),
     both: of('both'),
     dead: of('dead'),
-    deadMeant: source.fates.filter((fate) => fate === 'dead').length,
+    deadMeant: source.fates.filter((fate) => fate === 'dead' || fate === 'mended').length,
+    notMended: of('not_mended'),
     byWorker: of('by_worker'),
     leftParked: of('left_parked'),
     healthy: { effects: of('healthy'), tookMs: of('healthy_at') - startedMs },

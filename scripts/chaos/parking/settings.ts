@@ -23,6 +23,13 @@ export interface Settings {
   readonly faults: boolean
   readonly seed: number
   readonly broken: string | undefined
+  readonly broker: 'kafka' | 'rabbitmq'
+  /** How often a PostgreSQL of the run's own is killed and started again. */
+  readonly restarts: number
+  /** The run's own PostgreSQL dies, and its synchronous standby is promoted. */
+  readonly failover: boolean
+  /** The address of a PostgreSQL, or the name of a service. */
+  readonly database: string
   /** Most time for a run. */
   readonly maxMs: number
 }
@@ -33,7 +40,12 @@ export interface MemberSettings extends Settings {
   /** The topic, the group and the schema. */
   readonly name: string
   readonly postgres: string
-  readonly brokers: readonly string[]
+  readonly address: Address
+}
+
+export interface Address {
+  readonly kind: Settings['broker']
+  readonly url: string
 }
 
 export const breaks: Readonly<Record<string, string>> = {
@@ -46,13 +58,18 @@ const usage = `Usage: npm run chaos:parking -- [--messages 20000] [--keys 200] [
 Real Kafka and PostgreSQL: consumers and parking workers that are killed, paused and replaced, while a share of the messages
 fails for a time and another for good. Counts what was lost, doubled or out of its key's order; exits with 1 if anything was.
 
+  --when-dead block-key   what dies blocks its key; an operator sends half of that again and drops the rest
+  --rabbitmq              RabbitMQ in place of Kafka: quorum queues with one active consumer each
+  --postgres18            PostgreSQL 18; --postgres postgres://… takes the server of that address
+  --restarts 3            a PostgreSQL of the run's own is killed and started again so often
+  --failover              a PostgreSQL of the run's own is killed, and its synchronous standby is promoted
   --compare   two runs without faults, one with failures and one without: the throughput of the keys that never fail`
 
 export function settingsFrom(argv: readonly string[]): { readonly settings: Settings; readonly compare: boolean } {
   const text = { type: 'string' } as const
   const numbers = {
     ...{ messages: 20_000, keys: 200, flaky: 0.05, dead: 0.01, failMs: 30_000, spreadMs: 60_000, bad: 1, consumers: 3 },
-    ...{ workers: 2, concurrency: 12, handlerMs: 1, leaseMs: 3_000, cap: 1_000, maxMs: 300_000 },
+    ...{ workers: 2, concurrency: 12, handlerMs: 1, leaseMs: 3_000, cap: 1_000, maxMs: 300_000, restarts: 0 },
     seed: Math.floor(Math.random() * 1e6) + 1,
   }
   const { values } = parseArgs({
@@ -64,6 +81,10 @@ export function settingsFrom(argv: readonly string[]): { readonly settings: Sett
       >),
       'when-dead': text,
       broken: text,
+      postgres: text,
+      postgres18: { type: 'boolean', default: false },
+      rabbitmq: { type: 'boolean', default: false },
+      failover: { type: 'boolean', default: false },
       compare: { type: 'boolean', default: false },
       'no-faults': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -79,8 +100,11 @@ export function settingsFrom(argv: readonly string[]): { readonly settings: Sett
     process.exit(values.help ? 0 : 2)
   }
   const whenDead = values['when-dead'] === 'block-key' ? 'block-key' : 'continue'
+  const { failover, postgres = values.postgres18 ? 'postgres18' : 'postgres' } = values
+  const broker = values.rabbitmq ? 'rabbitmq' : 'kafka'
+  const world = { broker, failover, database: postgres } as const
   return {
-    settings: { ...given, whenDead, broken, park: true, faults: !values['no-faults'] },
+    settings: { ...given, ...world, whenDead, broken, park: true, faults: !values['no-faults'] },
     compare: values.compare,
   }
 }

@@ -13,7 +13,8 @@ export const parking: Scenario = {
     const shape = full ? [] : ['--messages', '4000', '--keys', '80', '--spreadMs', '25000', '--failMs', '8000']
     const planted = broken === undefined ? [] : ['--broken', broken, '--maxMs', '90000']
     const { settings } = settingsFrom([...shape, ...planted, '--seed', String(seed)])
-    const outcome = await runLedger(settings, { postgres: url('postgres'), brokers: url('kafka').split(','), say })
+    const database = { url: url('postgres'), troubles: [], dispose: async () => {} }
+    const outcome = await runLedger(settings, { database, address: { kind: 'kafka', url: url('kafka') }, say })
     const { messages, lost, doubled, outOfOrder, injected, both, leftParked, byWorker, peakParked, dead, deadMeant } =
       outcome
     const violations = [

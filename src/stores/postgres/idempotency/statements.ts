@@ -37,11 +37,13 @@ export function idempotencyStatements(
   //   and no row is answered: ask again.
   // - While a lane is parked only its holder writes: that gates the claim, and is no look beside it. What is known already
   //   is told before that, so that a failure always reaches its dead letter.
-  const gate =
-    '(case when asked.lane_token is null then asked.lane_held is not null else asked.lane_held is distinct from asked.lane_token end)'
+  //   One look-up, whose answer is a column: a lane that is there refuses all but its holder, a missing one only who held it.
+  const gated = `coalesce((
+    select coalesce(l.token, 0) <> coalesce(asked.lane_token, -1) from ${schema}.parked_lane as l
+    where l.pipeline = asked.pipeline and l.lane = asked.lane), asked.lane_token is not null)`
   const claimOf = (laned: boolean): string => `
 with asked as materialized (
-  select *${laned ? `, (select coalesce(l.token, 0) from ${schema}.parked_lane as l where l.pipeline = asked.pipeline and l.lane = asked.lane) as lane_held` : ''}
+  select *${laned ? `, ${gated} as gated` : ''}
   from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[]${laned ? ', $9::text[], $10::text[], $11::bigint[]' : ''})
     as asked (n, scope, key, owner, lease_ms, fingerprint, generation${laned ? ', pipeline, lane, lane_token' : ''})),
 ${inside ? `free as materialized (select *, ${tryLock('scope', 'key')} as mine from asked order by scope, key),` : ''}
@@ -51,7 +53,7 @@ won as (
   select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
     clock_timestamp() + lease_ms * interval '1 ms', fingerprint, generation
   from ${inside ? 'free as asked' : 'asked'} cross join bounded
-  ${where(...(inside ? ['asked.mine'] : []), ...(laned ? [`not ${gate}`] : []))}
+  ${where(...(inside ? ['asked.mine'] : []), ...(laned ? ['not asked.gated'] : []))}
   order by scope, key
   on conflict (scope, key) do update set
     state = 'in-progress',
@@ -69,7 +71,7 @@ won as (
       and coalesce(i.fingerprint = excluded.fingerprint, true))
   returning i.scope, i.key, i.token, i.attempts)
 select asked.n, won.token::text as token, coalesce(won.attempts, 0) as attempts,
-  coalesce(known.state, ${inside || laned ? `case when won.token is not null then 'claimed'${laned ? ` when ${gate} then 'parked'` : ''} else 'in-progress' end` : "'claimed'"}) as state,
+  coalesce(known.state, ${inside || laned ? `case when won.token is not null then 'claimed'${laned ? " when asked.gated then 'parked'" : ''} else 'in-progress' end` : "'claimed'"}) as state,
   coalesce(known.wait_ms, ${inside ? 50 : 0}) as wait_ms, known.failure
 from ${inside ? 'free as asked' : 'asked'}
 left join won on won.scope = asked.scope and won.key = asked.key
@@ -82,10 +84,10 @@ left join lateral (
   where won.token is null and i.scope = asked.scope and i.key = asked.key
     ${laned ? "and not (i.state = 'failed' and asked.generation > i.generation)" : ''}
     and (coalesce(i.fingerprint <> asked.fingerprint, false)
-      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp()${laned ? ` and not ${gate}` : ''})
+      or (i.state = 'in-progress' and i.lease_until >= clock_timestamp()${laned ? ' and not asked.gated' : ''})
       or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
 ) as known on true
-where won.token is not null or known.state is not null${inside ? ' or not asked.mine' : ''}${laned ? ` or ${gate}` : ''}`
+where won.token is not null or known.state is not null${inside ? ' or not asked.mine' : ''}${laned ? ' or asked.gated' : ''}`
 
   // Renewal, completion, release and failure are one statement, so that they share a batch.
   // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
