@@ -1,6 +1,7 @@
 /**
  * What operators ask of very many dead letters, next to a plain `count(*)` of a bare table with as many rows of the same
  * size, in the same rounds. It prints a table. `node scripts/measure/letters.ts [letters] [rounds]`
+ * HOLDFAST_KEEP_SCHEMA names a schema that is kept, and used as it is where it is there already.
  */
 import pg from 'pg'
 import { operations } from '../../src/operations/index.ts'
@@ -9,11 +10,11 @@ import { migrate, postgresDeadLetters, postgresOperatorStore } from '../../src/s
 const [total = 1_000_000, rounds = 3] = process.argv.slice(2).map(Number)
 const url = process.env['HOLDFAST_POSTGRES_URL']
 if (url === undefined) throw new Error('letters: set HOLDFAST_POSTGRES_URL; npm run services -- up prints it')
-const schema = `letters_${Date.now().toString(36)}`
+const kept = process.env['HOLDFAST_KEEP_SCHEMA']
+const schema = kept ?? `letters_${Date.now().toString(36)}`
 const pool = new pg.Pool({ connectionString: url, max: 8 })
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const note = (text: string): void => void process.stderr.write(`${text}\n`)
-const keep = process.env['HOLDFAST_KEEP_SCHEMA'] !== undefined
 
 /** 40 groups, most letters in few of them; 6 pipelines; one key with a twentieth of all letters; 0.9 KB each; 60 days. */
 const shape = `least(39, floor(-ln(1 - ((hashint8(n) & 2147483647) % 999983) / 999984.0) * 6)::int)`
@@ -49,6 +50,10 @@ select n, md5(n::text)::uuid, case when n % 50 = 0 then 'resolved' when n % 77 =
 /** Without a log, and with the indexes made afterwards, all of which only makes the filling faster. */
 async function fill(): Promise<void> {
   const from = performance.now()
+  const { rows: there } = await pool.query(`select 1 from pg_tables where schemaname = $1 and tablename = 'bare'`, [
+    schema,
+  ])
+  if (there.length > 0) return
   await migrate(pool, { schema })
   for (const table of ['dead_letter', 'idempotency']) await pool.query(`alter table ${schema}.${table} set unlogged`)
   const { rows: indexes } = await pool.query<{ name: string; make: string }>(
@@ -138,54 +143,83 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
   return performance.now() - from
 }
 
+/** `rows`: as of a table without an index. `key`: PostgreSQL reads the primary key instead, and none of the rows. */
+type Count = 'rows' | 'key'
+
+async function countBare(what: Count): Promise<number> {
+  const client = await pool.connect()
+  await client.query(`set enable_indexonlyscan = ${what === 'key' ? 'on' : 'off'}`)
+  const ms = await timed(() => client.query(`select count(*) from ${schema}.bare`))
+  client.release(true)
+  return ms
+}
+
 /** The bare table is counted before every eighth question, and what a round says is compared with that round's median. */
 async function measure(): Promise<void> {
   const asked = [...(await questions())]
   const own = asked.map((): number[] => [])
-  const ratios = asked.map((): number[] => [])
-  const bares: number[] = []
-  const bare = () => timed(() => pool.query(`select count(*) from ${schema}.bare`))
-  await bare()
+  const ratios: Record<Count, number[][]> = { rows: asked.map(() => []), key: asked.map(() => []) }
+  const bares: Record<Count, number[]> = { rows: [], key: [] }
   for (let round = 0; round < rounds; round++) {
-    const [times, counts]: [number[], number[]] = [[], []]
+    const times: number[] = []
+    const counts: Record<Count, number[]> = { rows: [], key: [] }
     for (const [n, [, ask]] of asked.entries()) {
-      if (n % 8 === 0) counts.push(await bare())
+      if (n % 8 === 0) for (const what of ['rows', 'key'] as const) counts[what].push(await countBare(what))
       times.push(await timed(ask))
     }
-    const beside = median(counts)
-    bares.push(beside)
-    times.forEach((ms, n) => {
-      own[n]?.push(ms)
-      ratios[n]?.push(ms / beside)
-    })
-    note(`round ${round + 1} of ${rounds}: count(*) took ${beside.toFixed(0)} ms`)
+    times.forEach((ms, n) => own[n]?.push(ms))
+    for (const what of ['rows', 'key'] as const) {
+      const beside = median(counts[what])
+      bares[what].push(beside)
+      times.forEach((ms, n) => ratios[what][n]?.push(ms / beside))
+    }
+    note(`round ${round + 1} of ${rounds}: ${seconds(startedAt)}`)
   }
+  await tell(
+    asked.map(([name]) => name),
+    own,
+    ratios,
+    bares,
+  )
+}
+
+async function tell(
+  names: readonly string[],
+  own: readonly (readonly number[])[],
+  ratios: Readonly<Record<Count, readonly (readonly number[])[]>>,
+  bares: Readonly<Record<Count, readonly number[]>>,
+): Promise<void> {
   const { rows } = await pool.query<{ version: string; bare: string; own: string; indexed: string }>(
     `select current_setting('server_version') as version, pg_relation_size('${schema}.bare') as bare,
   pg_relation_size('${schema}.dead_letter') as own, pg_total_relation_size('${schema}.dead_letter') as indexed`,
   )
   const size = (bytes: string | undefined): string => `${(Number(bytes) / Number(rows[0]?.bare)).toFixed(1)}×`
   say(
-    `PostgreSQL ${rows[0]?.version.split(' ')[0] ?? ''}, ${total.toLocaleString('en')} letters, ${rounds} rounds. count(*) of the bare table: ${median(bares).toFixed(0)} ms. The letters take ${size(rows[0]?.own)} the room of the bare rows, and ${size(rows[0]?.indexed)} with their indexes.\n`,
+    `PostgreSQL ${rows[0]?.version.split(' ')[0] ?? ''}, ${total.toLocaleString('en')} letters, ${rounds} rounds. Counting the bare table took ${median(bares.rows).toFixed(0)} ms, by its primary key ${median(bares.key).toFixed(0)} ms. The letters take ${size(rows[0]?.own)} the room of the bare rows, and ${size(rows[0]?.indexed)} with their indexes.\n`,
   )
-  say('| question | ÷ count(*) of the bare table |')
-  say('| --- | ---: |')
-  asked.forEach(([name], n) => {
-    const all = ratios[n]?.toSorted((a, b) => a - b) ?? []
-    say(`| ${name} | ${median(all).toFixed(3)} (${(all[0] ?? 0).toFixed(3)}–${(all.at(-1) ?? 0).toFixed(3)}) |`)
+  say('| question | ÷ count(*) of the bare table | ÷ count(*) by its primary key |')
+  say('| --- | ---: | ---: |')
+  const cell = (all: readonly number[] = []): string => {
+    const sorted = all.toSorted((a, b) => a - b)
+    return `${median(sorted).toFixed(3)} (${(sorted[0] ?? 0).toFixed(3)}–${(sorted.at(-1) ?? 0).toFixed(3)})`
+  }
+  names.forEach((name, n) => {
+    say(`| ${name} | ${cell(ratios.rows[n])} | ${cell(ratios.key[n])} |`)
     note(`${name}: ${median(own[n] ?? []).toFixed(1)} ms`)
   })
-  const slow = asked.filter(([name], n) => median(ratios[n] ?? []) > 1 && !name.startsWith('text anywhere'))
-  say(
-    `\n${slow.length === 0 ? 'No question but that for text anywhere' : slow.map(([name]) => name).join(', ')} took longer than the count.`,
-  )
+  for (const what of ['rows', 'key'] as const) {
+    const slow = names.filter((name, n) => median(ratios[what][n] ?? []) > 1 && !name.startsWith('text anywhere'))
+    const than = what === 'rows' ? 'the count of the bare table' : 'the count by its primary key'
+    say(`\n${slow.length === 0 ? 'None but text anywhere' : slow.join('; ')} took longer than ${than}.`)
+  }
 }
 
+const startedAt = performance.now()
 try {
   await fill()
   await measure()
 } finally {
-  if (keep) note(`kept: ${schema}`)
+  if (kept !== undefined) note(`kept: ${schema}`)
   else await pool.query(`drop schema if exists ${schema} cascade`)
   await pool.end()
 }

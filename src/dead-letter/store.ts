@@ -125,6 +125,11 @@ export interface LetterGroup {
   readonly errorMessage: string
 }
 
+export interface LetterTally {
+  readonly letters: number
+  readonly groups: readonly LetterGroup[]
+}
+
 export interface LetterEdit {
   readonly body?: Bytes
   /** Headers to set. `null` removes a header. */
@@ -170,7 +175,7 @@ export interface RedrivePreview {
 }
 
 export interface PreviewOptions {
-  /** Number of letters to look at one by one. @defaultValue 10_000 */
+  /** Number of letters to look at one by one. @defaultValue 5000 */
   readonly most?: number
 }
 
@@ -269,6 +274,8 @@ export interface LetterOperations {
   list(filter: LetterFilter, options?: ListOptions): Promise<LetterPage>
   count(filter: LetterFilter): Promise<number>
   groups(filter: LetterFilter, limit?: number): Promise<readonly LetterGroup[]>
+  /** The largest groups, and how many letters there are in all of them: one pass for both. */
+  tally(filter: LetterFilter, limit?: number): Promise<LetterTally>
   /** Returns one letter, or `undefined` if there is none. */
   letter(id: string): Promise<Letter | undefined>
   preview(filter: LetterFilter, options?: RedriveOptions, look?: PreviewOptions): Promise<RedrivePreview>

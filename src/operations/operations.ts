@@ -66,9 +66,8 @@ export function operations(options: OperationsOptions): Operations {
   let taken: { readonly overview: Promise<Overview>; readonly untilMs: number } | undefined
 
   async function look(): Promise<Overview> {
-    const [groups, letters, redrives, outbox, staleKeys, blockedKeys] = await Promise.all([
-      store.letters.groups({}, mostGroups + 1),
-      store.letters.count({}),
+    const [{ letters, groups }, redrives, outbox, staleKeys, blockedKeys] = await Promise.all([
+      store.letters.tally({}, mostGroups + 1),
       store.letters.redrives({ limit: 10 }),
       store.outbox(),
       store.keys({ limit: 20 }),

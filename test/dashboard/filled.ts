@@ -67,17 +67,20 @@ export function filledStore(): OperatorStore {
     letters: all.filter(({ state }) => states?.includes(state) ?? (state === 'dead' || state === 'redriving')),
     next: before === undefined ? '1.1' : null,
   })
-  const group = {
-    ...{ group: 'g1', pipeline: 'billing', letters: 2, firstMs: atMs, lastMs: atMs },
-    shape: 'amount <n>',
-  }
+  const groups = [
+    {
+      ...{ group: 'g1', pipeline: 'billing', letters: 2, firstMs: atMs, lastMs: atMs, shape: 'amount <n>' },
+      ...{ errorName: 'RangeError', errorMessage: 'amount 7' },
+    },
+  ]
   return {
     ...empty,
     letters: {
       ...empty.letters,
       list,
       count: async () => 2,
-      groups: async () => [{ ...group, errorName: 'RangeError', errorMessage: 'amount 7' }],
+      groups: async () => groups,
+      tally: async () => ({ letters: 2, groups }),
       letter: async (id) => letters.get(id),
       preview: async () => {
         return { matched: 9, free: 5, taken: 1, guarded: 1, completed: 1, conflicts: 1, keys: 4, looked: 9 }

@@ -104,6 +104,7 @@ export function emptyStore(change: Partial<OperatorStore> = {}): OperatorStore {
     list: async () => ({ letters: [], next: null }),
     count: async () => 0,
     groups: none,
+    tally: async () => ({ letters: 0, groups: [] }),
     letter: async () => undefined,
     preview: async () => {
       return { matched: 0, free: 0, taken: 0, guarded: 0, completed: 0, conflicts: 0, keys: 0, looked: 0 }

@@ -15,7 +15,7 @@ export const redrive: Command = {
     ...filterFlags,
     all,
     'dry-run': { type: 'boolean', help: 'says what would happen, and does nothing' },
-    'look-at': { type: 'string', help: 'so many letters are looked at one by one before, 10000 unless told' },
+    'look-at': { type: 'string', help: 'so many letters are looked at one by one before, 5000 unless told' },
     rate: { type: 'string', help: 'letters a second, of all workers together' },
     canary: { type: 'string', help: 'so many letters first, then it pauses' },
     route: {

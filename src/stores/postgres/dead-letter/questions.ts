@@ -6,6 +6,7 @@ import type {
   LetterGroup,
   LetterOperations,
   LetterPage,
+  LetterTally,
   ListOptions,
 } from '../../../dead-letter/store.ts'
 import { numberField, textField } from '../rows.ts'
@@ -16,7 +17,7 @@ import { letterColumns, letterFrom, letterStates, summaryColumns, summaryFrom } 
 /** As SQL, written out: only so does PostgreSQL see that the partial indexes fit. */
 export const live = `d.state in ('dead', 'redriving')`
 
-export type Questions = Pick<LetterOperations, 'list' | 'count' | 'groups' | 'letter'>
+export type Questions = Pick<LetterOperations, 'list' | 'count' | 'groups' | 'tally' | 'letter'>
 
 /** What operators ask about letters. */
 export function letterQuestions({ ask, quoted, bodies }: LetterContext): Questions {
@@ -53,7 +54,7 @@ order by d.dead_at ${direction}, d.id ${direction} limit $${values.length}::int`
 
   // One pass over an index counts; the ends of each group and its newest letter are looked up, once for each that is shown.
   // What a text filters is in no index: there the pass itself tells the ends.
-  async function groups(filter: LetterFilter, limit = 50): Promise<readonly LetterGroup[]> {
+  async function tally(filter: LetterFilter, limit = 50): Promise<LetterTally> {
     checkArgument('groups', 'limit', limit, count())
     const condition = conditionOf(filter, 2)
     const ofGroup = `${live} and d.fingerprint = g.fingerprint and d.pipeline = g.pipeline`
@@ -61,10 +62,10 @@ order by d.dead_at ${direction}, d.id ${direction} limit $${values.length}::int`
       `(select d.dead_at from ${table} d where ${ofGroup} and ${condition.sql} order by d.dead_at ${direction}, d.id ${direction} limit 1)`
     const byIndex = filter.text === undefined
     const { rows } = await ask(
-      `select g.fingerprint, g.pipeline, g.letters, extract(epoch from ${byIndex ? end('asc') : 'g.first'})::float8 * 1000 as first_ms,
+      `select g.fingerprint, g.pipeline, g.letters, g.total, extract(epoch from ${byIndex ? end('asc') : 'g.first'})::float8 * 1000 as first_ms,
   extract(epoch from ${byIndex ? end('desc') : 'g.last'})::float8 * 1000 as last_ms, s.error_name, s.error_message
 from (
-  select d.fingerprint, d.pipeline, count(*)::int as letters${byIndex ? '' : ', min(d.dead_at) as first, max(d.dead_at) as last'}
+  select d.fingerprint, d.pipeline, count(*)::int as letters, (sum(count(*)) over ())::int as total${byIndex ? '' : ', min(d.dead_at) as first, max(d.dead_at) as last'}
   from ${table} d where ${live} and ${condition.sql} group by 1, 2 order by 3 desc, 1, 2 limit $1::int) g
 cross join lateral (
   select left(d.error_name, 250) as error_name, left(d.error_message, 2048) as error_message from ${table} d
@@ -72,7 +73,7 @@ cross join lateral (
 order by g.letters desc, last_ms desc`,
       [limit, ...condition.values],
     )
-    return rows.map(groupFrom)
+    return { letters: rows.length === 0 ? 0 : numberField(rows[0], 'total'), groups: rows.map(groupFrom) }
   }
 
   async function letter(id: string): Promise<Letter | undefined> {
@@ -89,7 +90,8 @@ from ${table} d where d.id = $1::bigint`,
 
   return {
     list,
-    groups,
+    tally,
+    groups: async (filter, limit) => (await tally(filter, limit)).groups,
     letter,
     async count(filter) {
       const { sql, values } = conditionOf(filter)

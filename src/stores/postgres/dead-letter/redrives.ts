@@ -44,7 +44,7 @@ export function redriveOperations({ run, ask, quoted, bodies }: LetterContext): 
   return {
     async preview(filter, options = {}, look = {}) {
       const { maxRedrives } = checkedOptions(options)
-      const { most = 10_000 } = checkOptions('preview', look, { most: count() })
+      const { most = 5000 } = checkOptions('preview', look, { most: count() })
       const condition = conditionOf(filter, 3)
       const { rows } = await ask(sql.preview(condition.sql, orderFor(filter)), [maxRedrives, most, ...condition.values])
       const n = (name: string): number => numberField(rows[0], name)

@@ -25,7 +25,11 @@ export function bounded(pool: OperatorPool, where: string, schema: string, timeo
     client.on('error', ignore)
     let broken = true
     try {
-      await client.query(`begin; set local statement_timeout = ${Math.ceil(timeoutMs)}`, undefined as never)
+      // Compiling a question of some milliseconds took most of a second.
+      await client.query(
+        `begin; set local statement_timeout = ${Math.ceil(timeoutMs)}; set local jit = off`,
+        undefined as never,
+      )
       const answer = await client.query(text, values)
       await client.query('commit', [])
       broken = false

@@ -43,12 +43,17 @@ export function claimRecords({
         scope: text,
         limit: count(),
       })
+      // No index knows leases, since claims and completions would have to write it. The lease comes first: of a key that is
+      // settled it is null, which ends the look at its row.
+      const stale =
+        staleMs === 0
+          ? 'i.lease_until is not null and $1::float8 = 0'
+          : `i.lease_until < statement_timestamp() - $1::float8 * interval '1 ms'`
       const { rows } = await ask(
         `select ${columns} from ${quoted}.idempotency i
-where i.state = 'in-progress' and ($2::text is null or i.scope = $2)
-  and ($1::float8 = 0 or i.lease_until < statement_timestamp() - $1::float8 * interval '1 ms')
-order by i.lease_until limit $3::int`,
-        [staleMs, scope, limit],
+where ${stale} and i.state = 'in-progress'${scope === null ? '' : ' and i.scope = $3'}
+order by i.lease_until limit $2::int`,
+        [staleMs, limit, ...(scope === null ? [] : [scope])],
       )
       return rows.map(claimFrom)
     },
