@@ -83,8 +83,7 @@ export function retry(options: RetryOptions = {}): Middleware {
 
     const decision = decisionBy(recovery, error, attempt, message)
     if (decision.do === 'defer') {
-      const { afterMs, parks = false } = decision
-      const later = new RetryLater(afterMs, { because: 'deferred', cause: error, parks })
+      const later = new RetryLater(decision.afterMs, { ...decision, because: 'deferred', cause: error })
       throw judged(delivery, later, attempt - 1)
     }
     if (decision.do === 'discard') {
