@@ -1,17 +1,18 @@
-import { idempotency, pipeline, retry, type Pipeline } from 'holdfast'
+import { idempotency, json, pipeline, retry, type Bytes, type Delivery, type PipelineBuilder } from 'holdfast'
 import { memoryIdempotencyStore } from 'holdfast/memory'
+import { pipelineToken } from 'holdfast/nest'
+import { z } from 'zod'
 
-export interface Order {
-  readonly id: string
-  readonly cups: number
-}
+const Order = z.object({ id: z.string(), cups: z.number().int() })
+export type Order = z.infer<typeof Order>
 
-/** The token under which Nest hands out the pipeline. */
-export const ORDERS = Symbol('orders')
+/** Names the pipeline, and says what its handler gets. */
+export const Orders = pipelineToken<Delivery<Order>>('cafe.orders')
 
-export function ordersPipeline(barista: { brew(order: Order): Promise<void> }): Pipeline<Order> {
-  return pipeline<Order>('cafe.orders')
+/** The stack round the handler. In a service: postgresIdempotencyStore(pool), with a pool that the module injects. */
+export function ordersStack(): PipelineBuilder<Bytes, Order, unknown> {
+  return pipeline('cafe.orders')
+    .decode(json(Order))
     .use(idempotency({ store: memoryIdempotencyStore() }))
     .use(retry({ maxAttempts: 3, backoff: { initialMs: 10 } }))
-    .handle(({ message }) => barista.brew(message.body))
 }

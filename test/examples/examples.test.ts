@@ -58,7 +58,7 @@ dead letters: m-5
   )
 })
 
-it('nest: takes the pipeline from a provider', { timeout: 60_000 }, async () => {
+it('nest: a method of a provider handles requests and messages', { timeout: 60_000 }, async () => {
   // Inside the project, so that its packages are found.
   const dist = join(root, 'examples/nest/dist')
   await mkdir(dist, { recursive: true })
@@ -73,6 +73,8 @@ it('nest: takes the pipeline from a provider', { timeout: 60_000 }, async () => 
   brewed 2 for order-1
 an order: 200 {"outcome":"handled"}
 the same order again: 200 {"outcome":"duplicate"}
+  brewed 3 for order-2
+health: {"holdfast":{"status":"up","parts":{"memory cafe":"up"}}}
 `),
     )
   } finally {
