@@ -10,7 +10,7 @@ import type { Delivery } from '../../src/core/delivery.ts'
 import { encode } from '../../src/core/codec.ts'
 import { headersFrom, type Bytes, type Headers } from '../../src/core/message.ts'
 import { pipeline, type Pipeline } from '../../src/core/pipeline.ts'
-import { outgoing, publisher, type Publisher, type PublisherBuilder } from '../../src/core/publisher.ts'
+import { outgoing, publisher, type Outgoing, type Publisher, type PublisherBuilder } from '../../src/core/publisher.ts'
 import { decrypt, encrypt, fixedKeys, resultCipher } from '../../src/encryption/index.ts'
 import { caused, flow } from '../../src/flow/index.ts'
 import { idempotency } from '../../src/idempotency/idempotency.ts'
@@ -173,7 +173,7 @@ async function encryptionRows(): Promise<Comparison[]> {
       type: 'order.placed',
       body: bytesOf(size),
     })
-    let sealed = message
+    let sealed: Outgoing = message
     await publisher({ publish: async ([one]) => void (sealed = one ?? message) })
       .use(encrypt({ keys }))
       .publish([message])

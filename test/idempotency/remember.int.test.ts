@@ -85,6 +85,20 @@ describeWith(['postgres'], 'remember() in the transaction of the handler', () =>
     expect(await charges()).toBe(1)
   })
 
+  it('needs no write after the commit: a process that dies there has kept the result', async () => {
+    const store = postgresIdempotencyStore(db.pool, { schema: db.schema })
+    // What would be written after the commit never arrives.
+    const dying = { ...store, keepResult: () => Promise.reject(new Error('the process is dead')) }
+    const answers = remember<Charge, { readonly charged: number }>({ store: dying })
+    const payments = pipeline<Charge>('api.payments')
+      .use(answers.stage)
+      .use(transaction<pg.PoolClient>(db.pool))
+      .handle(answers.handler(({ message }) => ({ charged: message.body.cents })))
+    const call = () => answers.call(payments, { message: { id: 'a', body: { cents: 7 } } })
+    expect(await call()).toMatchObject({ repeated: false, result: { charged: 7 } })
+    expect(await call()).toEqual({ repeated: true, found: true, result: { charged: 7 } })
+  })
+
   it('of 20 callers at once one runs, and all get its result in the end', async () => {
     const call = endpoint(() => sleep(20))
     async function insistent(): Promise<unknown> {

@@ -63,7 +63,7 @@ describeWith(['kafka'], 'PR-6 a promotion on Kafka', () => {
     const look = async () => {
       const ours = await kafkajsPromotion({ kafka: test.kafka, ...ids, topics: [topic] })
       const other = await platformaticKafkaPromotion({
-        connection: { bootstrapBrokers: kafkaBrokers() },
+        connection: { clientId: 'promotion', bootstrapBrokers: kafkaBrokers() },
         ...ids,
         topics: [topic],
       })
