@@ -105,15 +105,19 @@ function flowRows(): Comparison[] {
 
 function contractRows(): Comparison[] {
   const placed = contract('order.placed', {
-    ...{ version: 2, schema: Order, owner: 'shop', why: 'A customer has ordered.', examples: [body] },
+    version: 2,
+    schema: Order,
+    owner: 'shop',
+    why: 'A customer has ordered.',
+    examples: [body],
     since: {
       1: {
         schema: OlderOrder,
         example: { id: 'o-1', customer: 'ada' },
-        toNext: (order: object) => ({ ...order, note: '' }),
+        toNext: (order) => ({ ...order, note: '' }),
       },
     },
-  } as never) as unknown as ReturnType<typeof contract>
+  })
   const read = pipeline('measured')
     .decode(placed)
     .handle(() => {})
@@ -129,7 +133,7 @@ function contractRows(): Comparison[] {
     compared('a contract, one step', handling('contract', read, older), handling('json()', decoded(), present)),
     compared(
       'message() of a contract',
-      calling('message', () => placed.message(body as never)),
+      calling('message', () => placed.message(body)),
       calling('encode', plain),
     ),
   ]
@@ -174,9 +178,8 @@ async function encryptionRows(): Promise<Comparison[]> {
       body: bytesOf(size),
     })
     let sealed: Outgoing = message
-    await publisher({ publish: async ([one]) => void (sealed = one ?? message) })
-      .use(encrypt({ keys }))
-      .publish([message])
+    const kept: Publisher = { publish: async ([one]) => void (sealed = one ?? message) }
+    await publisher(kept).use(encrypt({ keys })).publish([message])
     const opened = pipeline('measured')
       .use(decrypt({ keys }))
       .decode(json(Order))
