@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { chromium as driver, type Browser, type Page } from 'playwright-core'
@@ -119,7 +120,7 @@ describeUnless(
       expect(page.faults).toEqual([])
     })
 
-    it('--naive: shows what is lost, and says so', { timeout: 60_000 }, async () => {
+    it('--naive: shows what is lost, and says so', { timeout: 180_000 }, async () => {
       const page = await open('--naive')
       await page.click('#switch-payments')
       await page.click('#switch-twice')
@@ -127,7 +128,7 @@ describeUnless(
       expect(await audited(page)).toMatch(/^lost ✗ [1-9]/)
     })
 
-    it('works without its script, on a narrow screen, and for nobody else', { timeout: 60_000 }, async () => {
+    it('works without its script, on a narrow screen, and for nobody else', { timeout: 180_000 }, async () => {
       const url = (await open()).url()
       const context = await browser.newContext({ javaScriptEnabled: false, viewport: { width: 360, height: 740 } })
       const plain = await context.newPage()
@@ -151,6 +152,9 @@ describeUnless(
       })
       expect(other.status).toBe(403)
       expect((await fetch(`${url}switch/relay/maybe`, { method: 'POST' })).status).toBe(404)
+      const rebound = get(url, { headers: { host: `evil.example:${port}` } })
+      const [refused] = (await once(rebound, 'response')) as [IncomingMessage]
+      expect(refused.resume().statusCode).toBe(421)
       for (const path of ['events', 'metrics']) expect((await fetch(url + path)).status).toBe(200)
     })
   },

@@ -17,7 +17,7 @@ interface Told {
 describeWith(['kafka', 'postgres'], 'the page of the coffee store', () => {
   const servers = () => ['--kafka', kafkaBrokers().join(','), '--postgres', postgresUrl()]
 
-  it('holds on Kafka and PostgreSQL, through the outbox, in traces of their own', { timeout: 120_000 }, async () => {
+  it('holds on Kafka and PostgreSQL, through the outbox, in traces of their own', { timeout: 180_000 }, async () => {
     const receiver = await otlpReceiver()
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }
     const flags = [...playOnce, ...servers(), '--jaeger', receiver.url]
