@@ -48,7 +48,11 @@ const narrowest = 8
 /** Rows as columns that fit the terminal; the widest column gives way first. */
 export function table(names: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
   const cells = [names, ...rows.map((row) => row.map(printable))]
-  const widths = names.map((_, at) => Math.min(widest, Math.max(...cells.map((row) => width(row[at] ?? '')))))
+  // The last column, which is the error in most tables, takes the room that the others leave.
+  const widths = names.map((_, at) => {
+    const wanted = Math.max(...cells.map((row) => width(row[at] ?? '')))
+    return at === names.length - 1 ? Math.min(columns, wanted) : Math.min(widest, wanted)
+  })
   for (let over = widths.reduce((sum, each) => sum + each + 2, -2) - columns; over > 0; over--) {
     const most = widths.indexOf(Math.max(...widths))
     const now = widths[most] ?? 0
