@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from 'vitest'
 import { examine, type Finding } from '../../src/operations/index.ts'
-import { postgresChecks } from '../../src/stores/postgres/index.ts'
+import { postgresChecks, postgresOutbox } from '../../src/stores/postgres/index.ts'
 import { describeOnBothServers, service } from '../stores/postgres/dead-letter-support.ts'
 
 type Service = Awaited<ReturnType<typeof service>>
@@ -71,6 +71,16 @@ delete from ${schema}.migration where name = 'redrive'; insert into ${schema}.mi
       'outbox shards',
       'keys without a holder',
     ])
+  })
+
+  it('finds messages in an outbox that no relay ever held', async () => {
+    const { look, pool, schema } = await given()
+    const client = await pool.connect()
+    await client.query('begin')
+    await postgresOutbox({ schema }).add(client, { destination: 'orders', body: null })
+    await client.query('commit')
+    client.release()
+    expect(await look()).toMatchObject([{ check: 'outbox shards', what: '4 shards of the outbox have no relay' }])
   })
 
   it('says what it could not look at, and goes on', async () => {
