@@ -1,4 +1,5 @@
-// What each tenant gets of six processes while one of them floods, without and with places of its own, as a chart:
+// What each tenant gets of six processes while one of them sends more than all places serve, without and with places of its
+// own, as a chart. It needs a quiet machine:
 // `node scripts/measure/tenant-shares.ts [docs/images/tenant-shares.svg]`
 import { writeFile } from 'node:fs/promises'
 import { limitsRun, type LimitsCounts } from '../chaos/limits/run.ts'
@@ -8,7 +9,16 @@ import { privateRedis } from '../../test/support/private-servers.ts'
 
 const [file] = process.argv.slice(2)
 const redis = await privateRedis()
-const common = { redisUrl: redis.url, planted: null, random: seeded(1), attack: false, seconds: 20 }
+const common = {
+  redisUrl: redis.url,
+  planted: null,
+  random: seeded(1),
+  attack: false,
+  starts: 0,
+  seconds: 20,
+  flood: 40,
+  concurrency: 4,
+}
 const runs: (readonly [string, LimitsCounts])[] = []
 try {
   for (const limited of [false, true]) {

@@ -11,6 +11,8 @@ export const leaseMs = 2 * probeTimeoutMs
 
 export interface Fleet {
   readonly dependency: FleetDependency
+  /** Of the keys in Redis. */
+  readonly prefix: string
   readonly workers: Map<string, Child>
   start(id: string): Promise<void>
   /** Kills one with -9, and starts another in its place. */
@@ -54,6 +56,7 @@ export async function withFleet<T>(options: FleetOptions, run: (fleet: Fleet) =>
   const changesOf = (child: Child): readonly string[] => child.lines.filter((line) => line.startsWith('change'))
   const fleet: Fleet = {
     dependency,
+    prefix,
     workers,
     async start(id) {
       await spawn(id).line('ready', 120_000)

@@ -5,6 +5,9 @@ import type { KafkaRig } from './rig.ts'
 import type { WorkerSettings } from './worker.ts'
 
 const size = 2
+/** Two processes and a join, on a machine that has other work. */
+const startMs = 180_000
+const stalledMs = 60_000
 
 /** The starts of handlers, noted outside of their transactions. */
 export async function prepareCalls(pool: pg.Pool, schema: string): Promise<void> {
@@ -49,7 +52,8 @@ export async function aliveUntilDone(
   try {
     for (let n = 0; n < size; n++) start()
     if (killEveryMs !== undefined) void kill(killEveryMs).catch(() => {})
-    await rig.settle(0)
+    await Promise.any([...workers].map((worker) => worker.line('called', startMs)))
+    await rig.settle(0, stalledMs)
   } finally {
     over.abort()
     await Promise.all([...workers].map((worker) => worker.dispose()))

@@ -1,22 +1,38 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnChild, type Child } from '../../../test/support/child.ts'
 import { uniqueName } from '../../../test/support/unique-name.ts'
-import { leaseMs, names, zero, type LimitsWorkerCounts, type LimitsWorkerSettings, type Tenant } from './settings.ts'
+import {
+  leaseMs,
+  names,
+  tenants,
+  usualConcurrency,
+  zero,
+  type LimitsWorkerCounts,
+  type LimitsWorkerSettings,
+  type Tenant,
+} from './settings.ts'
 import { limitsTarget } from './target.ts'
 
 export const processes = 6
 /** A new process takes a good part of a second of a core. */
 const strikeEveryMs = 2_000
+const longestMs = 120_000
 
 export interface LimitsRun {
   readonly redisUrl: string
   readonly limited: boolean
+  /** At least so long, and until there were `starts`. */
   readonly seconds: number
+  readonly starts: number
   readonly planted: string | null
   readonly random: () => number
   readonly signal: AbortSignal
   /** Kills with -9, and stops for longer than a lease. */
   readonly attack: boolean
+  /** @defaultValue that of `tenants` */
+  readonly flood?: number
+  /** @defaultValue `usualConcurrency` */
+  readonly concurrency?: number
 }
 
 export interface LimitsCounts {
@@ -31,12 +47,21 @@ export interface LimitsCounts {
   /** Of those that were handled, from sending to the start; and how long they ran. */
   readonly waitedMs: Readonly<Record<Tenant, number>>
   readonly ranMs: Readonly<Record<Tenant, number>>
+  /** Starts whose place was lost while they ran. */
+  readonly lostPlaces: number
   /** How often a message was delivered, those that were not handled yet included. */
   readonly deliveriesPerMessage: number
 }
 
 /** Processes with the same tenants. One tenant floods. */
-export async function limitsRun({ seconds, attack, random, signal, ...settings }: LimitsRun): Promise<LimitsCounts> {
+export async function limitsRun({
+  seconds,
+  starts,
+  attack,
+  random,
+  signal,
+  ...settings
+}: LimitsRun): Promise<LimitsCounts> {
   const target = await limitsTarget()
   const prefix = uniqueName('limits')
   const all: Child[] = []
@@ -44,7 +69,8 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
   let born = 0
   async function start(): Promise<void> {
     const id = `p${born++}`
-    const own: LimitsWorkerSettings = { ...settings, id, targetUrl: target.url, prefix }
+    const usual = { flood: tenants.flood, concurrency: usualConcurrency }
+    const own: LimitsWorkerSettings = { ...usual, ...settings, id, targetUrl: target.url, prefix }
     const child = spawnChild('scripts/chaos/limits/worker.ts', { args: [JSON.stringify(own)] })
     all.push(child)
     await child.line('ready', 120_000)
@@ -54,6 +80,8 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
   let strikes = 0
   function strike(): void {
     const ids = [...alive.keys()]
+    // Who starts takes long on a busy machine, and somebody has to work.
+    if (ids.length < 3) return
     const id = ids[Math.floor(random() * ids.length)]
     const child = id === undefined ? undefined : alive.get(id)
     if (id === undefined || child === undefined) return
@@ -74,7 +102,11 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
   try {
     await Promise.all(Array.from({ length: processes }, start))
     const beganMs = performance.now()
-    while (performance.now() - beganMs < seconds * 1000) {
+    const isDone = (): boolean => {
+      const tookMs = performance.now() - beganMs
+      return tookMs > longestMs || (tookMs > seconds * 1000 && target.starts >= starts)
+    }
+    while (!isDone()) {
       await sleep(attack ? strikeEveryMs : 250, undefined, { signal })
       if (attack) strike()
     }
@@ -97,6 +129,7 @@ export async function limitsRun({ seconds, attack, random, signal, ...settings }
       donePerSecond: each((name) => done[name] / tookSeconds),
       waitedMs: each((name) => Math.round(waited[name] / Math.max(1, done[name]))),
       ranMs: each((name) => Math.round(ran[name] / Math.max(1, done[name]))),
+      lostPlaces: all(total('lostPlaces')),
       deliveriesPerMessage: (all(done) + all(total('refused'))) / Math.max(1, all(sent)),
     }
   } finally {

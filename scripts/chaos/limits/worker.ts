@@ -11,7 +11,6 @@ import { placesScript, redisLimits } from '../../../src/stores/redis/limits.ts'
 import { memoryBroker } from '../../../src/transports/memory/broker.ts'
 import { memoryConsumer } from '../../../src/transports/memory/consumer.ts'
 import {
-  concurrency,
   leaseMs,
   maxConcurrent,
   names,
@@ -22,7 +21,7 @@ import {
   type Tenant,
 } from './settings.ts'
 
-const { id, targetUrl, redisUrl, prefix, limited, planted } = JSON.parse(
+const { id, targetUrl, redisUrl, prefix, limited, planted, flood, concurrency } = JSON.parse(
   process.argv[2] ?? '{}',
 ) as LimitsWorkerSettings
 const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0, enableOfflineQueue: false, retryStrategy: () => 200 })
@@ -54,7 +53,7 @@ const call = (tenant: string, signal: AbortSignal): Promise<void> =>
   })
 
 const counts: LimitsWorkerCounts = {
-  ...{ sent: zero(), done: zero(), refused: zero(), waitedMs: zero(), ranMs: zero() },
+  ...{ sent: zero(), done: zero(), refused: zero(), lostPlaces: zero(), waitedMs: zero(), ranMs: zero() },
 }
 const sentAtMs = new Map<string, number>()
 subscribe('limit-reached', ({ group }) => {
@@ -69,7 +68,12 @@ const limit = bulkhead({
 const orders = (limited ? builder.use(limit) : builder).use(retry()).handle(async ({ message, signal }) => {
   const tenant = headerText(message.headers, 'tenant') as Tenant
   const startedMs = performance.now()
-  await call(tenant, signal)
+  try {
+    await call(tenant, signal)
+  } catch (error) {
+    if (signal.aborted) counts.lostPlaces[tenant]++
+    throw error
+  }
   counts.done[tenant]++
   counts.waitedMs[tenant] += startedMs - (sentAtMs.get(message.id) ?? NaN)
   counts.ranMs[tenant] += performance.now() - startedMs
@@ -85,6 +89,7 @@ const running = memoryConsumer({
   concurrency,
   ahead: 2_000,
 }).run(stop.signal)
+const perSecond: Readonly<Record<Tenant, number>> = { ...tenants, flood }
 const publisher = broker.publisher()
 for (const tenant of names)
   setInterval(() => {
@@ -93,7 +98,7 @@ for (const tenant of names)
     sentAtMs.set(`${id}-${tenant}-${number}`, performance.now())
     const parts = { destination: 'orders', id: `${id}-${tenant}-${number}`, key: `${tenant}-${number}`, headers }
     void publisher.publish([outgoing({ ...parts, body: Buffer.from('{}') })])
-  }, 1000 / tenants[tenant])
+  }, 1000 / perSecond[tenant])
 
 process.stdin.on('data', () => {
   console.log(`end ${JSON.stringify(counts)}`)

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { redisCircuits } from '../../../src/stores/redis/circuits.ts'
 import { privateRedis, type PrivateServer } from '../../../test/support/private-servers.ts'
 import type { Probe } from '../fleet/dependency.ts'
 import { leaseMs, size, until, withFleet, type Fleet, type FleetOptions } from '../fleet/fleet.ts'
@@ -61,17 +63,40 @@ async function granted(fleet: Fleet, withinMs = 20_000): Promise<Probe> {
   return Promise.race([promise, late]).finally(() => (fleet.dependency.onProbe = () => {}))
 }
 
+const redisOf = ({ url }: PrivateServer): Redis => new Redis(url)
+
+/** How long the register says that it is open between two probes, by the clock of Redis: an epoch is when a state began. */
+async function windowAfter(holder: Probe, next: Promise<Probe>, redis: Redis, prefix: string): Promise<number> {
+  const circuits = redisCircuits(redis, { prefix })
+  let longestMs = 0
+  let isOver = false
+  void next.finally(() => (isOver = true)).catch(() => {})
+  try {
+    while (!isOver) {
+      for (const { state, epoch, leftMs } of (await circuits.list?.()) ?? [])
+        if (state === 'open' && leftMs > 0 && epoch > Number(holder.epoch))
+          longestMs = Math.max(longestMs, Date.now() + leftMs - epoch / 1000)
+      await sleep(20)
+    }
+    return longestMs
+  } finally {
+    redis.disconnect()
+  }
+}
+
 /** Kills the probe's holder, stops another for longer than its lease, and takes Redis away: stopped, then killed and empty. */
 async function everything(fleet: Fleet, redis: PrivateServer, how: RunHow): Promise<string[]> {
   fleet.dependency.hangMs = 1_000
   const holder = await granted(fleet)
   fleet.replace(holder.id)
   how.say(`killed ${holder.id} in its probe`)
-  const sleeper = await granted(fleet)
-  const afterMs = sleeper.atMs - holder.atMs
-  // The lease of the dead process had to end, and then one more window.
+  const next = granted(fleet)
+  const windowMs = await windowAfter(holder, next, redisOf(redis), fleet.prefix)
+  const sleeper = await next
   const seen =
-    afterMs >= leaseMs + shortestWindowMs ? [] : [`a probe ${Math.round(afterMs)} ms after that of a dead process`]
+    windowMs >= shortestWindowMs
+      ? []
+      : [`the next probe was granted ${Math.round(windowMs)} ms after the lease of a dead process, not a window later`]
   if (how.broken !== undefined) return seen
   const child = fleet.workers.get(sleeper.id)
   child?.kill('SIGSTOP')

@@ -21,10 +21,16 @@ export const fleetLimits: Scenario = {
     const redis = await privateRedis()
     const common = { redisUrl: redis.url, planted: broken ?? null, random: seeded(seed), signal }
     try {
-      const attacked = await limitsRun({ ...common, limited: true, attack: true, seconds: full ? 60 : 30 })
+      const attacked = await limitsRun({
+        ...common,
+        limited: true,
+        attack: true,
+        starts: leastStarts / 2,
+        seconds: full ? 60 : 30,
+      })
       say(`under attack: ${JSON.stringify(attacked)}`)
       if (broken !== undefined) return reportOf(attacked, undefined)
-      const calm = await limitsRun({ ...common, limited: true, attack: false, seconds: 20 })
+      const calm = await limitsRun({ ...common, limited: true, attack: false, starts: leastStarts / 2, seconds: 20 })
       say(`calm: ${JSON.stringify(calm)}`)
       return reportOf(attacked, calm)
     } finally {
@@ -51,7 +57,7 @@ function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
       ...(starts >= leastStarts ? [] : [`only ${starts} starts`]),
       ...starved.map(([name, share]) => `${name} got ${share.toFixed(2)} of what it sends`),
     ],
-    notes: `starts are counted where the calls arrive: ${over} of ${starts} above the limit; handled a second: ${rates}; ${(calm ?? attacked).deliveriesPerMessage.toFixed(2)} deliveries for each message`,
+    notes: `starts are counted where the calls arrive: ${over} of ${starts} above the limit; handled a second: ${rates}; ${(calm ?? attacked).deliveriesPerMessage.toFixed(2)} deliveries for each message; ${(calm ?? attacked).lostPlaces} lost their place while they ran`,
   }
 }
 
