@@ -68,7 +68,7 @@ export function timeout(options: TimeoutOptions): Middleware {
     facts: { timeoutMs: afterMs, abandonAfterMs },
     wantsOutside: { retry: 'there is one deadline for each attempt' },
     excludes: {
-      timeout: 'the shorter one decides, and a handler given up by one would still be waited for by the other',
+      timeout: 'the shorter one decides, while the other still waits for the handler',
     },
   })
 }
