@@ -31,8 +31,10 @@ export class Owned<Raw> implements Place {
   paused = false
   /** How many messages were handled since the last join. */
   handled = 0
-  /** Kept over a join by a client that fetches from the committed position again: the next batch begins there. */
+  /** Kept over a join by a client that fetches from the committed position again, and that has not given a batch since. */
   kept = false
+  /** What is fetched again may begin here, or behind it; unset once all that was delivered has come by. */
+  refetch: number | undefined
   /** Where the position stood when last looked at, and since when. */
   readonly progress: { position: number | undefined; sinceMs: number }
   readonly #offsetOf: (record: Raw) => number
@@ -122,7 +124,7 @@ export class Assignment<Raw> {
     for (const [id, owned] of [...this.#partitions]) {
       const still = wanted.get(id)
       if (!isSame || still === undefined || isOvertaken(owned, still.committed)) this.#giveUp(owned, reason)
-      else owned.kept = this.#options.client.refetches === true
+      else if (this.#options.client.refetches === true) awaitAgain(owned)
     }
     return assigned
       .filter((each) => this.find(each) === undefined)
@@ -150,18 +152,20 @@ export class Assignment<Raw> {
 
   /** Puts a batch into the lanes, without what was delivered before. */
   accept(given: Owned<Raw>, batch: LogBatch<Raw>): Accepted<Raw> {
-    let owned = given
-    const { next, kept, position } = owned
-    owned.kept = false
-    // A kept partition is fetched from the committed position again; any other from what follows the last batch.
-    const expected = kept ? (owned.committed ?? 0) : next
+    const { next, kept, position, refetch } = given
+    // Of a batch that is empty a client may know the end alone: it says nothing of where the fetches stand.
+    if (refetch !== undefined && batch.records.length === 0) return this.#take(given, batch)
+    const expected = refetch ?? next
     if (next !== undefined && expected !== undefined && batch.from < expected && batch.last >= batch.from) {
-      owned = this.restart(owned, new Error('the log begins anew'))
+      const owned = this.restart(given, new Error('the log begins anew'))
       return { ...this.#take(owned, batch), wentBackFrom: next }
     }
+    given.kept = false
+    if (refetch !== undefined && next !== undefined && batch.from < next)
+      given.refetch = batch.last + 1 < next ? Math.max(refetch, batch.last + 1) : undefined
     if (kept && position !== undefined && batch.from > position && batch.first > position)
-      owned = this.restart(owned, new Error('another member went on with the partition'))
-    return this.#take(owned, batch)
+      return this.#take(this.restart(given, new Error('another member went on with the partition')), batch)
+    return this.#take(given, batch)
   }
 
   #take(owned: Owned<Raw>, { records, first, last }: LogBatch<Raw>): Accepted<Raw> {
@@ -222,4 +226,14 @@ function isOvertaken<Raw>({ position }: Owned<Raw>, committed: number | undefine
 
 function idOf({ topic, partition }: Place): string {
   return `${topic}/${partition}`
+}
+
+/**
+ * The position is that of the join: what the group confirms later, the fetches have not seen. Once it stands behind all that
+ * was delivered, nothing comes twice.
+ */
+function awaitAgain<Raw>(owned: Owned<Raw>): void {
+  const { next, committed = 0 } = owned
+  owned.kept = true
+  owned.refetch = next !== undefined && committed < next ? committed : undefined
 }

@@ -299,6 +299,60 @@ describe('a log that goes back', () => {
     expect(running()).toEqual([1, 2, 3, 4, 5])
     expect(changed('out-of-range')).toEqual([])
   })
+
+  it('is no alarm where what is fetched again comes in several batches', async () => {
+    const { join, running, changed } = bench({ refetches: true })
+    const first = await join()
+    first.generation.accept(batch(0, 5))
+    const { generation } = await join()
+    generation.accept(batch(0, 2))
+    generation.accept(batch(2, 4))
+    generation.accept(batch(4, 6))
+    expect(running()).toEqual([0, 1, 2, 3, 4, 5])
+    expect(changed('out-of-range')).toEqual([])
+  })
+
+  it('is no alarm where the group confirms more between the join and the first batch', async () => {
+    const { clock, join, end, runs, changed } = bench({ refetches: true })
+    const first = await join()
+    first.generation.accept(batch(0, 5))
+    for (let offset = 0; offset < 5; offset++) await end(offset)
+    // Its client looks up the position at the join: the commit comes too late for that.
+    const { generation, commits } = await join()
+    await clock.advance(250)
+    confirm(commits)
+    await clock.advance(0)
+    generation.accept(batch(0, 6))
+    await end(5)
+    expect(runs).toEqual([0, 1, 2, 3, 4, 5])
+    expect(changed('out-of-range')).toEqual([])
+  })
+
+  it('is no alarm where an empty batch comes first', async () => {
+    const { join, running, changed } = bench({ refetches: true })
+    const first = await join()
+    first.generation.accept(batch(0, 5))
+    const { generation } = await join()
+    generation.accept(batch(5, 5))
+    generation.accept(batch(0, 6))
+    expect(running()).toEqual([0, 1, 2, 3, 4, 5])
+    expect(changed('out-of-range')).toEqual([])
+  })
+
+  it('PK-1: is noticed while it is fetched again', async () => {
+    const { clock, join, end, running, changed } = bench({ refetches: true })
+    const first = await join()
+    first.generation.accept(batch(0, 5))
+    for (let offset = 0; offset < 3; offset++) await end(offset)
+    await clock.advance(250)
+    confirm(first.commits)
+    await clock.advance(0)
+    const { generation } = await join()
+    generation.accept(batch(0, 2))
+    // The handlers of the old log are told to stop, and have not ended yet.
+    expect(running()).toEqual([3, 4, 0, 1])
+    expect(changed('out-of-range')).toMatchObject([{ detail: { ...place, position: 5, from: 0 } }])
+  })
 })
 
 describe('the end of a process', () => {
