@@ -246,12 +246,16 @@ describeOnBoth('races of the outbox', (url) => {
       slots: db.statements.slots.replace(`"${db.schema}".outbox_slot()::int`, '0'),
     }
     const started = Date.now()
+    let cleanings = 0
     const result = await cleaning(
       async () => {
         const rotations = await rotateOutbox(db.pool, run, statements, systemClock)
-        return rotations.find(({ slot }) => slot === 1)?.result ?? 'none'
+        const done = rotations.find(({ slot }) => slot === 1)?.result ?? 'none'
+        if (done === 'cleaned') cleanings++
+        return done
       },
-      () => Date.now() - started > 6000,
+      // A busy machine takes longer for as many.
+      () => cleanings > 10 && Date.now() - started > 3000,
     )
     expect(result.lost).toBe(0)
     expect(result.cleaned).toBeGreaterThan(10)
