@@ -85,7 +85,10 @@ function joined(
   if (seconds.every(({ stands }) => stands === undefined) && seconds.some(({ low, high }) => high > low))
     throw refused(`group '${second.group}' has never committed: let the second pipeline catch up first`)
   const standing = new Map(firsts.map((state) => [state.name, standsAt(state)]))
-  return seconds.map((state) => ({ name: state.name, first: standing.get(state.name) ?? 0, second: standsAt(state) }))
+  // Brokers name the partitions of a topic in any order.
+  return seconds
+    .map((state) => ({ name: state.name, first: standing.get(state.name) ?? 0, second: standsAt(state) }))
+    .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }))
 }
 
 /** A group that never committed in a partition begins at what the log still has. */
