@@ -29,7 +29,11 @@ describeWith(['postgres'], 'simulate(pool)', () => {
           }),
         ),
     }
-    const error: unknown = await explore({ ...naive, seeds: 300 }).catch((thrown: unknown) => thrown)
+    const search = (): Promise<unknown> => explore({ ...naive, seeds: 300 }).catch((thrown: unknown) => thrown)
+    let error = await search()
+    // A statement of a busy database may take as long as a lock: then the schedule that broke it is another one next time.
+    for (let again = 0; again < 3 && error instanceof ResilienceError && error.invariant === ''; again++)
+      error = await search()
     expect(error).toBeInstanceOf(ResilienceError)
     expect(error).toMatchObject({ invariant: 'once' })
     const replay = error instanceof ResilienceError ? error.replay : ''

@@ -23,7 +23,8 @@ export async function kafkaBackend(address: string | true): Promise<Broker> {
   const admin = kafka.admin()
   await admin.connect().catch((error: unknown) => unreachable('Kafka', 'kafka', brokers.join(','), error))
   await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) })
-  const producer = kafka.producer({ idempotent: true })
+  // New partitions may have to wait for their leader.
+  const producer = kafka.producer({ idempotent: true, retry: { retries: 8 } })
   await producer.connect()
 
   return {
