@@ -429,9 +429,8 @@ describeWith(['kafka'], 'the managed consumer on real Kafka', () => {
     const consumer = managed(topic, groupId, ({ message }) => void seen.add(message.id))
     await until('all of the old topic', async () => (await test.committed(groupId, topic)) === 50)
     await test.admin.deleteTopics({ topics: [topic] })
-    await until('the new topic', () =>
-      test.admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }).catch(() => false),
-    )
+    const create = () => test.admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }).catch(() => false)
+    await until('the new topic', create, 60_000)
     const anew = Array.from({ length: 20 }, (_, n) => ({ key: `k${n}`, headers: { 'message-id': `new-${n}` } }))
     await until('the new messages are stored', () =>
       test.send(topic, anew).then(
