@@ -192,7 +192,7 @@ function isHolds(value: unknown): value is Holds {
   return value === 'message' || value === 'lane' || value === 'pipeline'
 }
 
-function isObject(value: unknown): value is object {
+export function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null
 }
 

@@ -1,4 +1,4 @@
-import { HoldfastError } from './errors.ts'
+import { HoldfastError, isObject } from './errors.ts'
 import { nearest } from './nearest.ts'
 
 /** What an option may be. */
@@ -111,10 +111,6 @@ export function either(...kinds: readonly Kind[]): Kind {
 export const clockKind: Kind = having('now', 'wall', 'after')
 
 export const signalKind: Kind = having('addEventListener', 'throwIfAborted')
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
-}
 
 /** Checks one argument that is no part of an options object: `pipeline: name must be a text that is not empty, got ''`. */
 export function checkArgument(where: string, name: string, value: unknown, kind: Kind): void {

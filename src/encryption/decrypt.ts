@@ -3,9 +3,9 @@ import { staged, type Delivery, type Middleware } from '../core/delivery.ts'
 import { factsOf } from '../core/describe.ts'
 import { PermanentError } from '../core/errors.ts'
 import { headersFrom, headerText, type Bytes, type Headers } from '../core/message.ts'
-import { checkOptions, having, ms, oneOf, required } from '../core/options.ts'
+import { checkOptions, oneOf } from '../core/options.ts'
 import type { KeyProvider } from './keys.ts'
-import { keysById } from './lookups.ts'
+import { keysById, lookupKinds } from './lookups.ts'
 import { keyHeader, open, shown } from './sealed.ts'
 
 export interface DecryptOptions {
@@ -34,11 +34,9 @@ export function decrypt(options: DecryptOptions): Middleware<unknown, Delivery<B
     keyCacheMs = 60_000,
     timeoutMs = 10_000,
   } = checkOptions('decrypt', options, {
-    keys: required(having('current', 'byId')),
+    ...lookupKinds,
     whenErased: oneOf('tombstone', 'refuse'),
     whenPlain: oneOf('refuse', 'pass'),
-    keyCacheMs: ms(0),
-    timeoutMs: ms(),
   })
   const keyOf = keysById(keys, { keyCacheMs, timeoutMs })
 

@@ -1,9 +1,9 @@
 import { withHeaders, type Bytes } from '../core/message.ts'
-import { callback, checkOptions, having, ms, required } from '../core/options.ts'
+import { callback, checkOptions } from '../core/options.ts'
 import { publishEach } from '../core/publish-each.ts'
 import type { Outgoing, PublishMiddleware } from '../core/publisher.ts'
 import type { KeyProvider } from './keys.ts'
-import { currentKeys } from './lookups.ts'
+import { currentKeys, lookupKinds } from './lookups.ts'
 import { keyHeader, seal } from './sealed.ts'
 
 const keyOf = ({ key }: Outgoing): string | null => key
@@ -34,10 +34,8 @@ export function encrypt(options: EncryptOptions): PublishMiddleware<Bytes> {
     keyCacheMs = 60_000,
     timeoutMs = 10_000,
   } = checkOptions('encrypt', options, {
-    keys: required(having('current', 'byId')),
+    ...lookupKinds,
     subject: callback,
-    keyCacheMs: ms(0),
-    timeoutMs: ms(),
   })
   const keyFor = currentKeys(keys, { keyCacheMs, timeoutMs })
 

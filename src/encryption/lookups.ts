@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { Asked } from '../core/asked.ts'
+import { having, ms, required, type Kinds } from '../core/options.ts'
 import { Cache } from './cache.ts'
 import { secretKey, type KeyProvider } from './keys.ts'
 import { shown } from './sealed.ts'
@@ -7,6 +8,17 @@ import { shown } from './sealed.ts'
 export interface LookupTerms {
   readonly keyCacheMs: number
   readonly timeoutMs: number
+}
+
+interface LookupOptions extends Partial<LookupTerms> {
+  readonly keys: KeyProvider
+}
+
+/** Of everything that asks for keys. */
+export const lookupKinds: Kinds<LookupOptions> = {
+  keys: required(having('current', 'byId')),
+  keyCacheMs: ms(0),
+  timeoutMs: ms(),
 }
 
 const provider = 'the key provider'

@@ -1,8 +1,8 @@
 import type { Message } from '../core/message.ts'
-import { callback, checkOptions, having, ms, required } from '../core/options.ts'
+import { callback, checkOptions } from '../core/options.ts'
 import type { ResultCipher, ResultName } from '../core/result-cipher.ts'
 import type { KeyProvider } from './keys.ts'
-import { currentKeys, keysById } from './lookups.ts'
+import { currentKeys, keysById, lookupKinds } from './lookups.ts'
 import { open, seal, shown, type Sealed } from './sealed.ts'
 
 export interface ResultCipherOptions {
@@ -27,10 +27,8 @@ export function resultCipher(options: ResultCipherOptions): ResultCipher {
     keyCacheMs = 60_000,
     timeoutMs = 10_000,
   } = checkOptions('resultCipher', options, {
-    keys: required(having('current', 'byId')),
+    ...lookupKinds,
     subject: callback,
-    keyCacheMs: ms(0),
-    timeoutMs: ms(),
   })
   const keyFor = currentKeys(keys, { keyCacheMs, timeoutMs })
   const keyOf = keysById(keys, { keyCacheMs, timeoutMs })

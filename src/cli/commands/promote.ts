@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { isHoldfastError } from '../../core/errors.ts'
 import type { Command, Context, PromotionLook } from '../command.ts'
 import { exits, Stop, usage } from '../exit.ts'
 import { print, say } from '../print.ts'
+import { refusals } from '../refusals.ts'
 import { printable } from '../terminal.ts'
 
 const everyMs = 1000
@@ -22,7 +22,7 @@ const promote: Command = {
     const look = lookFor(context)
     let told = ''
     for (;;) {
-      const found = await asked(look())
+      const found = await refusals(look())
       if (found.step === 'start-second') return start(context, found)
       const say = sentence(found)
       // Each step once: the positions go on.
@@ -88,17 +88,6 @@ function show(context: Context, { partitions }: PromotionLook): void {
     ['first', ({ first }) => first],
     ['second', ({ second }) => second],
   ])
-}
-
-async function asked(work: Promise<PromotionLook>): Promise<PromotionLook> {
-  try {
-    return await work
-  } catch (error) {
-    if (isHoldfastError(error) && error.code === 'bad-order') throw new Stop(exits.refused, printable(error.message))
-    if (isHoldfastError(error) && error.code === 'unavailable')
-      throw new Stop(exits.unavailable, printable(error.message))
-    throw error
-  }
 }
 
 export const promoteCommands: readonly Command[] = [promote]

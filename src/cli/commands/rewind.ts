@@ -1,9 +1,10 @@
-import { isHoldfastError, textOf } from '../../core/errors.ts'
+import { textOf } from '../../core/errors.ts'
 import type { Command, Context, RewindReport, RewindRequest } from '../command.ts'
 import { confirm, yesFlag } from '../confirm.ts'
-import { exits, Stop, usage } from '../exit.ts'
+import { exits, usage } from '../exit.ts'
 import { timeFrom } from '../filters.ts'
 import { print, say } from '../print.ts'
+import { refusals } from '../refusals.ts'
 import { printable } from '../terminal.ts'
 
 const rewind: Command = {
@@ -39,12 +40,12 @@ const rewind: Command = {
           : `rewind takes one of ${groups.map(printable).join(', ')}`,
       )
     const request = requestFrom(context)
-    const counted = await asked(move({ ...request, dryRun: true }))
+    const counted = await refusals(move({ ...request, dryRun: true }))
     show(context, counted)
     if (values['dry-run'] === true || counted.messages === 0) return exits.ok
     await confirm(context, 'rewind', counted.messages, 'messages')
     const { plan } = await logged(context, group ?? '', request, counted, () =>
-      asked(move({ ...request, dryRun: false })),
+      refusals(move({ ...request, dryRun: false })),
     )
     say(context, `moved. Start its members with this option \`replay\`:\n${printable(JSON.stringify(plan))}`, {
       moved: true,
@@ -101,17 +102,6 @@ function pointFrom(flag: string, text: string): Date | Readonly<Record<string, n
     return [name, Number(position)] as const
   })
   return Object.fromEntries(positions)
-}
-
-async function asked(work: Promise<RewindReport>): Promise<RewindReport> {
-  try {
-    return await work
-  } catch (error) {
-    if (isHoldfastError(error) && error.code === 'bad-order') throw new Stop(exits.refused, printable(error.message))
-    if (isHoldfastError(error) && error.code === 'unavailable')
-      throw new Stop(exits.unavailable, printable(error.message))
-    throw error
-  }
 }
 
 function show(context: Context, report: RewindReport): void {

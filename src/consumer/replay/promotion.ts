@@ -1,5 +1,21 @@
 import { HoldfastError } from '../../core/errors.ts'
+import { list, required, text, type Kinds } from '../../core/options.ts'
 import type { LogState, ReplayLog } from './replay-log.ts'
+
+/** The two groups of a promotion, as the promotions of all transports take them. */
+export interface PromotionGroups {
+  /** The group of the pipeline that works now. */
+  readonly groupId: string
+  /** The group of the one that takes its place. */
+  readonly secondGroupId: string
+  readonly topics: readonly string[]
+}
+
+export const promotionKinds: Kinds<PromotionGroups> = {
+  groupId: required(text),
+  secondGroupId: required(text),
+  topics: required(list),
+}
 
 /** One partition, as both groups stand in it. */
 export interface PromotionPartition {

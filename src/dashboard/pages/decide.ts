@@ -2,9 +2,9 @@ import { html, type Fragment } from '../html.ts'
 import { note } from '../layout.ts'
 import type { Asked } from '../filter.ts'
 import type { Answer, Fields, Route, View, Visit } from '../visit.ts'
-import { card, counted, hidden, inside, packed, plural } from '../widgets.ts'
+import { card, hidden, inside, packed, plural } from '../widgets.ts'
 import { numberOf } from './missing.ts'
-import { carried, chosen, chosenText, isNumber, nothingChosen, typedNumber } from './redrive-new.ts'
+import { carried, chosen, chosenText, miscounted, nothingChosen, typedNumber } from './redrive-new.ts'
 
 /** Giving letters up, and taking that back. */
 export const decisionRoutes: readonly Route[] = [
@@ -50,22 +50,8 @@ async function drop(visit: Visit, _: readonly string[], fields: Fields): Promise
   const asked = carried(fields, times.nowMs)
   if (asked === undefined) return nothingChosen(visit, ['The form does not say which letters.'])
   const { matched } = await letters.preview(asked.filter)
-  if (fields.text('matched') !== `${matched}`)
-    return view(
-      visit,
-      asked,
-      matched,
-      html`<p>
-        <strong>Nothing was done.</strong> The number changed while you looked: it is ${counted(matched)} now.
-      </p>`,
-    )
-  if (!isNumber(fields, matched))
-    return view(
-      visit,
-      asked,
-      matched,
-      html`<p><strong>Nothing was done.</strong> Type ${matched}, the number of letters.</p>`,
-    )
+  const problem = miscounted(fields, 'matched', matched, 'letters')
+  if (problem !== undefined) return view(visit, asked, matched, problem)
   const dropped = await letters.drop(asked.filter, user.name)
   return { goTo: links.to('letters', { state: 'dropped', done: 'dropped', n: `${dropped.length}` }) }
 }

@@ -17,7 +17,7 @@ import {
   table,
   type Column,
 } from '../widgets.ts'
-import { isNumber, typedNumber } from './redrive-new.ts'
+import { miscounted, typedNumber } from './redrive-new.ts'
 
 /** One parked key: what waits in it, and what an operator may do to it. */
 export const laneRoutes: readonly Route[] = [
@@ -179,16 +179,8 @@ async function dropAll(visit: Visit, _: readonly string[], fields: Fields): Prom
   const lane = await laneFrom(visit, namedBy(fields))
   if (lane === undefined) return { goTo: links.to('keys', { done: 'nothing' }) }
   const { messages } = lane
-  if (fields.text('messages') !== `${messages}`)
-    return view(
-      visit,
-      lane,
-      html`<p>
-        <strong>Nothing was done.</strong> The number changed while you looked: it is ${counted(messages)} now.
-      </p>`,
-    )
-  if (!isNumber(fields, messages))
-    return view(visit, lane, html`<p><strong>Nothing was done.</strong> Type ${messages}, the number of messages.</p>`)
+  const problem = miscounted(fields, 'messages', messages, 'messages')
+  if (problem !== undefined) return view(visit, lane, problem)
   const dropped = (await ops.store.dropParked?.(lane.scope, lane.lane, user.name, 'all')) ?? 0
   return { goTo: links.to('keys', dropped === 0 ? { done: 'lane-held' } : { done: 'lane-dropped', n: `${dropped}` }) }
 }

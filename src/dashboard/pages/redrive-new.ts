@@ -62,8 +62,16 @@ export function typedNumber(n: number, what: string): Fragment {
   )
 }
 
-export function isNumber(fields: Fields, n: number): boolean {
-  return fields.text('number').replace(/[\s,.]/g, '') === `${n}`
+/** What is wrong with the number that was typed for what the form showed, if anything. */
+export function miscounted(fields: Fields, shown: 'matched' | 'messages', n: number, what: string): Html | undefined {
+  if (fields.text(shown) !== `${n}`)
+    return html`<p><strong>Nothing was done.</strong> The number changed while you looked: it is ${counted(n)} now.</p>`
+  return mistyped(fields, n, what)
+}
+
+function mistyped(fields: Fields, n: number, what: string): Html | undefined {
+  if (fields.text('number').replace(/[\s,.]/g, '') === `${n}`) return undefined
+  return html`<p><strong>Nothing was done.</strong> Type ${n}, the number of ${what}.</p>`
 }
 
 interface Draft {
@@ -211,8 +219,8 @@ async function make(visit: Visit, _: readonly string[], fields: Fields): Promise
         ${counted(free)} now.
       </p>`,
     )
-  if (!isNumber(fields, free))
-    return again(html`<p><strong>Nothing was done.</strong> Type ${free}, the number of letters.</p>`)
+  const problem = mistyped(fields, free, 'letters')
+  if (problem !== undefined) return again(problem)
   const made = await ops.store.letters.create(asked.filter, options, user.name)
   if (made === undefined) return again(html`<p><strong>Nothing was done.</strong> Others took these letters.</p>`)
   return { goTo: links.to(`redrives/${made.id}`, { done: 'redrive-made' } satisfies Params) }

@@ -24,6 +24,7 @@ export class Answer<Result> {
   #held: HeldClaim | undefined
   #kept: Exclude<Kept, { kind: 'erased' }> | undefined
   #value: { readonly result: Result } | undefined
+  #failed: { readonly error: unknown } | undefined
   #isStored = false
 
   constructor(terms: AnswerTerms<Result>) {
@@ -38,6 +39,11 @@ export class Answer<Result> {
   /** What the handler returned, as a later caller gets it too. `undefined` if no handler has returned. */
   get value(): { readonly result: Result } | undefined {
     return this.#value
+  }
+
+  /** What the handler failed of for good. */
+  get failed(): { readonly error: unknown } | undefined {
+    return this.#failed
   }
 
   /** Takes what the handler returned, and writes it in the handler's transaction, if there is one. */
@@ -56,6 +62,7 @@ export class Answer<Result> {
   /** Takes the error that a later caller gets too. */
   fail(error: unknown, { message, attempt }: Delivery): void {
     this.#kept = { kind: 'failure', failure: failureFrom(error, message.id, attempt) }
+    this.#failed = { error }
     this.#value = undefined
     this.#isStored = false
   }

@@ -120,7 +120,6 @@ export function remember<Body = unknown, Result = unknown>(
     place?: Place,
   ): Step<D> => {
     refuseBatch(place)
-    const failures = new WeakMap<object, { readonly error: unknown }>()
     const step = claims<D & { readonly answer: Answer<Result> }>(async function answered(delivery) {
       const { answer, fence } = delivery
       answer.holds({ ...nameOf(delivery), token: fence })
@@ -131,7 +130,6 @@ export function remember<Body = unknown, Result = unknown>(
       } catch (error) {
         if (!isFinal(error, delivery)) throw error
         answer.fail(error, delivery)
-        failures.set(answer, { error })
         outcome = 'discarded'
       }
       await answer.store(delivery)
@@ -151,8 +149,7 @@ export function remember<Body = unknown, Result = unknown>(
       }
       // It may have failed a moment ago, and the completion has waited for the store.
       await answer.store(delivery)
-      const failed = failures.get(answer)
-      if (failed !== undefined) throw failed.error
+      if (answer.failed !== undefined) throw answer.failed.error
       if (mine !== undefined && answer.value !== undefined)
         mine.answered = { repeated: false, found: true, result: answer.value.result }
       return outcome

@@ -1,4 +1,4 @@
-import { isHoldfastError } from '../../core/errors.ts'
+import { isHoldfastError, isObject } from '../../core/errors.ts'
 
 /** Codes of Node, of its DNS and TLS, and of undici. */
 const downCodes: ReadonlySet<string> = new Set([
@@ -63,8 +63,4 @@ function isSqlState(code: string): boolean {
 
 function first(errors: unknown): unknown {
   return Array.isArray(errors) ? (errors as readonly unknown[])[0] : undefined
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { isObject } from '../../core/errors.ts'
 
 // A longer wait is more often a server's mistake than its wish.
 const longestMs = 300_000
@@ -31,8 +32,4 @@ function header(holder: object): string | undefined {
   const value: unknown =
     typeof get === 'function' ? Reflect.apply(get, headers, ['retry-after']) : Reflect.get(headers, 'retry-after')
   return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }

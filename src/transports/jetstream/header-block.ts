@@ -1,4 +1,5 @@
 import type { JsMsg } from '@nats-io/jetstream'
+import { isObject } from '../../core/errors.ts'
 
 /** A message of the client, with the bytes that it reads its headers from. Its types do not name them. */
 interface WithBlock {
@@ -44,10 +45,6 @@ function hasBlock(raw: object): raw is WithBlock {
   const { msg } = raw
   if (!('_rdata' in msg) || !(msg._rdata instanceof Uint8Array)) return false
   return '_msg' in msg && isObject(msg._msg) && 'hdr' in msg._msg && typeof msg._msg.hdr === 'number'
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }
 
 function headersOf(raw: Pick<JsMsg, 'headers'>): JsMsg['headers'] {

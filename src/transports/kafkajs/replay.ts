@@ -1,6 +1,11 @@
 import type { Admin, Kafka } from 'kafkajs'
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
-import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
+import {
+  promotion,
+  promotionKinds,
+  type PromotionGroups,
+  type PromotionReport,
+} from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -25,19 +30,12 @@ export async function kafkajsReplay(options: KafkajsReplayOptions): Promise<Repl
     topics: required(list),
     ...replayKinds,
   })
-  const admin = kafka.admin()
-  await admin.connect().catch(unavailable)
-  return replay(new KafkajsLog(admin, groupId, topics), rest)
+  return replay(await logOf(kafka, groupId, topics), rest)
 }
 
-export interface KafkajsPromotionOptions {
+export interface KafkajsPromotionOptions extends PromotionGroups {
   /** The service's kafkajs client. */
   readonly kafka: Pick<Kafka, 'admin'>
-  /** The group of the pipeline that works now. */
-  readonly groupId: string
-  /** The group of the one that takes its place. */
-  readonly secondGroupId: string
-  readonly topics: readonly string[]
 }
 
 /**
@@ -47,17 +45,16 @@ export interface KafkajsPromotionOptions {
 export async function kafkajsPromotion(options: KafkajsPromotionOptions): Promise<PromotionReport> {
   const { kafka, groupId, secondGroupId, topics } = checkOptions('kafkajsPromotion', options, {
     kafka: required(having('admin')),
-    groupId: required(text),
-    secondGroupId: required(text),
-    topics: required(list),
+    ...promotionKinds,
   })
-  const logs = [groupId, secondGroupId].map(async (group) => {
-    const admin = kafka.admin()
-    await admin.connect().catch(unavailable)
-    return new KafkajsLog(admin, group, topics)
-  })
-  const [first, second] = await Promise.all(logs)
-  return promotion(first as KafkajsLog, second as KafkajsLog)
+  const [first, second] = await Promise.all([logOf(kafka, groupId, topics), logOf(kafka, secondGroupId, topics)])
+  return promotion(first, second)
+}
+
+async function logOf(kafka: Pick<Kafka, 'admin'>, group: string, topics: readonly string[]): Promise<KafkajsLog> {
+  const admin = kafka.admin()
+  await admin.connect().catch(unavailable)
+  return new KafkajsLog(admin, group, topics)
 }
 
 class KafkajsLog implements ReplayLog {

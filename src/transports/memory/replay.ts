@@ -1,5 +1,10 @@
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
-import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
+import {
+  promotion,
+  promotionKinds,
+  type PromotionGroups,
+  type PromotionReport,
+} from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { checkOptions, having, list, required, text } from '../../core/options.ts'
@@ -23,22 +28,15 @@ export async function memoryReplay(options: MemoryReplayOptions): Promise<Replay
   return replay(new MemoryLog(broker, groupId, topics), rest)
 }
 
-export interface MemoryPromotionOptions {
+export interface MemoryPromotionOptions extends PromotionGroups {
   readonly broker: MemoryBroker
-  /** The group of the pipeline that works now. */
-  readonly groupId: string
-  /** The group of the one that takes its place. */
-  readonly secondGroupId: string
-  readonly topics: readonly string[]
 }
 
 /** Says the next step by which a second pipeline takes the place of the first, and changes nothing. */
 export async function memoryPromotion(options: MemoryPromotionOptions): Promise<PromotionReport> {
   const { broker, groupId, secondGroupId, topics } = checkOptions('memoryPromotion', options, {
     broker: required(having('groups')),
-    groupId: required(text),
-    secondGroupId: required(text),
-    topics: required(list),
+    ...promotionKinds,
   })
   return promotion(new MemoryLog(broker, groupId, topics), new MemoryLog(broker, secondGroupId, topics))
 }

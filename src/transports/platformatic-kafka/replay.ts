@@ -1,5 +1,10 @@
 import { replayKinds, type ReplayOptions } from '../../consumer/replay/options.ts'
-import { promotion, type PromotionReport } from '../../consumer/replay/promotion.ts'
+import {
+  promotion,
+  promotionKinds,
+  type PromotionGroups,
+  type PromotionReport,
+} from '../../consumer/replay/promotion.ts'
 import { replay, type ReplayReport } from '../../consumer/replay/replay.ts'
 import type { LogState, ReplayLog } from '../../consumer/replay/replay-log.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -29,14 +34,9 @@ export async function platformaticKafkaReplay(options: PlatformaticKafkaReplayOp
   return replay(new PlatformaticLog(connection, groupId, topics), rest)
 }
 
-export interface PlatformaticKafkaPromotionOptions {
+export interface PlatformaticKafkaPromotionOptions extends PromotionGroups {
   /** How to reach the brokers, as in {@link platformaticKafkaConsumer}. */
   readonly connection: KafkaConnectionOptions
-  /** The group of the pipeline that works now. */
-  readonly groupId: string
-  /** The group of the one that takes its place. */
-  readonly secondGroupId: string
-  readonly topics: readonly string[]
 }
 
 /**
@@ -46,9 +46,7 @@ export interface PlatformaticKafkaPromotionOptions {
 export async function platformaticKafkaPromotion(options: PlatformaticKafkaPromotionOptions): Promise<PromotionReport> {
   const { connection, groupId, secondGroupId, topics } = checkOptions('platformaticKafkaPromotion', options, {
     connection: required(objects),
-    groupId: required(text),
-    secondGroupId: required(text),
-    topics: required(list),
+    ...promotionKinds,
   })
   return promotion(
     new PlatformaticLog(connection, groupId, topics),

@@ -1,33 +1,17 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { circuitStatements } from '../../../src/stores/postgres/circuits/statements.ts'
-import { migrate, postgresCircuits } from '../../../src/stores/postgres/index.ts'
-import { pgbouncer, type Pgbouncer } from '../../support/pgbouncer.ts'
+import { postgresCircuits } from '../../../src/stores/postgres/index.ts'
+import { pooledSchema } from '../../support/pooled-schema.ts'
 import { describeWith } from '../../support/services.ts'
-import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import { circuitsCases, runCircuitsCase } from '../circuits-cases.ts'
-import pg from 'pg'
 
 /** A statement of a busy server may take tens of ms. */
 const pace = { openMs: 800, leaseMs: 2_000 }
 
 describeWith(['postgres'], 'circuits in PostgreSQL', () => {
-  let testPool: TestPool
-  let pooler: Pgbouncer
-  let pooled: pg.Pool
-  beforeAll(async () => {
-    testPool = await createTestPool({ max: 8 })
-    await migrate(testPool.pool, { schema: testPool.schema, features: ['circuits'] })
-    pooler = await pgbouncer(testPool.url)
-    pooled = new pg.Pool({ connectionString: pooler.url, max: 8 })
-    pooled.on('error', () => {})
-  })
-  afterAll(async () => {
-    await pooled.end()
-    await pooler.dispose()
-    await testPool.dispose()
-  })
+  const server = pooledSchema(['circuits'])
   const lose = async (circuit: string): Promise<void> => {
-    const { pool, schema } = testPool
+    const { pool, schema } = server()
     await pool.query(`delete from ${schema}.circuit where name = $1`, [circuit])
     await pool.query(`delete from ${schema}.circuit_voter where name = $1`, [circuit])
   }
@@ -35,8 +19,8 @@ describeWith(['postgres'], 'circuits in PostgreSQL', () => {
   describe.each(['alone', 'behind pgbouncer in transaction mode'])('%s', (how) => {
     for (const [n, each] of circuitsCases.entries())
       it(each.name, () => {
-        const pool = how === 'alone' ? testPool.pool : pooled
-        const circuits = postgresCircuits(pool, { schema: testPool.schema })
+        const pool = how === 'alone' ? server().pool : server().pooled
+        const circuits = postgresCircuits(pool, { schema: server().schema })
         return runCircuitsCase(each, { circuits, lose, pace }, `${how} ${n}`)
       })
   })
@@ -48,7 +32,7 @@ describeWith(['postgres'], 'circuits in PostgreSQL', () => {
     ['granting twice in a window', "s.state = 'open' and s.until <= s.now", "s.state <> 'closed'", /one probe of many/],
     ['one process opens the fleet', '(v.open > 1 or v.works = 0)', 'true', /F-10/],
   ])('breaks where it is planted: %s', async (what, rule, instead, found) => {
-    const { pool, schema } = testPool
+    const { pool, schema } = server()
     const { exchangeSql } = circuitStatements(`"${schema}"`)
     const text = exchangeSql.replaceAll(rule, instead)
     expect(text).not.toBe(exchangeSql)
@@ -66,7 +50,7 @@ describeWith(['postgres'], 'circuits in PostgreSQL', () => {
   })
 
   it('lists what is open, who probes, and how many processes say so', async () => {
-    const circuits = postgresCircuits(testPool.pool, { schema: testPool.schema })
+    const circuits = postgresCircuits(server().pool, { schema: server().schema })
     const rules = { openAfter: 10, openMs: 60, maxOpenMs: 200, leaseMs: 5_000 }
     const sight = { vote: 'open', bad: 10, badAgeMs: 5, answerAgeMs: null } as const
     const known = { state: 'closed', epoch: 0, leftMs: 0 } as const

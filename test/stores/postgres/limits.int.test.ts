@@ -1,11 +1,9 @@
-import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Limits } from '../../../src/retry/store.ts'
-import { migrate, postgresLimits } from '../../../src/stores/postgres/index.ts'
+import { postgresLimits } from '../../../src/stores/postgres/index.ts'
 import { limitStatements } from '../../../src/stores/postgres/limits/statements.ts'
-import { pgbouncer, type Pgbouncer } from '../../support/pgbouncer.ts'
+import { pooledSchema } from '../../support/pooled-schema.ts'
 import { describeWith } from '../../support/services.ts'
-import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 import { placesCases, runPlacesCase } from '../places-cases.ts'
 import { ratesCases } from '../rates-cases.ts'
 
@@ -13,30 +11,17 @@ import { ratesCases } from '../rates-cases.ts'
 const leaseMs = 600
 
 describeWith(['postgres'], 'limits in PostgreSQL', () => {
-  let testPool: TestPool
-  let pooler: Pgbouncer
-  let pooled: pg.Pool
-  beforeAll(async () => {
-    testPool = await createTestPool({ max: 8 })
-    await migrate(testPool.pool, { schema: testPool.schema, features: ['limits'] })
-    pooler = await pgbouncer(testPool.url)
-    pooled = new pg.Pool({ connectionString: pooler.url, max: 8 })
-    pooled.on('error', () => {})
-  })
-  afterAll(async () => {
-    await pooled.end()
-    await pooler.dispose()
-    await testPool.dispose()
-  })
+  const server = pooledSchema(['limits'])
 
   describe.each(['alone', 'behind pgbouncer in transaction mode'])('%s', (how) => {
-    const open = (): Limits => postgresLimits(how === 'alone' ? testPool.pool : pooled, { schema: testPool.schema })
+    const open = (): Limits =>
+      postgresLimits(how === 'alone' ? server().pool : server().pooled, { schema: server().schema })
     for (const { name, run } of ratesCases) it(name, () => run(open(), `${how} ${name}`, open))
     for (const each of placesCases) it(each.name, () => runPlacesCase(each, open(), `${how} ${each.name}`, leaseMs))
   })
 
   it('says which tables are missing', async () => {
-    const limits = postgresLimits(testPool.pool, { schema: 'nowhere' })
+    const limits = postgresLimits(server().pool, { schema: 'nowhere' })
     await expect(limits.take('x', { count: 1, perSecond: 1, burst: 1, aheadMs: 0, earned: 0 })).rejects.toThrow(
       /postgresLimits: .*run migrate\(pool\)/,
     )
@@ -49,7 +34,7 @@ describeWith(['postgres'], 'limits in PostgreSQL', () => {
     ['no rotation', '+ floor(t.now / $6::float8)::bigint)', ')', /goes round/],
     ['lapsed lines kept', '(l.line ->> 2)::float8 > t.now', 'true', /dead process/],
   ])('F-11: breaks where it is planted: %s', async (what, rule, instead, found) => {
-    const { pool, schema } = testPool
+    const { pool, schema } = server()
     const { holdSql } = limitStatements(`"${schema}"`)
     const text = holdSql.replaceAll(rule, () => instead)
     expect(text).not.toBe(holdSql)

@@ -1,9 +1,9 @@
 import { checkOptions, ms, text } from '../../../core/options.ts'
 import type { CircuitAnswer, CircuitExchange, CircuitLine, Circuits } from '../../../retry/store.ts'
-import { explained, isContention } from '../failures.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { checkPool, type Queryable } from '../queryable.ts'
 import { flagField, numberField, textField } from '../rows.ts'
+import { sharedRows } from '../shared-rows.ts'
 import { circuitStatements } from './statements.ts'
 
 export interface PostgresCircuitsOptions {
@@ -14,8 +14,6 @@ export interface PostgresCircuitsOptions {
 }
 
 const where = 'postgresCircuits'
-const cleanEveryMs = 60_000
-const mostAttempts = 5
 const mostListed = 10_000
 
 /**
@@ -26,25 +24,7 @@ export function postgresCircuits(pool: Queryable, options: PostgresCircuitsOptio
   const { schema = 'holdfast', beatMs = 5_000 } = checkOptions(where, options, { schema: text, beatMs: ms() })
   checkPool(where, pool)
   const { exchangeSql, createSql, listSql, cleanSql } = circuitStatements(quotedSchema(where, schema))
-  let cleanedAtMs = performance.now()
-
-  async function run(statement: string, values: unknown[]): Promise<readonly unknown[]> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return (await pool.query(statement, values)).rows
-      } catch (error) {
-        if (attempt >= mostAttempts || !isContention(error)) throw explained(where, schema, error)
-      }
-    }
-  }
-
-  /** Circuits and processes that are gone. Any process may do it. */
-  function clean(): void {
-    if (performance.now() - cleanedAtMs < cleanEveryMs) return
-    cleanedAtMs = performance.now()
-    // It is tried again, and leaves rows behind at worst.
-    void run(cleanSql, []).catch(() => undefined)
-  }
+  const { run, clean } = sharedRows({ pool, where, schema, cleanSql })
 
   return {
     name: 'postgresql',

@@ -1,9 +1,9 @@
 import { checkOptions, ms, text } from '../../../core/options.ts'
 import type { Limits } from '../../../retry/store.ts'
-import { explained, isContention } from '../failures.ts'
 import { quotedSchema } from '../identifiers.ts'
 import { checkPool, type Queryable } from '../queryable.ts'
 import { numberField } from '../rows.ts'
+import { sharedRows } from '../shared-rows.ts'
 import { limitStatements } from './statements.ts'
 
 export interface PostgresLimitsOptions {
@@ -16,8 +16,6 @@ export interface PostgresLimitsOptions {
 const where = 'postgresLimits'
 // It is renewed five times, and each renewal is a write.
 const leastLeaseMs = 250
-const cleanEveryMs = 60_000
-const mostAttempts = 5
 
 /**
  * Shares rates, retry budgets and places in PostgreSQL: one row and one statement each. It works behind pgbouncer in
@@ -30,25 +28,7 @@ export function postgresLimits(pool: Queryable, options: PostgresLimitsOptions =
   })
   checkPool(where, pool)
   const { takeSql, holdSql, cleanSql } = limitStatements(quotedSchema(where, schema))
-  let cleanedAtMs = performance.now()
-
-  async function run(statement: string, values: unknown[]): Promise<readonly unknown[]> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return (await pool.query(statement, values)).rows
-      } catch (error) {
-        if (attempt >= mostAttempts || !isContention(error)) throw explained(where, schema, error)
-      }
-    }
-  }
-
-  /** Limits that nobody uses any more. Any process may do it. */
-  function clean(): void {
-    if (performance.now() - cleanedAtMs < cleanEveryMs) return
-    cleanedAtMs = performance.now()
-    // It is tried again, and leaves rows behind at worst.
-    void run(cleanSql, []).catch(() => undefined)
-  }
+  const { run, clean } = sharedRows({ pool, where, schema, cleanSql })
 
   return {
     name: 'postgresql',

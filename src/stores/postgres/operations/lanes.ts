@@ -1,6 +1,6 @@
 import { checkArgument, checkOptions, count, flag, text } from '../../../core/options.ts'
 import type { OperatorStore, ParkedLane, ParkedMessage } from '../../../operations/store.ts'
-import { field, flagField, numberField, textField } from '../rows.ts'
+import { flagField, numberField, textField } from '../rows.ts'
 import type { ClaimContext } from './claims.ts'
 
 type LaneOperations = Required<Pick<OperatorStore, 'parked' | 'parkedMessages' | 'unblockLane' | 'dropParked'>>
@@ -78,7 +78,7 @@ where pipeline = $1 and lane = $2 and token = $3::bigint`
       } = checkOptions('parked', options, kinds)
       // A schema may be made without lanes.
       const { rows } = await ask(`select to_regclass('${quoted}.parked_lane') is not null as made`, [])
-      if (field(rows[0], 'made') !== true) return []
+      if (!flagField(rows[0], 'made')) return []
       return (await ask(listSql, [scope, key, blocked, limit, lane])).rows.map(laneFrom)
     },
     async parkedMessages(scope, lane, limit = 50) {
