@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, logLevel, type Consumer } from 'kafkajs'
 import { addressOf } from '../services.ts'
+import { createTopics } from '../topics.ts'
 import { runAfter } from './after.ts'
 import { runBefore } from './before.ts'
 import { billing, type Billing } from './billing.ts'
@@ -15,7 +16,7 @@ const order = (number: number) => ({ value: JSON.stringify({ orderId: `order-${n
 const admin = kafka.admin()
 const producer = kafka.producer({ idempotent: true })
 await Promise.all([admin.connect(), producer.connect()])
-await admin.createTopics({ topics: [topic, deadLetters].map((name) => ({ topic: name, numPartitions: 1 })) })
+await createTopics(admin, [topic, deadLetters])
 await producer.send({
   topic,
   messages: [order(1), order(2), order(2), order(3), { value: 'orderId=order-4' }, order(5)],

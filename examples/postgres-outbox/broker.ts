@@ -3,6 +3,7 @@ import { kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
 import { memoryBroker, memoryConsumer } from 'holdfast/memory'
 import { Kafka, logLevel } from 'kafkajs'
 import { addressOf } from '../services.ts'
+import { createTopics } from '../topics.ts'
 
 export interface Broker {
   readonly publisher: Publisher
@@ -25,7 +26,7 @@ export async function broker(kafka: string | true | null, topic: string): Promis
   const client = new Kafka({ brokers, logLevel: logLevel.NOTHING })
   const admin = client.admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: 6 }] })
+  await createTopics(admin, [topic], 6)
   await admin.disconnect()
   const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 })
   await producer.connect()

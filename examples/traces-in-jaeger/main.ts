@@ -6,6 +6,7 @@ import { migrate } from 'holdfast/postgres'
 import { Kafka, logLevel } from 'kafkajs'
 import pg from 'pg'
 import { addressOf } from '../services.ts'
+import { createTopics } from '../topics.ts'
 import { settings } from './settings.ts'
 import { readTrace, treeOf } from './trace-tree.ts'
 
@@ -19,7 +20,7 @@ await pool.query(`drop schema if exists ${schema} cascade`)
 await migrate(pool, { schema })
 const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin()
 await admin.connect()
-await admin.createTopics({ topics: [topic, `${topic}.dead-letters`].map((name) => ({ topic: name })) })
+await createTopics(admin, [topic, `${topic}.dead-letters`])
 
 /** A service is a process of its own; it stops in good order when we let go of it. */
 function start(service: string): ChildProcess {

@@ -10,6 +10,7 @@ import { expect, it } from 'vitest'
 import { codeBlocks } from '../support/code-blocks.ts'
 import { describeWith, kafkaBrokers, postgresUrl, uniqueName } from '../support/services.ts'
 import { root } from './run.ts'
+import { createTopics } from '../support/kafka-topics.ts'
 
 const fromSource = pathToFileURL(join(import.meta.dirname, 'from-source.ts')).href
 
@@ -34,7 +35,7 @@ describeWith(['kafka', 'postgres'], 'the service of the README', () => {
     const producer = kafka.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
     const server = new pg.Client({ connectionString: postgresUrl() })
     await Promise.all([admin.connect(), producer.connect(), server.connect()])
-    await admin.createTopics({ topics: [name, `${name}.dead-letters`].map((topic) => ({ topic, numPartitions: 1 })) })
+    await createTopics(admin, [{ topic: name }, { topic: `${name}.dead-letters` }])
     await server.query(`create database ${database}`)
     const url = new URL(postgresUrl())
     const shop = new pg.Client({ connectionString: new URL(`/${database}`, url).href })

@@ -15,6 +15,7 @@ import { tracedCreate, tracedPublish, tracedSettles, tracing, withoutTracing } f
 import { idempotency } from '../../src/idempotency/idempotency.ts'
 import { describeWith, kafkaBrokers, postgresUrl, uniqueName } from '../support/services.ts'
 import { linksOf, parentOf } from './support.ts'
+import { createTopics } from '../support/kafka-topics.ts'
 
 const exporter = new InMemorySpanExporter()
 const instrumentations = [new KafkaJsInstrumentation(), new PgInstrumentation()]
@@ -56,7 +57,7 @@ describeWith(['kafka', 'postgres'], 'with instrumentation-kafkajs and instrument
 
   beforeEach(async () => {
     topic = uniqueName('traced')
-    await admin.createTopics({ topics: [{ topic }] })
+    await createTopics(admin, [{ topic }])
     exporter.reset()
   })
 

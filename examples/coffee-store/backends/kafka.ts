@@ -3,6 +3,7 @@ import { Kafka, logLevel, type Consumer as KafkajsConsumer } from 'kafkajs'
 import type { Outgoing } from 'holdfast'
 import { eachMessage, kafkajsPublisher } from 'holdfast/kafkajs'
 import { addressOf } from '../../services.ts'
+import { createTopics } from '../../topics.ts'
 import type { Broker, Consumer } from '../backend.ts'
 import { serviceNames, type ServiceName } from '../plan.ts'
 import { unreachable } from './unreachable.ts'
@@ -22,7 +23,7 @@ export async function kafkaBackend(address: string | true): Promise<Broker> {
   const kafka = new Kafka(client)
   const admin = kafka.admin()
   await admin.connect().catch((error: unknown) => unreachable('Kafka', 'kafka', brokers.join(','), error))
-  await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) })
+  await createTopics(admin, topics, partitions)
   // New partitions may have to wait for their leader.
   const producer = kafka.producer({ idempotent: true, retry: { retries: 8 } })
   await producer.connect()

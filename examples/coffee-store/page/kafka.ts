@@ -3,6 +3,7 @@ import { kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
 import { Kafka, logLevel } from 'kafkajs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { addressOf } from '../../services.ts'
+import { createTopics } from '../../topics.ts'
 import { unreachable } from '../backends/unreachable.ts'
 import type { Wire } from './ground.ts'
 
@@ -19,7 +20,7 @@ export async function kafkaWire(address: string | true): Promise<Wire> {
   const admin = kafka.admin()
   await admin.connect().catch((error: unknown) => unreachable('Kafka', 'kafka', brokers.join(','), error))
   const topics = [ordersTopic, clicksTopic]
-  await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: 8 })) })
+  await createTopics(admin, topics, 8)
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   await producer.connect()
 

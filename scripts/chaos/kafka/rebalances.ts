@@ -8,6 +8,7 @@ import { platformaticKafkaConsumer } from '../../../src/transports/platformatic-
 import { sharedBroker } from './broker.ts'
 import { managedClients } from './member.ts'
 import { RebalanceWatch, type Watched } from './rebalance-watch.ts'
+import { createTopics } from '../../../test/support/kafka-topics.ts'
 
 const USAGE = `Usage: npm run measure:rebalances -- [--client name] [--messages n] [--minutes n] [--busy-ms n] [--handler-ms n] [--every-ms n]
 
@@ -51,7 +52,7 @@ const watch = new RebalanceWatch(topic, partitions, standStillMs)
 
 const admin = kafka().admin()
 await admin.connect()
-await admin.createTopics({ topics: [{ topic, numPartitions: partitions }] })
+await createTopics(admin, [{ topic, numPartitions: partitions }])
 const producer = kafka().producer({ idempotent: true, maxInFlightRequests: 1 })
 await producer.connect()
 let next = 0

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Kafka, Message } from 'kafkajs'
 import type { KafkaRecord } from '../../../src/transports/kafkajs/codec.ts'
 import { uniqueName } from '../../../test/support/unique-name.ts'
+import { createTopics } from '../../../test/support/kafka-topics.ts'
 
 /** Creates a topic, and waits until every partition has a leader. */
 export async function createTopic(
@@ -11,12 +11,7 @@ export async function createTopic(
   config: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-  await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }], waitForLeaders: false })
-  for (let tries = 0; tries < 50; tries++) {
-    const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined)
-    if (found?.topics[0]?.partitions.every(({ leader }) => leader >= 0) === true) return
-    await sleep(100)
-  }
+  await createTopics(admin, [{ topic, numPartitions: partitions, configEntries }])
 }
 
 /** The next messages of a run: numbered, so that the order of a key can be told, and each with an id of its own. */

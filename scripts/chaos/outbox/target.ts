@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo } from 'node:net'
 import { createInterface } from 'node:readline'
 import kafkajs from 'kafkajs'
+import { createTopics } from '../../../test/support/kafka-topics.ts'
 
 /** Where the relays publish to, and what arrived there, in the order of arrival for each key. */
 export interface ChaosTarget {
@@ -43,7 +44,7 @@ export async function kafkaTarget(brokers: readonly string[], topic: string): Pr
   const kafka = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING, retry: { retries: 12 } })
   const admin = kafka.admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: 6 }], waitForLeaders: true })
+  await createTopics(admin, [{ topic, numPartitions: 6 }])
   const arrived: string[] = []
   const consumer = kafka.consumer({ groupId: topic })
   await consumer.connect()

@@ -3,6 +3,7 @@ import kafkajs from 'kafkajs'
 import { outgoing } from '../../../src/core/publisher.ts'
 import { byKey, declareQueues, queueNames, rabbitmqPublisher } from '../../../src/transports/rabbitmq/index.ts'
 import type { Address } from './settings.ts'
+import { createTopics } from '../../../test/support/kafka-topics.ts'
 
 export interface Sent {
   readonly id: string
@@ -31,7 +32,7 @@ async function kafka(url: string, name: string): Promise<Broker> {
   const admin = client.admin()
   const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 })
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic: name, numPartitions: sources }], waitForLeaders: true })
+  await createTopics(admin, [{ topic: name, numPartitions: sources }])
   await producer.connect()
   return {
     async send(messages) {

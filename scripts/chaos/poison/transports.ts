@@ -7,6 +7,7 @@ import { memoryConsumer } from '../../../src/transports/memory/consumer.ts'
 import { kafkajsConsumer, kafkajsPublisher } from '../../../src/transports/kafkajs/index.ts'
 import { uniqueName } from '../../../test/support/unique-name.ts'
 import type { BurstTransport } from './burst.ts'
+import { createTopics } from '../../../test/support/kafka-topics.ts'
 
 const destination = 'orders'
 
@@ -39,7 +40,7 @@ export async function kafkaTransport(url: string): Promise<BurstTransport & { cl
   const admin = kafka.admin()
   const producer = kafka.producer({ idempotent: true })
   await Promise.all([admin.connect(), producer.connect()])
-  await admin.createTopics({ topics: [{ topic, numPartitions: 4 }], waitForLeaders: true })
+  await createTopics(admin, [{ topic, numPartitions: 4 }])
   const publisher = kafkajsPublisher(producer)
   return {
     clock: systemClock,

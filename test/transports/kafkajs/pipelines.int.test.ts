@@ -10,6 +10,7 @@ import { eachMessage, kafkajsPublisher } from '../../../src/transports/kafkajs/i
 import { describeWith, uniqueName } from '../../support/services.ts'
 import { managed } from './managed.ts'
 import { testKafka, until, type TestKafka } from './support.ts'
+import { createTopics } from '../../support/kafka-topics.ts'
 
 describeWith(['kafka'], 'whole pipelines on real Kafka', () => {
   let test: TestKafka
@@ -80,7 +81,7 @@ describeWith(['kafka'], 'whole pipelines on real Kafka', () => {
     const consumer = managed(topic, groupId, () => {}, { pipeline: orders })
     await sleep(3000)
     expect(await test.committed(groupId, topic)).toBeLessThanOrEqual(0)
-    await test.admin.createTopics({ topics: [{ topic: dead }] })
+    await createTopics(test.admin, [{ topic: dead }])
     const [record] = await readRaw(dead, 1)
     expect(record?.value?.toString()).toBe('not json')
     await until('acked', async () => (await test.committed(groupId, topic)) === 1)

@@ -1,6 +1,7 @@
 import { Kafka, logLevel, type Admin, type Consumer, type IHeaders, type KafkaConfig, type Message } from 'kafkajs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { kafkaBrokers, uniqueName } from '../../support/services.ts'
+import { createTopics } from '../../support/kafka-topics.ts'
 
 /** A client with its own topics and groups; everything that it made is stopped by `dispose`. */
 export interface TestKafka {
@@ -44,7 +45,7 @@ export async function testKafka(config: Partial<KafkaConfig> = {}): Promise<Test
     async topic(partitions = 1, settings = {}) {
       const topic = uniqueName('topic')
       const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
-      await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }] })
+      await createTopics(admin, [{ topic, numPartitions: partitions, configEntries }])
       // A broker that is busy answers for a new topic before it leads its partitions.
       await until(`every partition of ${topic} is led`, () =>
         admin.fetchTopicOffsets(topic).then(

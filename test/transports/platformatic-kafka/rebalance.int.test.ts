@@ -6,6 +6,7 @@ import { managed as kafkajsManaged } from '../kafkajs/managed.ts'
 import { numbers, testKafka, until, type TestKafka } from '../kafkajs/support.ts'
 import { LedThrough } from './led-through.ts'
 import { managed } from './managed.ts'
+import { createTopics } from '../../support/kafka-topics.ts'
 
 describeWith(['kafka'], 'groups of members on @platformatic/kafka', () => {
   let test: TestKafka
@@ -89,7 +90,7 @@ describeWith(['kafka'], 'groups of members on @platformatic/kafka', () => {
       await until('committed', async () => (await test.committed(groupId, topic)) === 50)
       await test.admin.deleteTopics({ topics: [topic] })
       await sleep(1000)
-      await test.admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+      await createTopics(test.admin, [{ topic, numPartitions: 1 }])
       await test.send(
         topic,
         Array.from({ length: 80 }, (_, n) => ({ key: 'k', headers: { 'message-id': `new ${n}` } })),
