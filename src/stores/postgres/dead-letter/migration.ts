@@ -65,11 +65,13 @@ create index dead_letter_redriving on ${schema}.dead_letter (id) where state = '
 create index dead_letter_final on ${schema}.dead_letter (state, dead_at, id)
   where state in ('resolved', 'replaced', 'dropped');
 -- By hash: a key or an id may be longer than an index row. With the order of a list behind it: one key may have very many
--- letters, of which a page is asked.
+-- letters, of which a page is asked. Of a partial index of expressions PostgreSQL knows no statistics: without that order
+-- it walks through all letters from the newest on.
 create index dead_letter_key on ${schema}.dead_letter (hashtextextended(key, 0), dead_at, id) where key is not null;
 create index dead_letter_message on ${schema}.dead_letter (hashtextextended(message_id, 0), id);
 create index dead_letter_trace on ${schema}.dead_letter (trace_id) where trace_id is not null;
-create index dead_letter_subject on ${schema}.dead_letter (hashtextextended(subject, 0)) where subject is not null;
+create index dead_letter_subject on ${schema}.dead_letter (hashtextextended(subject, 0), dead_at, id)
+  where subject is not null;
 create index dead_letter_over on ${schema}.dead_letter (changed_at) where state in ('resolved', 'replaced', 'dropped');
 
 create table ${schema}.redrive (
