@@ -192,7 +192,7 @@ const retainMs = '604800000'
 
 const singleScript = [
   '\\set n :n + 1',
-  `${filled(claimSql, 'array[0]', "array['bench']", `array[${key}]`, `array[${key}]`, 'array[30000]', 'array[null]', "'500ms'", 'array[0]')} \\gset claim_`,
+  `${filled(claimSql.plain, 'array[0]', "array['bench']", `array[${key}]`, `array[${key}]`, 'array[30000]', 'array[null]', "'500ms'")} \\gset claim_`,
   'begin;',
   `${filled(effect, key)};`,
   `${filled(completeSql, "'bench'", key, ':claim_token', retainMs, "''")};`,
@@ -202,7 +202,7 @@ const singleScript = [
 // The completion reads the tokens of its claims: other connections draw from the same sequence.
 const batchScript = [
   `\\set n :n + ${batchSize}`,
-  `${filled(claimSql, `array(select generate_series(1, ${batchSize}))`, many("'bench'::text"), keys, keys, many('30000'), many('null::text'), "'500ms'", many('0'))};`,
+  `${filled(claimSql.plain, `array(select generate_series(1, ${batchSize}))`, many("'bench'::text"), keys, keys, many('30000'), many('null::text'), "'500ms'")};`,
   'begin;',
   `${filled(effects, keys)};`,
   `${filled(

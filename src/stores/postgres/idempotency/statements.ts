@@ -1,7 +1,13 @@
+/** Messages that are redriven send their generation too; most batches have none, and do not pay for it. */
+export interface ClaimSql {
+  readonly plain: string
+  readonly redriven: string
+}
+
 export interface IdempotencyStatements {
-  readonly claimSql: string
+  readonly claimSql: ClaimSql
   /** The same for pipelines that park: it asks for the lane too. */
-  readonly claimLanedSql: string
+  readonly claimLanedSql: ClaimSql
   readonly settleSql: string
   readonly completeSql: string
   readonly completeParkedSql: string
@@ -25,9 +31,6 @@ export function idempotencyStatements(
 
   const resent = `i.state = 'in-progress' and i.owner = excluded.owner`
   const over = `i.state in ('completed', 'failed') and i.retain_until <= clock_timestamp()`
-  // A redrive that is newer than the one that failed last. It is a new start: of the attempts, and of the fingerprint.
-  const redriven = `i.state = 'failed' and excluded.generation > i.generation`
-  const anew = `(${over}) or (${redriven})`
 
   // One autocommitted statement arbitrates, so that a claim never waits for a handler.
   // - Keys are written in order: two batches that share keys cannot deadlock.
@@ -41,17 +44,21 @@ export function idempotencyStatements(
   const gated = `coalesce((
     select coalesce(l.token, 0) <> coalesce(asked.lane_token, -1) from ${schema}.parked_lane as l
     where l.pipeline = asked.pipeline and l.lane = asked.lane), asked.lane_token is not null)`
-  const claimOf = (laned: boolean): string => `
+  const claimOf = (laned: boolean, redriven: boolean): string => {
+    // A redrive that is newer than the one that failed last. It is a new start: of the attempts, and of the fingerprint.
+    const anew = redriven ? `(${over}) or (i.state = 'failed' and excluded.generation > i.generation)` : `(${over})`
+    const generation = redriven ? ', generation' : ''
+    return `
 with asked as materialized (
   select *${laned ? `, ${gated} as gated` : ''}
-  from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $8::bigint[]${laned ? ', $9::text[], $10::text[], $11::bigint[]' : ''})
-    as asked (n, scope, key, owner, lease_ms, fingerprint, generation${laned ? ', pipeline, lane, lane_token' : ''})),
+  from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[]${laned ? ', $8::text[], $9::text[], $10::bigint[]' : ''}${redriven ? `, $${laned ? 11 : 8}::bigint[]` : ''})
+    as asked (n, scope, key, owner, lease_ms, fingerprint${laned ? ', pipeline, lane, lane_token' : ''}${generation})),
 ${inside ? `free as materialized (select *, ${tryLock('scope', 'key')} as mine from asked order by scope, key),` : ''}
 ${bounded('$7')},
 won as (
-  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint, generation)
+  insert into ${schema}.idempotency as i (scope, key, state, token, attempts, owner, lease_until, fingerprint${generation})
   select scope, key, 'in-progress', nextval('${schema}.fence'), 1, owner,
-    clock_timestamp() + lease_ms * interval '1 ms', fingerprint, generation
+    clock_timestamp() + lease_ms * interval '1 ms', fingerprint${generation}
   from ${inside ? 'free as asked' : 'asked'} cross join bounded
   ${where(...(inside ? ['asked.mine'] : []), ...(laned ? ['not asked.gated'] : []))}
   order by scope, key
@@ -61,7 +68,7 @@ won as (
     attempts = case when ${resent} then i.attempts when ${anew} then 1 else i.attempts + 1 end,
     owner = excluded.owner,
     lease_until = excluded.lease_until,
-    generation = excluded.generation,
+    generation = ${redriven ? 'excluded.generation' : '0'},
     fingerprint = case when ${anew} then excluded.fingerprint else coalesce(i.fingerprint, excluded.fingerprint) end,
     added_on = case when ${over} then excluded.added_on else i.added_on end,
     retain_until = null,
@@ -82,12 +89,14 @@ left join lateral (
     i.failure::text as failure
   from ${schema}.idempotency as i
   where won.token is null and i.scope = asked.scope and i.key = asked.key
-    ${laned ? "and not (i.state = 'failed' and asked.generation > i.generation)" : ''}
+    ${laned && redriven ? "and not (i.state = 'failed' and asked.generation > i.generation)" : ''}
     and (coalesce(i.fingerprint <> asked.fingerprint, false)
       or (i.state = 'in-progress' and i.lease_until >= clock_timestamp()${laned ? ' and not asked.gated' : ''})
       or (i.state in ('completed', 'failed') and i.retain_until > clock_timestamp()))
 ) as known on true
 where won.token is not null or known.state is not null${inside ? ' or not asked.mine' : ''}${laned ? ' or asked.gated' : ''}`
+  }
+  const claimsOf = (laned: boolean): ClaimSql => ({ plain: claimOf(laned, false), redriven: claimOf(laned, true) })
 
   // Renewal, completion, release and failure are one statement, so that they share a batch.
   // The token is the condition, the expiry of the lease is not: while nobody took over, the holder may go on.
@@ -173,8 +182,8 @@ select asked.n, won.token::text as token, set_config('idle_in_transaction_sessio
 from won join asked on won.scope = asked.scope and won.key = asked.key`
 
   return {
-    claimSql: claimOf(false),
-    claimLanedSql: claimOf(true),
+    claimSql: claimsOf(false),
+    claimLanedSql: claimsOf(true),
     settleSql,
     completeSql,
     completeParkedSql,

@@ -95,7 +95,8 @@ export function postgresIdempotencyStore(
       const asked = open.map((at) => requests[at])
       // A service that parks nothing sends the statement that knows no lanes.
       const laned = asked.some((request) => request?.lane !== undefined)
-      const rows = await run(laned ? claimLanedSql : claimSql, [
+      const redriven = asked.some((request) => (request?.generation ?? 0) > 0)
+      const rows = await run((laned ? claimLanedSql : claimSql)[redriven ? 'redriven' : 'plain'], [
         open,
         asked.map((request) => request?.scope),
         asked.map((request) => request?.key),
@@ -103,8 +104,8 @@ export function postgresIdempotencyStore(
         asked.map((request) => request?.leaseMs),
         asked.map((request) => request?.fingerprint),
         lockTimeout,
-        asked.map((request) => request?.generation ?? 0),
         ...(laned ? lanesOf(asked) : []),
+        ...(redriven ? [asked.map((request) => request?.generation ?? 0)] : []),
       ])
       for (const row of rows) answers[numberField(row, 'n')] = claimResult(row)
       open = open.filter((at) => answers[at] === undefined)
