@@ -14,7 +14,8 @@ export default defineConfig({
     pool: 'forks',
     // kafkajs computes a negative timer at connect, which Node 24 reports every time.
     execArgv: ['--disable-warning=TimeoutNegativeWarning'],
-    maxWorkers: 2,
+    // More than two cores: tests of real servers wait for them half of their time.
+    maxWorkers: 3,
     projects: [
       {
         extends: true,

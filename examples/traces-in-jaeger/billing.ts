@@ -10,7 +10,7 @@ import { startTelemetry } from './telemetry.ts'
 
 const telemetry = startTelemetry('billing')
 const { brokers, databaseUrl, schema, topic } = await settings()
-const pool = new pg.Pool({ connectionString: databaseUrl })
+const pool = new pg.Pool({ connectionString: databaseUrl }).on('error', () => {})
 const kafka = new Kafka({ brokers, logLevel: logLevel.NOTHING })
 const producer = kafka.producer({ idempotent: true })
 await producer.connect()

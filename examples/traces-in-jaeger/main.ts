@@ -15,7 +15,7 @@ const jaegerUrl = await addressOf('jaeger')
 // What `npm run services` starts takes spans two ports further on.
 const otlpUrl = jaegerUrl.replace(/\d+(?=\/?$)/, (port) => String(Number(port) + 2))
 
-const pool = new pg.Pool({ connectionString: databaseUrl })
+const pool = new pg.Pool({ connectionString: databaseUrl }).on('error', () => {})
 await pool.query(`drop schema if exists ${schema} cascade`)
 await migrate(pool, { schema })
 const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin()

@@ -16,7 +16,7 @@ import { startTelemetry } from './telemetry.ts'
 
 const telemetry = startTelemetry('orders')
 const { brokers, databaseUrl, schema, topic } = await settings()
-const pool = new pg.Pool({ connectionString: databaseUrl })
+const pool = new pg.Pool({ connectionString: databaseUrl }).on('error', () => {})
 const producer = new Kafka({ brokers, logLevel: logLevel.NOTHING }).producer({ idempotent: true })
 await producer.connect()
 

@@ -61,6 +61,13 @@ export const redriveCases: IdempotencyStoreCases = {
     assert.equal((await store.claim(ask('a', { generation: 7 }))).state, 'failed')
   },
 
+  async 'D-2 knows, of keys that are claimed at once, which one is redriven'({ store }) {
+    for (const key of ['a', 'b']) await store.fail(await hold(store, ask(key)), failure, longMs)
+    const asked = [ask('a'), ask('b', { generation: 7 }), ask('c')]
+    const answers = (await Promise.all(asked.map((request) => store.claim(request)))).map(stateOf)
+    assert.deepEqual(answers, ['failed', 'claimed', 'claimed'])
+  },
+
   async 'D-3 does not answer a redrive with what another delivery of the key was told'({ store }) {
     await store.fail(await hold(store, ask('a')), failure, longMs)
     const asked = [ask('a'), ask('a', { generation: 7 }), ask('a'), ask('a', { generation: 8 })]
