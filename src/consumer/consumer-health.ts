@@ -1,7 +1,7 @@
 import { isRetryLater, textOf } from '../core/errors.ts'
 import type { Health } from '../core/health.ts'
 import { failuresIn } from '../core/publisher.ts'
-import type { Lanes } from './lanes.ts'
+import type { Lanes } from './lanes-options.ts'
 import type { LaneTrack } from './track.ts'
 
 /** A message that was nacked and is not done. */

@@ -1,60 +1,13 @@
-import type { Clock } from '../core/clock.ts'
 import { isAbandoned } from '../core/errors.ts'
 import { Drains } from './drains.ts'
+import { gather, mostFollowers } from './followers.ts'
 import { Halt } from './halt.ts'
 import type { LaneHeap } from './lane-heap.ts'
+import type { Lanes, LanesOptions } from './lanes-options.ts'
 import { readyLine } from './ready-line.ts'
 import { redelivery, type Redelivery } from './redelivery.ts'
 import { Slots } from './slots.ts'
 import { LaneTrack, Task, type TrackOptions } from './track.ts'
-
-export interface LanesOptions<Item> {
-  /** How many items run at once, over all tracks. */
-  readonly concurrency: number
-  /** How far past the oldest unfinished item of its track one may be started: bounds what a drain has to run. */
-  readonly ahead: number
-  /** The first wait after a failure that does not say when; doubled every time, at most 30 s. */
-  readonly redeliverMs: number
-  readonly clock: Clock
-  /** The part of the starts that tracks which give way get in any case. @defaultValue nothing has priority */
-  readonly floor?: number | undefined
-  /** Runs one item. A rejection holds its lane, and the item runs again. */
-  readonly run: (item: Item, key: string | null, attempt: number) => Promise<unknown>
-  /** Told of every rejection; gives the attempt that the next run is. */
-  readonly onNack: (item: Item, error: unknown, attempt: number) => number
-  /** An item held the pipeline several times while others got through. From now on it holds its own lane only. */
-  readonly onHoldsAlone?: (item: Item, error: unknown) => void
-}
-
-/** Runs items of many tracks at once: those of one key in order and one at a time, all others in parallel. */
-export interface Lanes<Item> {
-  /** Starts a track: one ownership of one partition, queue or link. */
-  open(options?: TrackOptions<Item>): LaneTrack<Item>
-  /** An item without a key is in order with nothing. */
-  add(track: LaneTrack<Item>, key: string | null, item: Item): void
-  /**
-   * Forgets the items that have not started, and returns them in the order of arrival. Running items go on; `onDone` is not
-   * called for them.
-   */
-  close(track: LaneTrack<Item>): readonly Item[]
-  /**
-   * Starts only items that lie before a started one, in one track or in all of them. In a track without positions it starts
-   * nothing. Resolves when no such item can go on. It does not wait for a held item.
-   */
-  drain(track?: LaneTrack<Item>): Promise<void>
-  /** Ends a drain, of one track or of all of them. */
-  resume(track?: LaneTrack<Item>): void
-  /** For the end of a process: no item that was nacked runs again. */
-  quit(): void
-  /** Items started and not settled, those of closed tracks included. */
-  readonly inFlight: number
-  /** Items added and not passed by their watermark, of open tracks. */
-  readonly buffered: number
-  /** Whether all lanes wait for a probe, because an item holds the pipeline. */
-  readonly halted: boolean
-  /** The error of that item. */
-  readonly haltedBy: unknown
-}
 
 // How often an item may hold the pipeline while others get through. After that it holds its own lane.
 const mostRefuted = 3
@@ -71,15 +24,20 @@ class LaneExecutor<Item> implements Lanes<Item> {
   readonly #tracks = new Set<LaneTrack<Item>>()
   readonly #drains = new Drains<LaneTrack<Item>>()
   readonly #slots = new Slots<Task<Item>>(
-    ({ item, key, attempt }) => this.#options.run(item, key, attempt),
-    (task) => {
+    ({ item, key, attempt, following }) => this.#options.run(item, key, attempt, following),
+    (task, outcome) => {
       this.#left(task)
-      this.#succeeded(task)
+      if (task.following !== undefined) this.#followed(task, true)
+      else {
+        if (task.behind !== undefined && this.#options.putsAway?.(outcome) === true) task.behind.follows = true
+        this.#succeeded(task)
+      }
       this.#pump()
     },
     (task, error) => {
       this.#left(task)
-      this.#failed(task, error)
+      if (task.following !== undefined) this.#followed(task, false)
+      else this.#failed(task, error)
       this.#pump()
     },
   )
@@ -207,7 +165,8 @@ class LaneExecutor<Item> implements Lanes<Item> {
       const task = this.#halt.isProbeDue ? this.#halt.takeProbe(this.#ready) : this.#ready.pop()
       if (task === undefined || task.track.closed) continue
       task.track.ready--
-      this.#start(task)
+      if (task.follows) this.#startTogether(task)
+      else this.#start(task)
     }
     if (!this.#drains.isEmpty) this.#tellDrained()
   }
@@ -235,6 +194,17 @@ class LaneExecutor<Item> implements Lanes<Item> {
     this.#slots.run(task)
   }
 
+  /** Those behind it are only to be put away too. */
+  #startTogether(first: Task<Item>): void {
+    const alone = this.#quitting || this.#halt.isOn
+    const most = alone ? 1 : Math.min(mostFollowers, this.#options.concurrency - this.#inFlight)
+    const run = gather(first, most, this.#lastAllowed(first.track))
+    first.follows = false
+    if (run === undefined) return this.#start(first)
+    run.tasks.forEach((task, place) => (task.following = { run, place }))
+    for (const task of run.tasks) this.#start(task)
+  }
+
   #left(task: Task<Item>): void {
     this.#inFlight--
     task.track.running--
@@ -257,12 +227,41 @@ class LaneExecutor<Item> implements Lanes<Item> {
         this.#offer(behind)
       }
     }
+    this.#finish(task)
+  }
+
+  #finish(task: Task<Item>): void {
+    const { track } = task
     const passed = track.window.finish(task)
     if (passed > 0) {
       this.#buffered -= passed
       if (!track.waiting.isEmpty) this.#wake(track)
     }
     track.onDone(task.item)
+  }
+
+  /** One of those that started together has ended. When all have, the lane goes on at the first that was not put away. */
+  #followed(task: Task<Item>, isDone: boolean): void {
+    const { track, key } = task
+    const run = task.following?.run
+    if (run?.ended(task, isDone) !== true) return
+    for (const each of run.tasks) {
+      each.running = false
+      each.following = undefined
+    }
+    track.tellSettled()
+    if (track.closed) return this.#goOnAfter(task)
+    const head = run.unlink()
+    if (key !== null && head === undefined) track.byKey.delete(key)
+    else if (key !== null && head !== undefined) track.byKey.set(key, head)
+    for (const each of run.tasks) {
+      if (!run.done.has(each)) continue
+      if (each.nacks > 0) track.held.delete(each)
+      this.#finish(each)
+    }
+    if (head === undefined) return
+    head.follows = run.done.size === run.tasks.length
+    this.#offer(head)
   }
 
   #failed(task: Task<Item>, error: unknown): void {

@@ -8,8 +8,11 @@ import type { Features } from './features.ts'
 import { consumerHealth, type SourceInput } from './consumer-health.ts'
 import type { Delivery } from '../core/delivery.ts'
 import type { Bytes } from '../core/message.ts'
+import type { Following } from '../core/parking.ts'
 import type { Pipeline } from '../core/pipeline.ts'
-import { lanes, type Lanes } from './lanes.ts'
+import { takesFollowers } from './followers.ts'
+import { lanes } from './lanes.ts'
+import type { Lanes } from './lanes-options.ts'
 import { ReplayMark, type Replaying } from './replay/plan.ts'
 import { attemptAfter } from './redelivery.ts'
 import { reporter, Run, within, type Report } from './run.ts'
@@ -44,6 +47,7 @@ interface SharedItem {
 }
 
 const leaveMs = 5000
+const isParked = (outcome: unknown): boolean => outcome === 'parked'
 
 /** What a consumer of positions and a consumer of single acks have in common: lanes, one run, one stop, health. */
 export abstract class SharedConsumer<Item extends SharedItem> implements Consumer {
@@ -80,14 +84,20 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
       redeliverMs,
       clock,
       floor: options.floor,
-      run: (item, key, attempt) => this.handle(item, key, attempt),
+      run: (item, key, attempt, following) => this.handle(item, key, attempt, following),
+      putsAway: takesFollowers(options.pipeline) ? isParked : undefined,
       onNack: (item, error, attempt) => attemptAfter(error, item.id, attempt),
       onHoldsAlone: (item, error) => this.report('holds-alone', { messageId: item.id, ...this.placeOf(item) }, error),
     })
   }
 
   /** Hands a message to the pipeline. A rejection is a nack. */
-  protected abstract handle(item: Item, key: string | null, attempt: number): Promise<unknown>
+  protected abstract handle(
+    item: Item,
+    key: string | null,
+    attempt: number,
+    following: Following | undefined,
+  ): Promise<unknown>
   protected abstract placeOf(item: Item): Readonly<Record<string, unknown>>
   /** Rejects where the settings or the broker allow no start. */
   protected abstract check(signal: AbortSignal): Promise<void> | undefined
@@ -114,9 +124,10 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
     }
   }
 
-  /** The delivery, marked where it comes again by a replay. */
-  protected marked(partition: string, delivery: Delivery<Bytes>): Delivery<Bytes> {
-    return this.#replay === undefined ? delivery : this.#replay.on(partition, delivery)
+  /** The delivery, marked where it comes again by a replay, and where it was started together with others. */
+  protected marked(partition: string, delivery: Delivery<Bytes>, following: Following | undefined): Delivery<Bytes> {
+    const marked = this.#replay === undefined ? delivery : this.#replay.on(partition, delivery)
+    return following === undefined ? marked : { ...marked, following }
   }
 
   /** Whether the client consumes, or tries to. */

@@ -1,7 +1,7 @@
 /** A place for one running task, with its two continuations made once. */
 interface Slot<Task> {
   task: Task | undefined
-  readonly succeeded: () => void
+  readonly succeeded: (outcome: unknown) => void
   readonly failed: (error: unknown) => void
 }
 
@@ -9,12 +9,12 @@ interface Slot<Task> {
 export class Slots<Task> {
   readonly #free: Slot<Task>[] = []
   readonly #work: (task: Task) => Promise<unknown>
-  readonly #onSuccess: (task: Task) => void
+  readonly #onSuccess: (task: Task, outcome: unknown) => void
   readonly #onFailure: (task: Task, error: unknown) => void
 
   constructor(
     work: (task: Task) => Promise<unknown>,
-    onSuccess: (task: Task) => void,
+    onSuccess: (task: Task, outcome: unknown) => void,
     onFailure: (task: Task, error: unknown) => void,
   ) {
     this.#work = work
@@ -39,9 +39,9 @@ export class Slots<Task> {
   #make(): Slot<Task> {
     const slot: Slot<Task> = {
       task: undefined,
-      succeeded: () => {
+      succeeded: (outcome) => {
         const task = this.#leave(slot)
-        if (task !== undefined) this.#onSuccess(task)
+        if (task !== undefined) this.#onSuccess(task, outcome)
       },
       failed: (error) => {
         const task = this.#leave(slot)

@@ -1,3 +1,4 @@
+import type { Followers } from './followers.ts'
 import { LaneHeap } from './lane-heap.ts'
 import { Entry, Tally, Watermark, type Window } from './watermark.ts'
 
@@ -18,6 +19,10 @@ export class Task<Item> extends Entry<Item> {
   refuted = 0
   /** Whether it was started and has not really ended, given up or not. */
   running = false
+  /** The one before it was put away, and so is this one most likely. */
+  follows = false
+  /** Set while it runs together with others of its key. */
+  following: { readonly run: Followers<Task<Item>>; readonly place: number } | undefined = undefined
   behind: Task<Item> | undefined = undefined
   /** The next of those that may start. */
   after: Task<Item> | undefined = undefined

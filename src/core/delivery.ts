@@ -1,5 +1,5 @@
 import type { Bytes, Message } from './message.ts'
-import type { ParkedRun, Parking, ParkingTerms } from './parking.ts'
+import type { Following, ParkedRun, Parking, ParkingTerms } from './parking.ts'
 
 /** One attempt at one message. It is a plain object: widen it with `{ ...delivery, tx }`. */
 export interface Delivery<Body = unknown> {
@@ -30,6 +30,8 @@ export interface Delivery<Body = unknown> {
   readonly parking?: Parking
   /** Set if a parking worker runs the message again. */
   readonly parked?: ParkedRun
+  /** Set by a consumer that hands over several messages of a parked key at once. */
+  readonly following?: Following
 }
 
 /** Where a message came from. */

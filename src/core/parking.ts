@@ -15,6 +15,17 @@ export interface ParkedRun {
   readonly onFailed: () => void
 }
 
+/**
+ * Says that this message of a parked key was started together with others of its key. It may only be put behind what is
+ * parked: else it is nacked, and starts again in its turn.
+ */
+export interface Following {
+  /** The same object for all that were started together. */
+  readonly run: object
+  /** Counted from 0, in the order of the key. */
+  readonly place: number
+}
+
 /** The lane that a claim asks about. While the lane is parked, only the worker that holds `token` may claim. */
 export interface ClaimLane {
   readonly pipeline: string
@@ -25,6 +36,8 @@ export interface ClaimLane {
 
 /** What `parking()` gives the claim of one delivery. */
 export interface Parking {
+  /** Of a claim inside the transaction, which is refused while this lane is parked. */
+  readonly lane: ClaimLane
   /**
    * Asks for the claim with the delivery's lane. Answers `parked` only if the message is durably behind the parked one.
    * @throws RetryLater while the lane is full or changing, and for a worker that has lost its lane.
@@ -69,4 +82,6 @@ export interface ParkingTerms {
   readonly whenDead: 'continue' | 'block-key'
   readonly maxAgeMs: number
   readonly onTooOld: 'dead-letter' | 'alert' | 'block'
+  /** False: each message has a lane of its own. */
+  readonly ordered: boolean
 }

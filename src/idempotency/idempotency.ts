@@ -214,7 +214,7 @@ export function idempotency<Body = unknown>(options: IdempotencyOptions<Body>): 
       if (claimIn === undefined || !first || attempt > 1 || generation > 0) return ordinary(delivery, request)
       return claimInside({
         claimIn,
-        request: { ...request, retainMs },
+        request: { ...request, retainMs, lane: delivery.parking?.lane },
         messageId: message.id,
         signal,
         run: (claim) => next({ ...delivery, fence: 0n, claim }),

@@ -36,7 +36,9 @@ export async function claimInside({ claimIn, request, messageId, signal, run, or
   } catch (error) {
     // Nothing was done: the ordinary claim says what is known.
     if (found.known) return ordinary()
-    if (isRetryLater(error) || isAbandoned(error) || signal.aborted) throw error
+    // A wait writes nothing, unless the message may be parked for it.
+    const waits = isRetryLater(error) && (request.lane === undefined || error.holds !== 'message')
+    if (waits || isAbandoned(error) || signal.aborted) throw error
     // The handler may have committed its record by itself, with a part of the effects: that is no duplicate.
     if (isHoldfastError(error) && error.code === 'transaction-ended') throw error
     return ordinary({ error })

@@ -48,6 +48,8 @@ export interface InsideRequest {
   readonly retainMs: number
   /** Longest idle time of the transaction in ms. The server then ends it, as an ordinary claim's lease would end. */
   readonly leaseMs: number
+  /** The lane of a pipeline with `parking()`. While it is parked the key counts as `known`. */
+  readonly lane?: ClaimLane | undefined
 }
 
 export interface ClaimRequest {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import fc from 'fast-check'
 import { AbandonedError, RetryLater } from '../../src/core/errors.ts'
-import { lanes, type Lanes } from '../../src/consumer/lanes.ts'
+import { lanes } from '../../src/consumer/lanes.ts'
+import type { Lanes } from '../../src/consumer/lanes-options.ts'
 import { fakeClock } from '../../src/testing/index.ts'
 
 interface Item {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { lanes, type Lanes } from '../../src/consumer/lanes.ts'
+import { lanes } from '../../src/consumer/lanes.ts'
+import type { Lanes } from '../../src/consumer/lanes-options.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 import { memoryBroker, memoryConsumer } from '../../src/transports/memory/index.ts'
 import { outgoing } from '../../src/core/publisher.ts'

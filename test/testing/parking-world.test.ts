@@ -25,6 +25,12 @@ describe('the world with parking', () => {
     expect(done).toEqual(['m1', 'm2', 'm3', 'm4'])
   })
 
+  it('appends in one run what came in together', async () => {
+    const { simulation: run } = await runSchedule(parkingScenario({ together: true }), boring, { record: true })
+    expect(run.violation).toBeUndefined()
+    expect(run.lines.map(({ text }) => text)).toContain('append m2, m3, m4 → appended, appended, appended')
+  })
+
   it('blocks a key at its dead head; the operator runs it again, and drops it if it dies again', async () => {
     const real = ambient()
     const seen = new Set<string>()

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { TransactionalIdempotencyStore } from '../../../src/idempotency/store.ts'
-import type { AppendRequest, ParkingStore } from '../../../src/ordering/parking/store.ts'
+import type { Appended, AppendRequest, ParkingStore } from '../../../src/ordering/parking/store.ts'
 
 type Store = TransactionalIdempotencyStore & ParkingStore
 
@@ -18,7 +18,15 @@ export function brokenStore(store: Store, how: string | undefined, pool: pg.Pool
 
 /** The look and the insert are two steps, without the foreign key that would notice. */
 function appendApart(pool: pg.Pool, schema: string): ParkingStore['append'] {
-  return async ({ pipeline, lane, scope, key, envelope, body, keyText }: AppendRequest) => {
+  const appendOne = async ({
+    pipeline,
+    lane,
+    scope,
+    key,
+    envelope,
+    body,
+    keyText,
+  }: AppendRequest): Promise<Appended> => {
     const there = await pool.query(`select 1 from ${schema}.parked_lane where pipeline = $1 and lane = $2`, [
       pipeline,
       lane,
@@ -37,5 +45,10 @@ values ($1, $2, coalesce((select tail from moved), (random() * 1e12)::bigint), $
       [pipeline, lane, scope, key, keyText, envelope, body],
     )
     return 'appended'
+  }
+  return async (run) => {
+    const answers: Appended[] = []
+    for (const request of run) answers.push(await appendOne(request))
+    return answers
   }
 }

@@ -1,6 +1,6 @@
 import type { HeldClaim, TransactionalIdempotencyStore } from '../../../src/idempotency/store.ts'
 import { MemoryLanes, type LaneClaims } from '../../../src/ordering/parking/memory-lanes.ts'
-import type { ParkingStore } from '../../../src/ordering/parking/store.ts'
+import type { Appended, ParkingStore } from '../../../src/ordering/parking/store.ts'
 import type { BesideClaims, DatabaseCall } from '../../../src/testing/world/beside-claims.ts'
 import { releasedMs, type ClaimTable } from '../../../src/testing/world/claim-table.ts'
 import { simulatedProcess } from '../../../src/testing/world/process.ts'
@@ -15,6 +15,8 @@ export type ParkingBug =
   | 'stale-set'
   /** P-5: the look at the lane and the append are two steps. */
   | 'append-apart'
+  /** P-12: messages that are appended at once get their places in another order. */
+  | 'run-reversed'
   /** P-1: a lane ends although its tail has moved since it was read as empty. */
   | 'free-blindly'
 
@@ -43,9 +45,15 @@ export function parkedClaims(
   function parkingFor(call: DatabaseCall): ParkingStore {
     return {
       name: 'simulated',
-      park: (request) => call(`park ${request.held.key}`, () => told(lanes.park(request)), { writes: request.held }),
-      append: (request) => call(`append ${request.key}`, () => told(lanes.append(request)), { writes: request }),
-      rejoin: (request) => call(`rejoin ${request.key}`, () => told(lanes.rejoin(request)), { writes: request }),
+      park: (request) => call(`park ${request.held.key}`, () => told(lanes.park(request)), { writes: [request.held] }),
+      append: async (run) => {
+        const names = run.map(({ key }) => key).join(', ')
+        let answers: readonly Appended[] = []
+        const append = async (): Promise<string> => (answers = await told(lanes.append(run))).join(', ')
+        await call(`append ${names}`, append, { writes: run })
+        return answers
+      },
+      rejoin: (request) => call(`rejoin ${request.key}`, () => told(lanes.rejoin(request)), { writes: [request] }),
       claimLanes: (request) => call('claim lanes', () => lanes.claimLanes(request), { quiet: true }),
       renewLanes: (leases, leaseMs) => call('renew lanes', () => lanes.renewLanes(leases, leaseMs)),
       load: (lease, limit) => call('load', () => lanes.load(lease, limit)),
@@ -117,13 +125,20 @@ function withBug(bug: ParkingBug, store: StoreThatParks, lanes: MemoryLanes, cal
     case 'append-apart':
       return {
         ...store,
-        async append(request) {
-          const lane = { pipeline: request.pipeline, name: request.lane, token: null }
-          if (!(await call(`look for the lane of ${request.key}`, () => lanes.refuses(lane)))) return 'again'
+        async append(run) {
+          const [first] = run
+          if (first === undefined) return []
+          const lane = { pipeline: first.pipeline, name: first.lane, token: null }
+          if (!(await call(`look for the lane of ${first.key}`, () => lanes.refuses(lane))))
+            return run.map(() => 'again')
           // Where the lane has ended meanwhile, the row is in none, and no worker looks there.
-          return call(`append ${request.key}`, () => (lanes.refuses(lane) ? lanes.append(request) : 'appended'))
+          return call(`append ${first.key}`, () =>
+            lanes.refuses(lane) ? lanes.append(run) : Promise.resolve(run.map(() => 'appended' as const)),
+          )
         },
       }
+    case 'run-reversed':
+      return { ...store, append: async (run) => (await store.append(run.toReversed())).toReversed() }
     case 'free-blindly':
       return {
         ...store,

@@ -32,6 +32,8 @@ export interface ParkingWorldOptions {
   readonly whenDead?: 'continue' | 'block-key'
   /** Where the effect happens: in the transaction, or at a target that knows an idempotency key. @defaultValue `'transaction'` */
   readonly effect?: 'transaction' | 'charge'
+  /** All messages come in at once: what is behind a parked one is appended in runs. @defaultValue one a second */
+  readonly together?: boolean
   readonly consumer?: ConsumerFactory
   readonly bug?: ParkingBug
 }
@@ -58,7 +60,7 @@ interface Current {
 
 /** Our stack with parking and a parking worker in every process, over the lanes of the memory store. */
 export function parkingScenario(options: ParkingWorldOptions = {}): Scenario {
-  const { whenDead = 'continue', bug, consumer = simulatedConsumer, keys = 1 } = options
+  const { whenDead = 'continue', bug, consumer = simulatedConsumer, keys = 1, together = false } = options
   const current: Current = { lanes: undefined }
   return {
     name: options.name ?? 'parking',
@@ -68,7 +70,7 @@ export function parkingScenario(options: ParkingWorldOptions = {}): Scenario {
     faults: allFaults,
     invariants: invariantsOf(options, current),
     body: (number) => encoder.encode(JSON.stringify({ number })),
-    sentAtMs: (number) => (number - 1) * sendEveryMs,
+    sentAtMs: (number) => (together ? 0 : (number - 1) * sendEveryMs),
     begin: () => (equipment, travel) => stack(equipment, travel, options),
     beside(simulation, table) {
       const onParked = (): void => operator.wake()

@@ -106,6 +106,7 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   parking: async () => parkingScenario(),
   'parking-block': async () => parkingScenario({ whenDead: 'block-key' }),
   'parking-charge': async () => parkingScenario({ effect: 'charge' }),
+  'parking-together': async () => parkingScenario({ together: true }),
   'parking-queue': async () => parkingScenario({ consumer: singleAcks }),
   'parking-wide': async () =>
     parkingScenario({ size: { messages: 6, consumers: 3, partitions: 2 }, keys: 2, whenDead: 'block-key' }),

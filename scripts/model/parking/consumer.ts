@@ -115,6 +115,39 @@ function append(world: World, index: number, message: number, ack: (next: State)
     believe(next, 'ready', true)
     ack(next)
   })
+  appendRun(world, index, message, ack)
+}
+
+/** Those that are behind it come with it in one statement, up to the first that its claim has to answer. */
+function appendRun(world: World, index: number, message: number, ack: (next: State) => void): void {
+  const { state, plant, size } = world
+  const me = 1 + index
+  const run = size.log.slice(state.consumers[index]?.at)
+  if (run.length < 2) return
+  const put = (next: State, each: number): boolean => {
+    if (rowOf(next, each) !== undefined) return next.claims[each] !== dead
+    if (isFinal(next.claims[each])) return false
+    if (plant !== 'append-unfenced') next.claims[each] = nobody
+    addRow(next, each)
+    return true
+  }
+  const believe = (next: State): void => {
+    const self = next.consumers[index]
+    if (self !== undefined) Object.assign(self, { phase: 'ready', believesParked: true })
+  }
+  world.may(`consumer ${me} appends ${run.join(', ')} in one run`, (next) => {
+    believe(next)
+    for (const each of run) {
+      if (!put(next, each)) break
+      ack(next)
+    }
+  })
+  const claim = state.claims[message] ?? nobody
+  if (plant === 'run-past-claim' && claim !== nobody && claim !== me)
+    world.may(`consumer ${me} appends what is behind ${message}, which another holds`, (next) => {
+      believe(next)
+      for (const each of run.slice(1)) put(next, each)
+    })
 }
 
 function running(world: World, index: number, message: number, ack: (next: State) => void): void {

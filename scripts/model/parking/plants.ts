@@ -33,6 +33,10 @@ export const plants = {
     does: 'P-15: the append fences no lapsed claim out, and the cleaner does not skip what is parked',
     size: { crashes: 0, deaths: 1, acts: 1, cleanups: 1, waits: 0 },
   },
+  'run-past-claim': {
+    does: 'P-23: of a run that is appended at once, the rest goes past a message that its claim has to answer',
+    size: { log: [1, 2, 3], crashes: 0, deaths: 1, acts: 1, waits: 0 },
+  },
   'remove-by-place': {
     does: 'P-7: the head is removed by its place, and lanes count their places from 1 again',
     size: { ...alone, workers: 2, waits: 2 },

@@ -1,4 +1,4 @@
-import type { Lanes } from '../lanes.ts'
+import type { Lanes } from '../lanes-options.ts'
 import type { LaneTrack } from '../track.ts'
 import type { Assigned, Gap, LogBatch, LogClient, Place } from './log-client.ts'
 

@@ -1,5 +1,6 @@
 import { HoldfastError } from '../../core/errors.ts'
 import { checkOptions, count, having, ms, objects, required, text, type Kinds } from '../../core/options.ts'
+import type { Following } from '../../core/parking.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
@@ -144,7 +145,12 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
     return { topic, partition }
   }
 
-  protected handle(item: LogItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
+  protected handle(
+    item: LogItem<Raw>,
+    key: string | null,
+    attempt: number,
+    following: Following | undefined,
+  ): Promise<unknown> {
     const { owned, record } = item
     const first = this.#isFirst(item)
     item.started = true
@@ -158,11 +164,12 @@ class LogConsumer<Raw> extends SharedConsumer<LogItem<Raw>> implements LogHost<R
       signal: owned.controller.signal,
       draining: this.life.draining,
     })
-    const delivery = this.marked(`${owned.topic}/${owned.partition}`, read)
+    const delivery = this.marked(`${owned.topic}/${owned.partition}`, read, following)
     item.id = delivery.message.id
     if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
     return pipeline.step(delivery).then((outcome) => {
       if (outcome === 'handled') owned.handled++
+      return outcome
     })
   }
 

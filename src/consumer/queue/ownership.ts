@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import type { Lanes } from '../lanes.ts'
+import type { Lanes } from '../lanes-options.ts'
 import { within, type Report, type Run } from '../run.ts'
 import type { LaneTrack } from '../track.ts'
 import type { Ownership, QueueClient, QueueSession } from './queue-client.ts'

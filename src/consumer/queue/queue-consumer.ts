@@ -1,5 +1,6 @@
 import { HoldfastError } from '../../core/errors.ts'
 import { checkOptions, count, having, objects, required, text, type Kinds } from '../../core/options.ts'
+import type { Following } from '../../core/parking.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { consumerKinds, type Consumer, type ConsumerOptions } from '../consumer.ts'
 import type { SourceInput } from '../consumer-health.ts'
@@ -84,7 +85,12 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
     return { source }
   }
 
-  protected handle(item: QueueItem<Raw>, key: string | null, attempt: number): Promise<unknown> {
+  protected handle(
+    item: QueueItem<Raw>,
+    key: string | null,
+    attempt: number,
+    following: Following | undefined,
+  ): Promise<unknown> {
     const { owned, record } = item
     const first = this.#isFirst(item)
     item.started = true
@@ -98,11 +104,12 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
       signal: owned.signal,
       draining: this.life.draining,
     })
-    const delivery = this.marked(owned.source, read)
+    const delivery = this.marked(owned.source, read, following)
     item.id = delivery.message.id
     if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
     return pipeline.step(delivery).then((outcome) => {
       if (outcome === 'handled') owned.handled++
+      return outcome
     })
   }
 

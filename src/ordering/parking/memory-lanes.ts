@@ -93,11 +93,17 @@ export class MemoryLanes implements ParkingStore {
     return given
   }
 
-  append(request: AppendRequest): Promise<Appended> {
-    return Promise.resolve(this.#append(request))
+  append(run: readonly AppendRequest[]): Promise<readonly Appended[]> {
+    let open = true
+    const answers = run.map((request) => {
+      const answer = this.#append(request, open)
+      open &&= answer !== 'again'
+      return answer
+    })
+    return Promise.resolve(answers)
   }
 
-  #append(request: AppendRequest): Appended {
+  #append(request: AppendRequest, open: boolean): Appended {
     const lane = this.#lanes.get(nameOf(request.pipeline, request.lane))
     if (lane === undefined) return 'again'
     const known = this.#claims.known(request)
@@ -107,7 +113,7 @@ export class MemoryLanes implements ParkingStore {
       const same = fingerprint === null || request.fingerprint === null || fingerprint === request.fingerprint
       return same && known?.state !== 'failed' ? 'known' : 'again'
     }
-    if (known !== undefined) return 'again'
+    if (known !== undefined || !open) return 'again'
     if (lane.rows.length >= request.cap) return 'full'
     this.#claims.fenceOut(request.scope, request.key)
     this.#add(lane, { ...request, attempts: 0 })

@@ -109,12 +109,13 @@ export function delayed(options: DelayedOptions): Middleware<unknown, Delivery<B
 }
 
 function stageOf(name: string, settings: ParkingSettings, parks: string): Middleware<unknown, Delivery<Bytes>> {
-  const { store, whenDead, maxAgeMs, onTooOld } = settings
+  const { store, whenDead, maxAgeMs, onTooOld, ordered } = settings
   const middleware: Middleware<unknown, Delivery<Bytes>> = (next, place) => {
     if (place !== undefined) refuseBadPlace(name, settings, place)
     const keeper = new LaneKeeper(settings)
     return function parking(delivery) {
-      return next({ ...delivery, parking: new ParkingPlace(keeper, delivery) })
+      const place = new ParkingPlace(keeper, delivery)
+      return next({ ...delivery, first: place.mayClaimInside, parking: place })
     }
   }
   return staged(middleware, {
@@ -128,7 +129,7 @@ function stageOf(name: string, settings: ParkingSettings, parks: string): Middle
     },
     wantsOutside: { 'dead-letter': 'a dead message blocks its key before it is a dead letter' },
     excludes: { parking: 'a message waits in one place', delayed: 'a message waits in one place' },
-    parking: { store, whenDead, maxAgeMs, onTooOld },
+    parking: { store, whenDead, maxAgeMs, onTooOld, ordered },
   })
 }
 
@@ -140,7 +141,7 @@ function refuseBadPlace(name: string, { store, whenDead, maxAgeMs, ordered }: Pa
   const claims = stageIn(place.inside, 'idempotency')
   if (claims === undefined)
     return refuse(`${name} needs idempotency inside it: the claim asks whether the lane is parked`)
-  const { claim, retainMs } = claims.facts ?? {}
+  const { retainMs } = claims.facts ?? {}
   if (claims.keeper === true)
     refuse(
       "idempotency in mode 'observe', or with onStoreError 'fail-open', lets a handler run without a claim, and so past a parked lane",
@@ -149,8 +150,6 @@ function refuseBadPlace(name: string, { store, whenDead, maxAgeMs, ordered }: Pa
     refuse(
       `${name} and idempotency must have the same store object: a message is parked in the step that gives its claim back`,
     )
-  if (claim === 'inside')
-    refuse("idempotency({ claim: 'inside' }) does not ask whether the lane is parked: use claim 'outside' with parking")
   if (retainMs !== undefined && retainMs < maxAgeMs)
     refuse(
       `idempotency remembers a key for ${seconds(retainMs)}, but a message may be parked for ${seconds(maxAgeMs)}: raise retainMs or lower maxAgeMs`,

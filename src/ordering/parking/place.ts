@@ -13,13 +13,14 @@ import {
 } from '../../core/errors.ts'
 import { emitter } from '../../core/events.ts'
 import { headerText, type Bytes } from '../../core/message.ts'
-import type { ClaimLane, NotHandled, Parking, ParkingClaim, ParkingTerms } from '../../core/parking.ts'
+import type { ClaimLane, Following, NotHandled, Parking, ParkingClaim, ParkingTerms } from '../../core/parking.ts'
 import { generationOf, replacesHeader } from '../../core/redrive.ts'
 import { untilAborted } from '../../core/signals.ts'
 import { plainText } from '../../core/text.ts'
 import { pack } from './envelope.ts'
+import { FollowerRun } from './follower-run.ts'
 import { laneOf } from './lane.ts'
-import type { Packed, ParkingStore } from './store.ts'
+import type { Appended, AppendRequest, Packed, ParkingStore } from './store.ts'
 
 export interface ParkingSettings extends ParkingTerms {
   readonly store: ParkingStore
@@ -27,8 +28,6 @@ export interface ParkingSettings extends ParkingTerms {
   readonly maxPerKey: number
   readonly maxLanes: number
   readonly clock: Clock
-  /** False: each message has a lane of its own. */
-  readonly ordered: boolean
 }
 
 const about = emitter('parking')
@@ -51,6 +50,7 @@ const isParked = { state: 'parked' } as const
 export class LaneKeeper {
   readonly settings: ParkingSettings
   readonly #hints = new Set<string>()
+  readonly #runs = new WeakMap<object, FollowerRun>()
   #lanes: { readonly many: Promise<boolean>; readonly untilMs: number } | undefined
 
   constructor(settings: ParkingSettings) {
@@ -70,6 +70,12 @@ export class LaneKeeper {
 
   sawFree(lane: string): void {
     this.#hints.delete(lane)
+  }
+
+  runOf({ run }: Following): FollowerRun {
+    const known = this.#runs.get(run) ?? new FollowerRun(this.settings.store)
+    this.#runs.set(run, known)
+    return known
   }
 
   /** Whether the pipeline has so many lanes that no new one is to be made. */
@@ -99,20 +105,32 @@ export class ParkingPlace implements Parking {
     this.#delivery = delivery
   }
 
+  get lane(): ClaimLane {
+    const { pipeline, parked: run } = this.#delivery
+    return { pipeline, name: this.#lane(), token: run?.token ?? null }
+  }
+
+  /** Of a message that is likely to be parked, or runs in a lane, the ordinary claim tells more. */
+  get mayClaimInside(): boolean {
+    const { first = false, parked: run, following } = this.#delivery
+    return first && run === undefined && following === undefined && !this.#keeper.isLikely(this.#lane())
+  }
+
   async claim<Answer extends { readonly state: string }>(
     claim: ParkingClaim,
     ask: (lane: ClaimLane) => Promise<Answer>,
   ): Promise<Answer | typeof isParked> {
     this.#fingerprint = claim.fingerprint
-    const { pipeline, parked: run } = this.#delivery
-    const name = this.#lane()
-    const lane = { pipeline, name, token: run?.token ?? null }
+    const { parked: run, following } = this.#delivery
+    const { lane } = this
+    const { name } = lane
     if (run !== undefined) {
       const answer = await ask(lane)
       if (answer.state === 'parked') throw this.#wait(0, 'another worker holds its lane')
       if (answer.state === 'failed') run.onFailed()
       return answer
     }
+    if (following !== undefined) return this.#follow(following, claim, name)
     if ((claim.generation ?? 0) > 0 && (await this.#rejoin(claim, name))) return isParked
     if (this.#keeper.isLikely(name) && (await this.#append(claim, name))) return isParked
     for (let round = 0; round < mostRounds; round++) {
@@ -199,21 +217,36 @@ export class ParkingPlace implements Parking {
     })
   }
 
-  async #append({ scope, key, fingerprint, generation = 0 }: ParkingClaim, lane: string): Promise<boolean> {
+  async #append(claim: ParkingClaim, lane: string): Promise<boolean> {
     const { store, maxPerKey: cap } = this.#keeper.settings
+    const [answer = 'again'] = await store.append([this.#asked(claim, lane)])
+    if (this.#isBehind(answer, lane)) return true
+    if (answer === 'again') return false
+    if (full.active()) full.publish({ delivery: this.#delivery, lane, full: 'lane' })
+    throw this.#wait(fullWaitMs, `its key has ${cap} parked messages, and no more are taken`)
+  }
+
+  /** It was started before those in front of it were done: it may be put behind them, and nothing else. */
+  async #follow(following: Following, claim: ParkingClaim, lane: string): Promise<typeof isParked> {
+    const isRedriven = (claim.generation ?? 0) > 0
+    const run = this.#keeper.runOf(following)
+    const answer = isRedriven ? 'again' : await run.append(following.place, this.#asked(claim, lane))
+    if (this.#isBehind(answer, lane)) return isParked
+    throw this.#wait(0, 'it starts again in its turn')
+  }
+
+  #asked({ scope, key, fingerprint, generation = 0 }: ParkingClaim, lane: string): AppendRequest {
+    const { maxPerKey: cap } = this.#keeper.settings
     const { pipeline } = this.#delivery
-    const answer = await store.append({ ...this.#packed(), pipeline, lane, scope, key, fingerprint, generation, cap })
-    if (answer === 'again') {
-      this.#keeper.sawFree(lane)
-      return false
-    }
-    this.#keeper.sawParked(lane)
-    if (answer === 'full') {
-      if (full.active()) full.publish({ delivery: this.#delivery, lane, full: 'lane' })
-      throw this.#wait(fullWaitMs, `its key has ${cap} parked messages, and no more are taken`)
-    }
+    return { ...this.#packed(), pipeline, lane, scope, key, fingerprint, generation, cap }
+  }
+
+  /** Whether that answer says that the message is behind the parked ones. */
+  #isBehind(answer: Appended, lane: string): boolean {
+    if (answer === 'again') this.#keeper.sawFree(lane)
+    else this.#keeper.sawParked(lane)
     if (answer === 'appended' && appended.active()) appended.publish({ delivery: this.#delivery, lane })
-    return true
+    return answer === 'appended' || answer === 'known'
   }
 
   /** A worker ran it and it has to wait again: for how long may that go on? */

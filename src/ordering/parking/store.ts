@@ -14,8 +14,11 @@ export interface ParkingStore {
   readonly name: string
   /** Gives the claim back and parks its message, in one step. With `failure` the claim fails for good and the lane is blocked. */
   park(request: ParkRequest): Promise<'ok' | 'lost'>
-  /** Puts a message behind the parked ones of its lane, if the lane is parked. */
-  append(request: AppendRequest): Promise<Appended>
+  /**
+   * Puts messages of one lane behind its parked ones, in their order, if the lane is parked: most often one. No claim comes
+   * twice in a call. Behind a message that is neither there nor put there, none is put there.
+   */
+  append(run: readonly AppendRequest[]): Promise<readonly Appended[]>
   /**
    * Puts a message that an operator sent again into its lane, which begins if it is not there: so it does not run beside
    * live messages of its key. Where it is parked already, its row gets the newer generation and the new content, and a lane

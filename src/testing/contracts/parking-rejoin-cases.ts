@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { failure, hold, longMs } from './idempotency-store-bench.ts'
 import {
+  append,
   appendOf,
   asking,
   keysIn,
@@ -20,7 +21,7 @@ export const rejoinCases: ParkingStoreCases = {
     await store.fail(dead, failure, longMs)
     assert.equal(await store.rejoin(rejoinOf('dead', 7)), 'parked')
     assert.equal((await store.claim(asking('live'))).state, 'parked')
-    assert.equal(await store.append(appendOf('live')), 'appended')
+    assert.equal(await append(store, appendOf('live')), 'appended')
     const lease = await takeLane(store)
     assert.deepEqual(await keysIn(store, lease), ['dead', 'live'])
     assert.equal((await store.claim({ ...asking('dead', lease.token), generation: 7 })).state, 'claimed')
@@ -30,7 +31,7 @@ export const rejoinCases: ParkingStoreCases = {
     const dead = await hold(store, asking('dead'))
     await store.fail(dead, failure, longMs)
     await parkFirst(store, 'one')
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     assert.equal(await store.rejoin(rejoinOf('dead', 7)), 'parked')
     assert.equal(await store.rejoin(rejoinOf('dead', 7)), 'parked')
     assert.deepEqual(await keysIn(store, await takeLane(store)), ['one', 'two', 'dead'])
@@ -38,7 +39,7 @@ export const rejoinCases: ParkingStoreCases = {
 
   async 'P-21 lets a blocked head that was sent again go on at its place, once'({ store }) {
     await parkFirst(store, 'dead', { afterMs: null, failure })
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     const body = Buffer.from('mended')
     assert.equal(await store.rejoin(rejoinOf('dead', 7, { body })), 'parked')
     const lease = await takeLane(store)
@@ -54,7 +55,7 @@ export const rejoinCases: ParkingStoreCases = {
 
   async 'P-21 lets what a blocked head was edited to take its place'({ store }) {
     await parkFirst(store, 'dead', { afterMs: null, failure })
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     assert.equal(await store.rejoin(rejoinOf('edited', 7, { replaces: 'dead' })), 'parked')
     const lease = await takeLane(store)
     assert.deepEqual(await keysIn(store, lease), ['edited', 'two'])
@@ -63,7 +64,7 @@ export const rejoinCases: ParkingStoreCases = {
 
   async 'replaces nothing but the head that blocks'({ store }) {
     await parkFirst(store, 'one')
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     assert.equal(await store.rejoin(rejoinOf('edited', 7, { replaces: 'two' })), 'parked')
     assert.equal(await store.rejoin(rejoinOf('other', 8, { replaces: 'one' })), 'parked')
     assert.deepEqual(await keysIn(store, await takeLane(store)), ['one', 'two', 'edited', 'other'])

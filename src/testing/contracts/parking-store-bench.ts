@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ClaimRequest, HeldClaim, IdempotencyStore } from '../../idempotency/store.ts'
 import type {
+  Appended,
   AppendRequest,
   LaneLease,
   ParkingStore,
@@ -50,6 +51,12 @@ export async function parkFirst(
   const held = await hold(store, asking(key, null, name))
   assert.equal(await store.park(parkOf(held, { lane: name, ...more })), 'ok')
   return held
+}
+
+/** Puts one message behind the parked ones. */
+export async function append(store: ParkingStore, request: AppendRequest): Promise<Appended | undefined> {
+  const [answer] = await store.append([request])
+  return answer
 }
 
 /** The lane, in the hands of a worker. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { hold, longMs, pastShortMs, shortMs } from './idempotency-store-bench.ts'
 import {
+  append,
   appendOf,
   asking,
   keysIn,
@@ -67,7 +68,7 @@ export const workerCases: ParkingStoreCases = {
     const lease = await takeLane(store)
     await store.remove([named('one')])
     const tail = await tailOf(store, lease)
-    assert.equal(await store.append(appendOf('two')), 'appended')
+    assert.equal(await append(store, appendOf('two')), 'appended')
     assert.equal(await store.free(lease, tail), 'lost')
     assert.deepEqual(await keysIn(store, lease), ['two'])
     await store.remove([named('two')])
@@ -94,7 +95,7 @@ export const workerCases: ParkingStoreCases = {
     store,
   }) {
     await parkFirst(store, 'one')
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     const lease = await takeLane(store)
     await store.remove([named('one')])
     await store.remove([named('one')])
@@ -114,7 +115,7 @@ export const workerCases: ParkingStoreCases = {
   async 'parks what was running when its lane was parked, behind the others'({ store }) {
     const late = await hold(store, asking('late'))
     await parkFirst(store, 'one')
-    await store.append(appendOf('two'))
+    await append(store, appendOf('two'))
     assert.equal(await store.park(parkOf(late)), 'ok')
     assert.deepEqual(await keysIn(store, await takeLane(store)), ['one', 'two', 'late'])
   },

@@ -24,8 +24,8 @@ export interface BesideClaims {
 export type MakesBeside = (simulation: Simulation, claims: ClaimTable) => BesideClaims
 
 export interface DatabaseCallOptions {
-  /** The claim whose row the call writes: it waits while a transaction has locked that. */
-  readonly writes?: Pick<HeldClaim, 'scope' | 'key'>
+  /** The claims whose rows the call writes: it waits while a transaction has locked one of them. */
+  readonly writes?: readonly Pick<HeldClaim, 'scope' | 'key'>[]
   /** Leaves it out of the timeline: polls. */
   readonly quiet?: boolean
 }

@@ -139,11 +139,15 @@ export function simulatedDatabase({
   }
 
   function write(process: SimulatedProcess, verb: string, held: HeldClaim, apply: () => Held): Promise<Held> {
-    return call(process, `${verb} ${held.key}`, () => onceUnlocked(held, apply))
+    return call(process, `${verb} ${held.key}`, () => onceUnlocked([held], apply))
   }
 
-  function onceUnlocked<T>(held: Pick<HeldClaim, 'scope' | 'key'>, apply: () => T | Promise<T>): T | Promise<T> {
-    return lockedRow(held) === undefined ? apply() : unlocked(held).then(apply)
+  function onceUnlocked<T>(
+    all: readonly Pick<HeldClaim, 'scope' | 'key'>[],
+    apply: () => T | Promise<T>,
+  ): T | Promise<T> {
+    const held = all.find((each) => lockedRow(each) !== undefined)
+    return held === undefined ? apply() : unlocked(held).then(() => onceUnlocked(all, apply))
   }
 
   /** The answer to a claim that has to wait behind what is parked: what is known already comes first. */

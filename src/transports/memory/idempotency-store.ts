@@ -17,7 +17,7 @@ export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = 
   return {
     ...claims,
     park: (request) => lanes.park(request),
-    append: (request) => lanes.append(request),
+    append: (run) => lanes.append(run),
     rejoin: (request) => lanes.rejoin(request),
     claimLanes: (request) => lanes.claimLanes(request),
     renewLanes: (leases, leaseMs) => lanes.renewLanes(leases, leaseMs),

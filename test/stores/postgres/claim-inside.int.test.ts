@@ -28,6 +28,7 @@ import {
   transaction,
   type TransactionMiddleware,
 } from '../../../src/stores/postgres/index.ts'
+import { parking, parkingWorker } from '../../../src/ordering/parking/index.ts'
 import { describeWith, postgresUrl } from '../../support/services.ts'
 import { createTestPool, type TestPool } from '../../support/test-pool.ts'
 
@@ -263,6 +264,61 @@ describeWith(['postgres'], 'idempotency({ claim: inside })', () => {
     }
     expect([starts, dead]).toEqual([3, ['poison']])
   })
+
+  it.each(['alone', 'in batches'])(
+    'K-18 passes no parked key, %s: what comes later waits behind it, in order',
+    async (how) => {
+      const { pool } = testPool
+      const handled: string[] = []
+      const state = { isMissing: true }
+      const work = async (id: string, tx: PoolClient): Promise<void> => {
+        await tx.query('insert into effect (id) values ($1)', [id])
+        if (id === 'p1' && state.isMissing) throw new RetryLater(2_000)
+        handled.push(id)
+      }
+      /** As in another process: it knows of no lane. */
+      const member = () => {
+        const kept = store()
+        const claimed = pipeline('parks')
+          .use(deadLetter({ to: deadLetters }))
+          .use(parking({ store: kept }))
+          .use(idempotency({ store: kept, claim: 'inside' }))
+          .use(retry())
+        const built =
+          how === 'alone'
+            ? claimed.use(transaction(pool)).handle(({ message, tx }) => work(message.id, tx))
+            : claimed.handleBatch(
+                { maxSize: 8 },
+                inOneTransaction<PoolClient, Delivery<Bytes> & Claimed>(transaction(pool), async (all, tx) => {
+                  for (const { message } of all) await work(message.id, tx)
+                }),
+              )
+        const send = (id: string, key = 'A') =>
+          built.dispatch({
+            message: { id, key, body: null },
+            origin: { destination: 'topic', position: id },
+            first: true,
+          })
+        return { built, kept, send }
+      }
+      const [one, other] = [member(), member()]
+      expect(await one.send('p0')).toBe('handled')
+      expect(await record('p0')).toMatchObject({ state: 'completed', attempts: 1 })
+      expect(await one.send('p1')).toBe('parked')
+      expect(await Promise.all([other.send('p2'), other.send('b1', 'B')])).toEqual(['parked', 'handled'])
+      expect(await one.send('p3')).toBe('parked')
+      expect(await effects()).toHaveLength(2)
+      state.isMissing = false
+      const stop = new AbortController()
+      const working = parkingWorker({ store: other.kept, pipelines: [other.built], pollMs: 50 }).run(stop.signal)
+      await expect.poll(() => handled, { timeout: 15_000 }).toEqual(['p0', 'b1', 'p1', 'p2', 'p3'])
+      await expect.poll(() => one.kept.countLanes('parks', 9)).toBe(0)
+      stop.abort()
+      await working
+      expect((await effects()).map(({ id, n }) => `${id}${n}`).sort()).toEqual(['b11', 'p01', 'p11', 'p21', 'p31'])
+      expect(dead).toEqual([])
+    },
+  )
 
   it('says in describe() what it does, and refuses what it cannot', () => {
     const { pool } = testPool

@@ -14,6 +14,9 @@ export interface IdempotencyStatements {
   readonly completeAllSql: string
   readonly claimInSql: string
   readonly claimAllInSql: string
+  /** The same for pipelines that park. */
+  readonly claimInLanedSql: string
+  readonly claimAllInLanedSql: string
 }
 
 export function idempotencyStatements(
@@ -158,24 +161,27 @@ returning held.n`
   const columns = 'scope, key, state, token, attempts, retain_until, fingerprint'
   const row = (retainMs: string): string =>
     `'completed', nextval('${schema}.fence'), 1, clock_timestamp() + ${retainMs} * interval '1 ms'`
-  const claimInSql = `
+  // A parked lane is only looked at: no business transaction locks its row.
+  const notParked = (pipeline: string, lane: string): string =>
+    `and not exists (select from ${schema}.parked_lane as l where l.pipeline = ${pipeline} and l.lane = ${lane})`
+  const claimIn = (gate: string): string => `
 insert into ${schema}.idempotency (${columns})
 select $1::text, $2::text, ${row('$3::float8')}, $4::text
-where ${tryLock('$1::text', '$2::text')}
+where ${tryLock('$1::text', '$2::text')} ${gate}
 on conflict do nothing
 returning 0 as n, token::text as token, set_config('idle_in_transaction_session_timeout', $5::text, true) as idle`
 
   // The same for a batch, as one JSON text.
-  const claimAllInSql = `
+  const claimAllIn = (laned: boolean): string => `
 with asked as materialized (
   select *, ${tryLock('scope', 'key')} as mine
   from (
     select * from jsonb_to_recordset($1::text::jsonb)
-      as each (n int, scope text, key text, retain_ms float8, fingerprint text)
+      as each (n int, scope text, key text, retain_ms float8, fingerprint text${laned ? ', pipeline text, lane text' : ''})
     order by scope, key) as ordered),
 won as (
   insert into ${schema}.idempotency (${columns})
-  select scope, key, ${row('retain_ms')}, fingerprint from asked where mine
+  select scope, key, ${row('retain_ms')}, fingerprint from asked where mine ${laned ? notParked('asked.pipeline', 'asked.lane') : ''}
   on conflict do nothing
   returning scope, key, token)
 select asked.n, won.token::text as token, set_config('idle_in_transaction_session_timeout', $2::text, true) as idle
@@ -188,8 +194,10 @@ from won join asked on won.scope = asked.scope and won.key = asked.key`
     completeSql,
     completeParkedSql,
     completeAllSql,
-    claimInSql,
-    claimAllInSql,
+    claimInSql: claimIn(''),
+    claimAllInSql: claimAllIn(false),
+    claimInLanedSql: claimIn(notParked('$6::text', '$7::text')),
+    claimAllInLanedSql: claimAllIn(true),
   }
 }
 

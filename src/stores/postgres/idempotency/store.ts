@@ -72,6 +72,8 @@ export function postgresIdempotencyStore(
     completeAllSql,
     claimInSql,
     claimAllInSql,
+    claimInLanedSql,
+    claimAllInLanedSql,
   } = idempotencyStatements(quoted, { inside })
   const lockTimeout = `${Math.ceil(lockTimeoutMs)}ms`
 
@@ -201,14 +203,18 @@ export function postgresIdempotencyStore(
     const [first] = requests
     if (first === undefined) return []
     const idle = `${Math.ceil(first.leaseMs)}ms`
+    const laned = requests.some(({ lane }) => lane !== undefined)
     try {
       const { rows } =
         requests.length === 1
-          ? await tx.query(claimInSql, [first.scope, first.key, first.retainMs, first.fingerprint, idle])
-          : await tx.query(claimAllInSql, [
+          ? await tx.query(laned ? claimInLanedSql : claimInSql, [
+              ...[first.scope, first.key, first.retainMs, first.fingerprint, idle],
+              ...(laned ? [first.lane?.pipeline, first.lane?.name] : []),
+            ])
+          : await tx.query(laned ? claimAllInLanedSql : claimAllInSql, [
               JSON.stringify(
-                requests.map(({ scope, key, fingerprint, retainMs }, n) => {
-                  return { n, scope, key, fingerprint, retain_ms: retainMs }
+                requests.map(({ scope, key, fingerprint, retainMs, lane }, n) => {
+                  return { n, scope, key, fingerprint, retain_ms: retainMs, pipeline: lane?.pipeline, lane: lane?.name }
                 }),
               ),
               idle,

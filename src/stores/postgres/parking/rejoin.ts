@@ -1,7 +1,4 @@
-/** Bytes travel as base64: not every client knows arrays of bytea, and a service may have parsers of its own. */
-export function fromBase64(value: string): string {
-  return `decode(${value}, 'base64')`
-}
+import { fromBase64 } from './bytes.ts'
 
 /**
  * A message that an operator sent again, into its lane. The lane's row is written once: what it is due for is decided in that

@@ -1,4 +1,5 @@
-import { fromBase64 as bytes, rejoinSql } from './rejoin.ts'
+import { fromBase64 as bytes } from './bytes.ts'
+import { rejoinSql } from './rejoin.ts'
 
 export interface ParkingStatements {
   readonly parkSql: string
@@ -69,13 +70,14 @@ select n from own`
     or coalesce(i.fingerprint <> m.fingerprint, false)`
 
   // The look and the insert are one statement, under the lane's lock. A lapsed claim is fenced out in it: what is parked is
-  // held by a worker or by nobody, so that no late completion leaves a row behind.
+  // held by a worker or by nobody, so that no late completion leaves a row behind. Of a run the first that its claim has to
+  // answer keeps its place: nothing of the run is put past it.
   const appendSql = `
 with m as materialized (
-  select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-    $9::text[], $10::text[], $11::int[])
-    as m (n, pipeline, lane, scope, claim_key, generation, fingerprint, key_text, envelope, body, cap)),
-${bounded('$12')},
+  select * from unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[],
+    $9::text[], $10::text[], $11::text[], $12::int[])
+    as m (n, run, pipeline, lane, scope, claim_key, generation, fingerprint, key_text, envelope, body, cap)),
+${bounded('$13')},
 k as materialized (
   select l.pipeline, l.lane, l.tail
   from ${schema}.parked_lane as l cross join bounded
@@ -88,12 +90,15 @@ there as materialized (
     select from ${schema}.idempotency as i
     where i.scope = m.scope and i.key = m.claim_key and i.state = 'failed' and m.generation <= i.generation) as same
   from m join ${schema}.parked as p on p.scope = m.scope and p.claim_key = m.claim_key),
-fresh as materialized (
-  select m.*, k.tail, row_number() over (partition by m.pipeline, m.lane order by m.n) as place
+looked as materialized (
+  select m.*, k.tail, coalesce(there.same, false) as same, there.n is null and not exists (
+    select from ${schema}.idempotency as i where i.scope = m.scope and i.key = m.claim_key and (${claimKnows})) as fits
   from m join k on k.pipeline = m.pipeline and k.lane = m.lane
-  where not exists (select from there where there.n = m.n)
-    and not exists (
-      select from ${schema}.idempotency as i where i.scope = m.scope and i.key = m.claim_key and (${claimKnows}))),
+  left join there on there.n = m.n),
+fresh as materialized (
+  select turn.*, row_number() over (partition by turn.pipeline, turn.lane order by turn.n) as place
+  from (select looked.*, bool_and(same or fits) over (partition by run order by n) as in_turn from looked) as turn
+  where turn.fits and turn.in_turn),
 depth as materialized (
   select k.pipeline, k.lane, k.tail - coalesce((select min(p.seq) from ${schema}.parked as p
     where p.pipeline = k.pipeline and p.lane = k.lane), k.tail + 1) + 1 as rows

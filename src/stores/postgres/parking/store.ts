@@ -1,6 +1,4 @@
 import type {
-  Appended,
-  AppendRequest,
   LaneLease,
   LanePage,
   ParkedName,
@@ -10,8 +8,10 @@ import type {
 } from '../../../ordering/parking/store.ts'
 import { apart, batcher, onceEach } from '../../batcher.ts'
 import { failureToJson } from '../../failure-json.ts'
-import { isLockTimeout, mayBeOneRow } from '../failures.ts'
+import { mayBeOneRow } from '../failures.ts'
 import { numberField, textField } from '../rows.ts'
+import { postgresAppends } from './appends.ts'
+import { base64, bytesField } from './bytes.ts'
 import { parkingStatements } from './statements.ts'
 
 export interface PostgresParkingOptions {
@@ -52,26 +52,6 @@ export function postgresParking(options: PostgresParkingOptions): ParkingStore {
     return asked.map((_, n) => (own.has(n) ? 'ok' : 'lost'))
   }
 
-  async function sendAppends(asked: readonly AppendRequest[]): Promise<readonly Appended[]> {
-    const rows = await run(sql.appendSql, [
-      asked.map((_, n) => n),
-      asked.map(({ pipeline }) => pipeline),
-      asked.map(({ lane }) => lane),
-      asked.map(({ scope }) => scope),
-      asked.map(({ key }) => key),
-      asked.map(({ generation }) => generation),
-      asked.map(({ fingerprint }) => fingerprint),
-      asked.map(({ keyText }) => keyText),
-      asked.map(({ envelope }) => base64(envelope)),
-      asked.map(({ body }) => base64(body)),
-      asked.map(({ cap }) => cap),
-      lockTimeout,
-    ])
-    const answers: Appended[] = asked.map(() => 'again')
-    for (const row of rows) answers[numberField(row, 'n')] = appended(textField(row, 'said'))
-    return answers
-  }
-
   const park = batcher<ParkRequest, 'ok' | 'lost'>({
     send: onceEach(
       apart(sendParks, mayBeOneRow),
@@ -81,21 +61,12 @@ export function postgresParking(options: PostgresParkingOptions): ParkingStore {
     maxBatch,
     maxInFlight,
   })
-  // A repeat of a message travels in the next round: in one statement it would take the later place.
-  const append = batcher<AppendRequest, Appended>({
-    send: onceEach(
-      apart(sendAppends, mayBeOneRow, (error) => (isLockTimeout(error) ? 'again' : undefined)),
-      ({ scope, key }) => nameOf(scope, key),
-      () => undefined,
-    ),
-    maxBatch,
-    maxInFlight,
-  })
+  const append = postgresAppends({ run, appendSql: sql.appendSql, lockTimeout, maxBatch, maxInFlight })
 
   return {
     name: 'postgresql',
     park: (request) => park(request),
-    append: (request) => append(request),
+    append,
     async rejoin({ pipeline, lane, scope, key, generation, fingerprint, keyText, envelope, body, replaces }) {
       const message = [fingerprint, keyText, base64(envelope), base64(body), replaces]
       const rows = await run(sql.rejoinSql, [pipeline, lane, scope, key, generation, ...message, lockTimeout])
@@ -157,10 +128,6 @@ function nameOf(scope: string, key: string): string {
   return `${scope.length}:${scope}${key}`
 }
 
-function appended(said: string | null): Appended {
-  return said === 'appended' || said === 'known' || said === 'full' ? said : 'again'
-}
-
 function pageFrom(rows: readonly unknown[]): LanePage | undefined {
   const [first] = rows
   if (first === undefined) return undefined
@@ -180,15 +147,6 @@ function rowFrom(row: unknown): ParkedRow {
     ageMs: numberField(row, 'age_ms'),
     waitedMs: numberField(row, 'waited_ms'),
   }
-}
-
-function base64(bytes: Uint8Array | null): string | null {
-  return bytes === null ? null : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
-}
-
-function bytesField(row: unknown, name: string): Uint8Array | null {
-  const text = textField(row, name)
-  return text === null ? null : Buffer.from(text, 'base64')
 }
 
 function bigintField(row: unknown, name: string): bigint {
