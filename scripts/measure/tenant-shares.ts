@@ -61,6 +61,7 @@ function drawn(): string {
       `<rect x="${150 + at * 130}" y="44" width="12" height="12" fill="${colours[at]}"/><text x="${168 + at * 130}" y="54">${how}</text>`,
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 330" font-family="system-ui, sans-serif" font-size="12">
+<title>What each tenant gets of what it sends, while one floods six processes</title>
 <rect width="760" height="330" fill="#fff"/>
 <text x="16" y="26" font-size="15" font-weight="600">What each tenant gets of what it sends, while one floods six processes</text>
 ${[...legend, ...labels, ...bars].join('\n')}

@@ -5,7 +5,7 @@ import { PermanentError } from '../core/errors.ts'
 import { headersFrom, headerText, type Bytes, type Headers } from '../core/message.ts'
 import { checkOptions, oneOf } from '../core/options.ts'
 import type { KeyProvider } from './keys.ts'
-import { keysById, lookupKinds } from './lookups.ts'
+import { keysById, lookupKinds, type FoundKey } from './lookups.ts'
 import { keyHeader, open, shown } from './sealed.ts'
 
 export interface DecryptOptions {
@@ -40,19 +40,23 @@ export function decrypt(options: DecryptOptions): Middleware<unknown, Delivery<B
   })
   const keyOf = keysById(keys, { keyCacheMs, timeoutMs })
 
-  async function plain(bytes: Bytes, { message }: Delivery<Bytes>): Promise<Bytes> {
+  function plain(bytes: Bytes, { message }: Delivery<Bytes>): Bytes | Promise<Bytes> {
     if (bytes === null) return null
     const id = headerText(message.headers, keyHeader)
     if (id === undefined) {
       if (whenPlain === 'pass') return bytes
       throw new PermanentError("the body is not encrypted: whenPlain: 'pass' takes such messages")
     }
-    const key = await keyOf(id)
-    // Not an outage: a forged id must hold no other message. It may be a key that has not reached this replica yet.
-    if (key === 'unknown') throw new Error(`the provider does not know the key '${shown(id)}'`)
-    if (key !== 'destroyed') return open(bytes, message, id, key)
-    if (whenErased === 'tombstone') return null
-    throw new PermanentError(`the key '${shown(id)}' was destroyed`)
+    const key = keyOf(id)
+    const opened = (found: FoundKey): Bytes => {
+      // Not an outage: a forged id must hold no other message. It may be a key that has not reached this replica yet.
+      if (found === 'unknown') throw new Error(`the provider does not know the key '${shown(id)}'`)
+      if (found !== 'destroyed') return open(bytes, message, id, found)
+      if (whenErased === 'tombstone') return null
+      throw new PermanentError(`the key '${shown(id)}' was destroyed`)
+    }
+    // A key that is here costs no turn of the event loop.
+    return key instanceof Promise ? key.then(opened) : opened(key)
   }
 
   const middleware: Middleware<unknown, Delivery<Bytes>> = (next, place) => {

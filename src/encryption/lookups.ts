@@ -39,15 +39,20 @@ export function currentKeys(
   }
 }
 
+/** What is known of a key. */
+export type FoundKey = KeyObject | 'destroyed' | 'unknown'
+
 /** A key by its id, asked for once in a while. What is not known is asked for again. */
 export function keysById(
   keys: KeyProvider,
   { keyCacheMs, timeoutMs }: LookupTerms,
-): (id: string) => Promise<KeyObject | 'destroyed' | 'unknown'> {
-  const cache = new Cache<KeyObject | 'destroyed' | 'unknown'>(keyCacheMs)
+): (id: string) => FoundKey | Promise<FoundKey> {
+  const cache = new Cache<FoundKey>(keyCacheMs)
   const asked = new Asked(provider, timeoutMs)
   return (id) => {
-    const ask = async (): Promise<KeyObject | 'destroyed' | 'unknown'> => {
+    const known = cache.known(id)
+    if (known !== undefined) return known
+    const ask = async (): Promise<FoundKey> => {
       const found = await asked.ask(id, (signal) => keys.byId(id, { signal }))
       return typeof found === 'string' ? found : secretKey(`the key '${shown(id)}'`, found)
     }

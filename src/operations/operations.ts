@@ -4,7 +4,7 @@ import type { Letter, LetterGroup, Redrive } from '../dead-letter/store.ts'
 import type { OutboxStatus } from '../outbox/store.ts'
 import { explanationOf, type Explanation } from './explain.ts'
 import { maskValues, shownBody, type Mask } from './mask.ts'
-import type { ClaimRecord, OperatorStore, ParkedLane } from './store.ts'
+import type { ClaimRecord, KeysBound, OperatorStore, ParkedLane } from './store.ts'
 
 export interface OperationsOptions {
   readonly store: OperatorStore
@@ -25,6 +25,8 @@ export interface Overview {
   readonly redrives: readonly Redrive[]
   readonly outbox: OutboxStatus | undefined
   readonly staleKeys: readonly ClaimRecord[]
+  /** Missing if all keys were looked at for `staleKeys`. */
+  readonly keysBound?: KeysBound
   /** Parked keys that wait for an operator. */
   readonly blockedKeys: readonly ParkedLane[]
 }
@@ -66,12 +68,13 @@ export function operations(options: OperationsOptions): Operations {
   let taken: { readonly overview: Promise<Overview>; readonly untilMs: number } | undefined
 
   async function look(): Promise<Overview> {
-    const [{ letters, groups }, redrives, outbox, staleKeys, blockedKeys] = await Promise.all([
+    const [{ letters, groups }, redrives, outbox, staleKeys, blockedKeys, keysBound] = await Promise.all([
       store.letters.tally({}, mostGroups + 1),
       store.letters.redrives({ limit: 10 }),
       store.outbox(),
       store.keys({ limit: 20 }),
       store.parked?.({ blocked: true, limit: 20 }) ?? [],
+      store.keysBound?.(),
     ])
     return {
       takenMs: clock.wall(),
@@ -82,6 +85,7 @@ export function operations(options: OperationsOptions): Operations {
       outbox,
       staleKeys,
       blockedKeys,
+      ...(keysBound !== undefined && { keysBound }),
     }
   }
 

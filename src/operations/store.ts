@@ -16,8 +16,10 @@ export interface OperatorStore {
   outboxReplay(positions: readonly string[], by: string): Promise<number>
   /** Deletes refused messages. */
   outboxSkip(positions: readonly string[], by: string): Promise<number>
-  /** Claims in progress. The lease that ended longest ago comes first. */
+  /** Claims in progress, among the newest keys. The lease that ended longest ago comes first. */
   keys(options?: KeysOptions): Promise<readonly ClaimRecord[]>
+  /** How far {@link OperatorStore.keys} looks. `undefined`, or missing: at all keys. */
+  keysBound?(options?: Pick<KeysOptions, 'lookAt'>): Promise<KeysBound | undefined>
   /** Releases a key whose lease has ended. `force`: also a held key. Its holder can then change nothing. */
   unblock(
     scope: string,
@@ -80,6 +82,15 @@ export interface KeysOptions {
   readonly scope?: string
   /** @defaultValue 50 */
   readonly limit?: number
+  /** Most keys to look at, those that came last: no index knows who holds a key. @defaultValue 2_000_000 */
+  readonly lookAt?: number
+}
+
+export interface KeysBound {
+  /** So many keys are looked at, those that came last. */
+  readonly newest: number
+  /** An estimate of how many there are. */
+  readonly of: number
 }
 
 export interface ClaimRecord {

@@ -60,6 +60,8 @@ describeWith(['postgres'], 'the command on a real database', () => {
     await store.claim({ scope: 'billing', key: 'stuck', owner: 'gone', leaseMs: 60_000, fingerprint: null })
     await pool.query(`update ${schema}.idempotency set lease_until = now() - interval '1 h' where key = 'stuck'`)
     expect(await json('keys ls')).toMatchObject([{ key: 'stuck' }])
+    await pool.query(`analyze ${schema}.idempotency`)
+    expect((await run('keys ls --look-at 1')).err).toMatch(/among the newest 1 of about \d+ keys; --look-at looks/)
     expect((await run('keys unblock stuck --scope billing')).exit).toBe(0)
     expect((await run('keys unblock stuck --scope billing')).exit).toBe(4)
     expect((await run('idempotency forget stuck --scope billing')).exit).toBe(4)

@@ -75,6 +75,17 @@ describe('remember()', () => {
     expect(state.charges).toBe(2)
   })
 
+  it('asks the functions that name a claim once for each delivery', async () => {
+    const asked: string[] = []
+    const { call } = endpoint({
+      key: ({ message }) => (asked.push(`key of ${message.id}`), `key-${message.id}`),
+      scope: ({ message }) => (asked.push(`scope of ${message.id}`), 'payments'),
+    })
+    expect(await call('a')).toMatchObject({ repeated: false, result: { number: 1 } })
+    expect(await call('a')).toMatchObject({ repeated: true, result: { number: 1 } })
+    expect(asked.toSorted()).toEqual(['key of a', 'key of a', 'scope of a', 'scope of a'])
+  })
+
   it('gives both callers the same, as it went through the codec, and takes no result for a result', async () => {
     const { call, state } = endpoint()
     state.work = () => ({ number: 1, at: new Date(0) })

@@ -35,6 +35,24 @@ describeOnBothServers(
       })
     })
 
+    it('looks for stuck keys among the newest where there are very many, and says so', async () => {
+      const { ops, operator, store, pool, schema } = await given()
+      for (const key of ['old', 'new']) {
+        await store.claim({ scope: 'billing', key, owner: key, leaseMs: 60_000, fingerprint: null })
+      }
+      await pool.query(`update ${schema}.idempotency set lease_until = now() - interval '1 h'`)
+      await pool.query(`update ${schema}.idempotency set added_on = added_on - 3 where key = 'old'`)
+      const keys = async (lookAt?: number) =>
+        (await operator.keys(lookAt === undefined ? {} : { lookAt })).map(({ key }) => key).toSorted()
+      expect(await keys()).toEqual(['new', 'old'])
+      expect(await operator.keysBound?.({ lookAt: 1 })).toBeUndefined()
+      await pool.query(`analyze ${schema}.idempotency`)
+      expect(await operator.keysBound?.({ lookAt: 1 })).toEqual({ newest: 1, of: 2 })
+      expect(await keys(1)).toEqual(['new'])
+      expect(await keys()).toEqual(['new', 'old'])
+      expect((await ops.overview()).keysBound).toBeUndefined()
+    })
+
     it('masks a body unless it is revealed, and writes down who revealed it', async () => {
       const { ops, send, letters } = await given()
       await send('m1', { body: '{"card":"4111","lines":[{"n":1},{"n":2}]}' })

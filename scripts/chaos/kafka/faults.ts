@@ -17,8 +17,19 @@ export interface FaultCounts {
   endedAlone: number
 }
 
+export function noFaults(): FaultCounts {
+  return { kills: 0, freezes: 0, pauses: 0, leaves: 0, brokerRestarts: 0, endedAlone: 0 }
+}
+
+/** Whether each kind of fault that a run counts on has happened: a short one may else end before its last. */
+export function hadEach({ kills, freezes, pauses, leaves, brokerRestarts }: FaultCounts, ordered: boolean): boolean {
+  return ordered ? Math.min(kills, pauses, leaves, brokerRestarts) > 0 : Math.min(kills, freezes) > 0
+}
+
 export interface FaultOptions {
   readonly crew: Crew
+  /** Counted up as they happen. */
+  readonly counts: FaultCounts
   readonly size: number
   readonly random: () => number
   readonly ordered: boolean
@@ -32,14 +43,14 @@ type Fault = 'kill' | 'leave' | 'pause' | 'freeze' | 'restart'
 /** Every few seconds something happens to one process or to the broker, as the seed decides, until it is over. */
 export async function faults({
   crew,
+  counts,
   size,
   random,
   ordered,
   pauseMs,
   restartBroker,
   over,
-}: FaultOptions): Promise<FaultCounts> {
-  const counts: FaultCounts = { kills: 0, freezes: 0, pauses: 0, leaves: 0, brokerRestarts: 0, endedAlone: 0 }
+}: FaultOptions): Promise<void> {
   const pick = (): Member | undefined => {
     const alive = crew.members.filter((member) => member.alive)
     return alive[Math.floor(random() * alive.length)]
@@ -109,5 +120,4 @@ export async function faults({
     const fault = mix.splice(Math.floor(random() * mix.length), 1)[0]
     if (fault !== undefined) await doing[fault](member)
   }
-  return counts
 }

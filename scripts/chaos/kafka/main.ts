@@ -9,7 +9,7 @@ import { serviceNamed } from '../../services/table.ts'
 import { Problems } from '../brokers/problems.ts'
 import { breaks, isBreakName } from './breaks.ts'
 import { privateBroker, sharedBroker } from './broker.ts'
-import { faults, type Crew } from './faults.ts'
+import { faults, hadEach, noFaults, type Crew } from './faults.ts'
 import { effectsSoFar, ledgerOf, prepare } from './ledger.ts'
 import { managedClients, startMember, type Member, type MemberSettings } from './member.ts'
 import { watchCommits } from './commits.ts'
@@ -23,7 +23,7 @@ const USAGE = `Usage: npm run chaos:kafka -- [--ordered] [--client name] [--mess
   --ordered   the managed consumer: 12 partitions, and beyond kills also members that leave and join, processes that
               are stopped for longer than their session, and restarts of the broker
   --client    with --ordered: kafkajs, or @platformatic/kafka with the classic or the consumer protocol
-  --minutes   goes on producing for that long
+  --minutes   goes on producing for that long, and until each kind of fault has happened
   --handler-ms  how long a handler takes on average: some hundred make a few thousand messages last through all faults
   --break     plants a fault that the run must find:
 ${Object.entries(breaks)
@@ -120,8 +120,10 @@ try {
   await produce(producer)
   for (let n = 0; n < size; n++) crew.start()
   const commits = watchCommits(kafka, name, name, over.signal)
+  const counts = noFaults()
   const injected = faults({
     crew,
+    counts,
     size,
     random,
     ordered,
@@ -140,13 +142,14 @@ try {
     if (effects > progress.effects) progress = { effects, atMs: Date.now() }
     if (process.stdout.isTTY) process.stdout.write(`\r${effects} of ${produced} `)
     if (effects >= produced) {
-      if (Date.now() >= until) break
+      // A short run has met each kind of fault, however slow the machine is.
+      if (Date.now() >= until && (minutes === 0 || hadEach(counts, ordered))) break
       await produce(producer)
     }
     if (interrupted.signal.aborted || Date.now() - progress.atMs > stalledMs) break
   }
   over.abort()
-  const counts = await injected
+  await injected
   // Frozen processes wake up by now, and may still try to write.
   await sleep(pauseMs + 1000)
   await stopMembers()

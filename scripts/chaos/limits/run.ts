@@ -20,6 +20,8 @@ const longestMs = 120_000
 
 export interface LimitsRun {
   readonly redisUrl: string
+  /** @defaultValue places in Redis */
+  readonly postgres?: LimitsWorkerSettings['postgres']
   readonly limited: boolean
   /** At least so long, and until there were `starts`. */
   readonly seconds: number
@@ -69,7 +71,7 @@ export async function limitsRun({
   let born = 0
   async function start(): Promise<void> {
     const id = `p${born++}`
-    const usual = { flood: tenants.flood, concurrency: usualConcurrency }
+    const usual = { flood: tenants.flood, concurrency: usualConcurrency, postgres: null }
     const own: LimitsWorkerSettings = { ...usual, ...settings, id, targetUrl: target.url, prefix }
     const child = spawnChild('scripts/chaos/limits/worker.ts', { args: [JSON.stringify(own)] })
     all.push(child)

@@ -32,6 +32,8 @@ export interface LimitsWorkerSettings {
   readonly id: string
   readonly targetUrl: string
   readonly redisUrl: string
+  /** The places are kept there, not in Redis. */
+  readonly postgres: { readonly url: string; readonly schema: string } | null
   readonly prefix: string
   /** Messages a second that a process gets of the tenant that floods. */
   readonly flood: number

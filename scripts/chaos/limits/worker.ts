@@ -1,12 +1,14 @@
 import { Buffer } from 'node:buffer'
 import { get, Agent } from 'node:http'
 import { Redis } from 'ioredis'
+import pg from 'pg'
 import { subscribe } from '../../../src/core/events.ts'
 import { headersFrom, headerText } from '../../../src/core/message.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import { outgoing } from '../../../src/core/publisher.ts'
 import { retry } from '../../../src/retry/retry.ts'
 import { bulkhead } from '../../../src/retry/bulkhead.ts'
+import { postgresLimits } from '../../../src/stores/postgres/index.ts'
 import { placesScript, redisLimits } from '../../../src/stores/redis/limits.ts'
 import { memoryBroker } from '../../../src/transports/memory/broker.ts'
 import { memoryConsumer } from '../../../src/transports/memory/consumer.ts'
@@ -21,7 +23,7 @@ import {
   type Tenant,
 } from './settings.ts'
 
-const { id, targetUrl, redisUrl, prefix, limited, planted, flood, concurrency } = JSON.parse(
+const { id, targetUrl, redisUrl, postgres, prefix, limited, planted, flood, concurrency } = JSON.parse(
   process.argv[2] ?? '{}',
 ) as LimitsWorkerSettings
 const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0, enableOfflineQueue: false, retryStrategy: () => 200 })
@@ -43,6 +45,13 @@ const client =
         eval: (_: string, count: number, ...rest: (string | number)[]) => redis.eval(text, count, ...rest),
       }
 
+function limits(): ReturnType<typeof redisLimits> {
+  if (postgres === null) return redisLimits(client, { prefix, leaseMs })
+  const pool = new pg.Pool({ connectionString: postgres.url, max: 2 })
+  pool.on('error', () => {})
+  return postgresLimits(pool, { schema: postgres.schema, leaseMs })
+}
+
 const agent = new Agent({ keepAlive: true })
 const call = (tenant: string, signal: AbortSignal): Promise<void> =>
   new Promise((resolve, reject) => {
@@ -62,7 +71,7 @@ subscribe('limit-reached', ({ group }) => {
 const isTenant = (group: string | undefined): group is Tenant => names.some((name) => name === group)
 const builder = pipeline(id)
 const limit = bulkhead({
-  ...{ name: 'tenants', maxConcurrent, share: redisLimits(client, { prefix, leaseMs }) },
+  ...{ name: 'tenants', maxConcurrent, share: limits() },
   by: ({ headers }) => headerText(headers, 'tenant') ?? '',
 })
 const orders = (limited ? builder.use(limit) : builder).use(retry()).handle(async ({ message, signal }) => {

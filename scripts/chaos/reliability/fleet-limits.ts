@@ -1,3 +1,8 @@
+import pg from 'pg'
+import { migrate } from '../../../src/stores/postgres/index.ts'
+import { uniqueName } from '../../../test/support/unique-name.ts'
+import { up } from '../../services/manager.ts'
+import { serviceNamed } from '../../services/table.ts'
 import { privateRedis } from '../../../test/support/private-servers.ts'
 import { seeded } from '../../../src/transports/memory/random.ts'
 import { limitsRun, processes, type LimitsCounts } from '../limits/run.ts'
@@ -32,16 +37,37 @@ export const fleetLimits: Scenario = {
       if (broken !== undefined) return reportOf(attacked, undefined)
       const calm = await limitsRun({ ...common, limited: true, attack: false, starts: leastStarts / 2, seconds: 20 })
       say(`calm: ${JSON.stringify(calm)}`)
-      return reportOf(attacked, calm)
+      if (!full) return reportOf(attacked, calm)
+      const inPostgres = await onPostgres((postgres) =>
+        limitsRun({ ...common, postgres, limited: true, attack: true, starts: leastStarts / 2, seconds: 60 }),
+      )
+      say(`places in PostgreSQL, under attack: ${JSON.stringify(inPostgres)}`)
+      return reportOf(attacked, calm, inPostgres)
     } finally {
       await redis.dispose()
     }
   },
 }
 
-function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
-  const over = attacked.over + (calm?.over ?? 0)
-  const starts = attacked.starts + (calm?.starts ?? 0)
+/** With tables of its own on the shared server. */
+async function onPostgres<T>(work: (postgres: { readonly url: string; readonly schema: string }) => Promise<T>) {
+  const { url } = await up(serviceNamed('postgres'), () => {})
+  const schema = uniqueName('limits')
+  const pool = new pg.Pool({ connectionString: url, max: 1 })
+  try {
+    await migrate(pool, { schema, features: ['limits'] })
+    return await work({ url, schema })
+  } finally {
+    await pool.query(`drop schema if exists ${schema} cascade`).catch(() => {})
+    await pool.end()
+  }
+}
+
+function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined, inPostgres?: LimitsCounts) {
+  const all = [attacked, calm, inPostgres].filter((each) => each !== undefined)
+  const over = all.reduce((sum, each) => sum + each.over, 0)
+  const starts = all.reduce((sum, each) => sum + each.starts, 0)
+  const peak = Math.max(...all.map((each) => each.peak))
   const small =
     calm === undefined
       ? []
@@ -53,7 +79,7 @@ function reportOf(attacked: LimitsCounts, calm: LimitsCounts | undefined) {
     messages: starts,
     ...{ lost: 0, doubled: 0, outOfOrder: null, recoveryMs: null },
     violations: [
-      ...(over === 0 ? [] : [`${over} starts above the limit, at most ${attacked.peak} at once`]),
+      ...(over === 0 ? [] : [`${over} starts above the limit, at most ${peak} at once`]),
       ...(starts >= leastStarts ? [] : [`only ${starts} starts`]),
       ...starved.map(([name, share]) => `${name} got ${share.toFixed(2)} of what it sends`),
     ],

@@ -1,4 +1,4 @@
-import type { ClaimRecord, ParkedLane, ParkedMessage } from '../../operations/index.ts'
+import type { ClaimRecord, KeysBound, ParkedLane, ParkedMessage } from '../../operations/index.ts'
 import type { Command, Context, Flag } from '../command.ts'
 import { confirm, yesFlag } from '../confirm.ts'
 import { exits, Stop, usage } from '../exit.ts'
@@ -39,6 +39,12 @@ interface Standing {
 function ofLane({ scope, key, lane, held, messages, sinceMs, nextMs, attempts, error }: ParkedLane): Standing {
   const what = nextMs === null ? 'blocked' : held ? 'running' : 'parked'
   return { what, scope, key, lane, messages, sinceMs, nextMs, attempts, error }
+}
+
+/** What was not looked at, of very many keys. */
+export function lookedAt({ newest, of }: KeysBound): string {
+  const many = (keys: number): string => keys.toLocaleString('en', { maximumSignificantDigits: 3 })
+  return `holders that are gone were looked for among the newest ${many(newest)} of about ${many(of)} keys`
 }
 
 function ofClaim({ scope, key, leaseMs, attempts }: ClaimRecord): Standing {
@@ -85,6 +91,10 @@ const ls: Command = {
     'stale-ms': { type: 'string', help: 'whose lease ended so long ago, 60000 unless told; 0 shows held keys too' },
     blocked: { type: 'boolean', help: 'only keys that wait for an operator' },
     limit: { type: 'string', help: 'how many at most of each kind, 50 unless told' },
+    'look-at': {
+      type: 'string',
+      help: 'how many keys to look at for holders that are gone, the newest 2000000 unless told',
+    },
   },
   example: 'holdfast keys ls --scope billing',
   async run(context) {
@@ -95,11 +105,15 @@ const ls: Command = {
     }
     const blocked = values['blocked'] === true
     const staleMs = numberFlag(context, 'stale-ms', 0, 1e12) ?? 60_000
-    const [lanes, claims] = await Promise.all([
+    const lookAt = numberFlag(context, 'look-at', 1, 1e12)
+    const far = lookAt === undefined ? {} : { lookAt }
+    const [lanes, claims, bound] = await Promise.all([
       ops.store.parked?.({ ...within, blocked }) ?? [],
-      blocked ? [] : ops.store.keys({ ...within, staleMs }),
+      blocked ? [] : ops.store.keys({ ...within, ...far, staleMs }),
+      blocked ? undefined : ops.store.keysBound?.(far),
     ])
     print(context, [...lanes.map(ofLane), ...claims.map(ofClaim)], standingColumns)
+    if (bound !== undefined) context.around.err(`${lookedAt(bound)}; --look-at looks further\n`)
     return exits.ok
   },
 }

@@ -2,6 +2,7 @@ import { explanationAsMermaid } from '../../operations/index.ts'
 import type { Command } from '../command.ts'
 import { exits, usage } from '../exit.ts'
 import { print, say, watching } from '../print.ts'
+import { lookedAt } from './keys.ts'
 import { duration, instant, printable } from '../terminal.ts'
 
 const status: Command = {
@@ -11,7 +12,8 @@ const status: Command = {
   example: 'holdfast status --watch',
   run: (context) =>
     watching(context, async () => {
-      const { letters, groups, moreGroups, redrives, outbox, staleKeys, blockedKeys } = await context.ops.overview()
+      const seen = await context.ops.overview()
+      const { letters, groups, moreGroups, redrives, outbox, staleKeys, blockedKeys, keysBound } = seen
       const running = redrives.filter(({ state }) => state === 'running' || state === 'paused')
       const unheld = outbox?.shards.filter(({ held }) => !held).length ?? 0
       const findings = letters + staleKeys.length + blockedKeys.length + (outbox?.dead ?? 0) + unheld > 0
@@ -25,7 +27,7 @@ const status: Command = {
         outbox === undefined
           ? 'outbox: none'
           : `outbox: ${outbox.pending} to publish${outbox.oldestAgeMs === null ? '' : `, the oldest for ${duration(outbox.oldestAgeMs)}`}, ${outbox.dead} refused, ${unheld} of ${outbox.shards.length} shards without a relay`,
-        `keys without a holder: ${staleKeys.length}`,
+        `keys without a holder: ${staleKeys.length}${keysBound === undefined ? '' : ` (${lookedAt(keysBound)})`}`,
         `blocked keys: ${blockedKeys.length}`,
       ]
       say(context, lines.map(printable).join('\n'), {
@@ -35,6 +37,7 @@ const status: Command = {
         outbox: outbox ?? null,
         staleKeys,
         blockedKeys,
+        ...(keysBound !== undefined && { keysBound }),
       })
       return findings ? exits.findings : exits.ok
     }),

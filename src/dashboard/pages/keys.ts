@@ -1,5 +1,5 @@
 import { storedKey } from '../../core/stored-key.ts'
-import type { ClaimRecord, ParkedLane } from '../../operations/store.ts'
+import type { ClaimRecord, KeysBound, ParkedLane } from '../../operations/store.ts'
 import { exact, html, type Fragment, type Html } from '../html.ts'
 import type { Answer, Fields, Route, View, Visit } from '../visit.ts'
 import {
@@ -41,17 +41,18 @@ async function show(visit: Visit): Promise<View> {
   const asked = url.searchParams.get('stale') ?? ''
   const stale = staleChoices.some(([value]) => value === asked) ? asked : '60000'
   const within = scope === '' ? {} : { scope }
-  const [stuck, parked, found] = await Promise.all([
+  const [stuck, parked, found, bound] = await Promise.all([
     store.keys({ staleMs: Number(stale), limit: most + 1, ...within }),
     store.parked?.({ limit: most + 1, ...within, ...(key !== '' && { key }) }),
     key === '' ? undefined : store.claims(storedKey(key), ...(scope === '' ? [] : [scope])),
+    store.keysBound?.(),
   ])
   const main = html`<h1>Keys</h1>
     <p class="lead">
       A key is claimed while its message is handled, and remembered afterwards, so that a duplicate does not run.
     </p>
     ${formCard(visit, { scope, key, stale })} ${found !== undefined && foundCard(visit, found)}
-    ${stuckCard(visit, stuck, stale)} ${parked !== undefined && parkedCard(visit, parked)}`
+    ${stuckCard(visit, stuck, stale, bound)} ${parked !== undefined && parkedCard(visit, parked)}`
   return { title: 'Keys', tab: 'keys', live: true, main }
 }
 
@@ -99,7 +100,7 @@ function foundCard(visit: Visit, found: readonly ClaimRecord[]): Html {
   return card('What is remembered of the key', rows)
 }
 
-function stuckCard(visit: Visit, keys: readonly ClaimRecord[], stale: string): Html {
+function stuckCard(visit: Visit, keys: readonly ClaimRecord[], stale: string, bound: KeysBound | undefined): Html {
   const { times, mayAct, links } = visit
   const act = (claim: ClaimRecord): Fragment =>
     button(visit, {
@@ -137,10 +138,11 @@ function stuckCard(visit: Visit, keys: readonly ClaimRecord[], stale: string): H
   )
   return card(stale === '0' ? 'Keys in progress' : 'Stuck keys', rows, {
     aside: stale === '0' ? undefined : 'lease ended, and nobody claimed them again',
-    footer:
+    footer: html`${
       keys.length > most
         ? `Only ${most} are shown: give a scope.`
-        : 'The next delivery claims such a key by itself. If none comes, the broker lost the message, or its consumer is down.',
+        : 'The next delivery claims such a key by itself. If none comes, the broker lost the message, or its consumer is down.'
+    }${bound !== undefined && html` <span>Looked at are the newest ${counted(bound.newest)} of about ${counted(bound.of)} keys: holdfast keys ls --look-at looks further.</span>`}`,
   })
 }
 

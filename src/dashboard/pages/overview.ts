@@ -28,7 +28,8 @@ async function show(visit: Visit): Promise<View> {
   return { title: 'Overview', tab: 'overview', main, live: true, takenMs: seen.takenMs }
 }
 
-function letterTiles({ letters, groups, moreGroups, redrives, staleKeys, blockedKeys }: Overview): readonly Tile[] {
+function letterTiles(seen: Overview): readonly Tile[] {
+  const { letters, groups, moreGroups, redrives, staleKeys, blockedKeys, keysBound } = seen
   const running = redrives.filter(({ state }) => state === 'running').length
   const paused = redrives.filter(({ state }) => state === 'paused').length
   return [
@@ -47,7 +48,10 @@ function letterTiles({ letters, groups, moreGroups, redrives, staleKeys, blocked
     {
       label: 'Stuck keys',
       value: `${staleKeys.length}${staleKeys.length >= mostKeys ? '+' : ''}`,
-      note: 'lease ended, not claimed again',
+      note:
+        keysBound === undefined
+          ? 'lease ended, not claimed again'
+          : `lease ended, not claimed again, of the newest ${counted(keysBound.newest)}`,
       tone: staleKeys.length > 0 ? 'warn' : undefined,
     },
     {

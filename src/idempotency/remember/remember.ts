@@ -91,8 +91,15 @@ export function remember<Body = unknown, Result = unknown>(
     retainMs: anything,
     clock: anything,
   })
-  const { store, key: keyOf = keyFromId, scope = (delivery: Delivery<Body>) => delivery.pipeline } = claimOptions
-  const claims = idempotency<Body>(claimOptions)
+  const { store } = claimOptions
+  const { key, scope: given } = claimOptions
+  const asked: IdempotencyOptions<Body> = {
+    ...claimOptions,
+    ...(key !== undefined && { key: once(key) }),
+    ...(typeof given === 'function' && { scope: once(given) }),
+  }
+  const { key: keyOf = keyFromId, scope = (delivery: Delivery<Body>) => delivery.pipeline } = asked
+  const claims = idempotency<Body>(asked)
   const terms: AnswerTerms<Result> = { store, codec, maxBytes, cipher }
   const calls = new AsyncLocalStorage<Call<Result>>()
 
@@ -141,9 +148,10 @@ export function remember<Body = unknown, Result = unknown>(
       const mine = call?.taken === false ? call : undefined
       if (mine !== undefined) mine.taken = true
       const answer = new Answer(terms)
-      const outcome = await step({ ...delivery, answer })
+      const answering = { ...delivery, answer }
+      const outcome = await step(answering)
       if (outcome === 'duplicate') {
-        const found = await earlier(delivery)
+        const found = await earlier(answering)
         if (mine !== undefined) mine.answered = found
         return outcome
       }
@@ -186,6 +194,19 @@ export function remember<Body = unknown, Result = unknown>(
         `remember: the pipeline '${pipeline.name}' ended with '${outcome}', without a result`,
       )
     },
+  }
+}
+
+/** A function of the user that names a claim, asked once for each delivery: another answer would be another claim. */
+function once<Body, Name>(ask: (delivery: Delivery<Body>) => Name): (delivery: Delivery<Body>) => Name {
+  const known = new WeakMap<object, Name>()
+  return (delivery) => {
+    // Stages make the delivery anew; its answer stays.
+    const { answer } = delivery as Delivery<Body> & Partial<Answering>
+    if (answer === undefined) return ask(delivery)
+    const name = known.get(answer) ?? ask(delivery)
+    known.set(answer, name)
+    return name
   }
 }
 

@@ -47,13 +47,22 @@ export async function kafkajsPromotion(options: KafkajsPromotionOptions): Promis
     kafka: required(having('admin')),
     ...promotionKinds,
   })
-  const [first, second] = await Promise.all([logOf(kafka, groupId, topics), logOf(kafka, secondGroupId, topics)])
+  const first = await logOf(kafka, groupId, topics)
+  const second = await logOf(kafka, secondGroupId, topics).catch(async (error: unknown) => {
+    await first.close().catch(() => undefined)
+    throw error
+  })
   return promotion(first, second)
 }
 
 async function logOf(kafka: Pick<Kafka, 'admin'>, group: string, topics: readonly string[]): Promise<KafkajsLog> {
   const admin = kafka.admin()
-  await admin.connect().catch(unavailable)
+  try {
+    await admin.connect()
+  } catch (error) {
+    await admin.disconnect().catch(() => undefined)
+    unavailable(error)
+  }
   return new KafkajsLog(admin, group, topics)
 }
 

@@ -193,6 +193,27 @@ describeOnBothServers('postgresDeadLetters()', () => {
     })
   })
 
+  it('edits a header of any name, and keeps those that stay', async () => {
+    const { send, letters } = await given()
+    const odd = headersFrom([
+      ['__proto__', 'kept'],
+      ['constructor', 'gone'],
+    ])
+    await send('m1', { key: 'k', headers: odd })
+    await send('m2', { key: 'k' })
+    const [first = '', second = ''] = (await letters.list({})).letters.map((letter) => letter.id)
+    const change = (pairs: [string, string | null][]) => ({ headers: Object.fromEntries(pairs) })
+    const edits = [
+      await letters.edit(second, 0, change([['constructor', null]]), 'ana'),
+      await letters.edit(first, 0, change([['__proto__', 'set']]), 'ana'),
+    ]
+    const made = await Promise.all(edits.map((id) => letters.letter(id ?? '')))
+    const headers = made.map((letter) => Object.entries(letter?.headers ?? {}))
+    expect(headers[0]).toContainEqual(['__proto__', 'kept'])
+    expect(headers[0]?.map(([name]) => name)).not.toContain('constructor')
+    expect(headers[1]).toContainEqual(['__proto__', 'set'])
+  })
+
   it('D-17 erases a subject for good: a redelivery writes nothing of it back', async () => {
     const subject = ({ message }: { message: { body: Uint8Array | null } }) =>
       /"who":"(\w+)"/.exec(Buffer.from(message.body ?? []).toString())?.[1] ?? null

@@ -18,16 +18,17 @@ export const edit: Command = {
   example: 'holdfast dlq edit 17 --body-file fixed.json',
   async run(context) {
     const id = oneLetter(context)
-    const headers: Record<string, string | null> = {}
+    // From pairs: an object would lose a name like __proto__.
+    const pairs: [name: string, value: string | null][] = []
     const given = context.values['set-header']
     for (const pair of Array.isArray(given) ? (given as readonly string[]) : []) {
       const at = pair.indexOf('=')
       if (at < 1) throw usage(`--set-header takes name=value, got '${printable(pair)}'`)
-      headers[pair.slice(0, at)] = at === pair.length - 1 ? null : pair.slice(at + 1)
+      pairs.push([pair.slice(0, at), at === pair.length - 1 ? null : pair.slice(at + 1)])
     }
+    const headers = Object.fromEntries(pairs)
     const file = context.values['body-file']
-    if (typeof file !== 'string' && Object.keys(headers).length === 0)
-      throw usage('dlq edit: give --body-file or --set-header')
+    if (typeof file !== 'string' && pairs.length === 0) throw usage('dlq edit: give --body-file or --set-header')
     const body =
       typeof file === 'string'
         ? await readFile(join(context.around.cwd, file)).catch(() => {

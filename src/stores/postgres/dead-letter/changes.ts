@@ -1,4 +1,4 @@
-import { withHeaders, headersFrom, headerText, type Headers } from '../../../core/message.ts'
+import { headersFrom, headerText, type Headers } from '../../../core/message.ts'
 import { badOption, checkArgument, text } from '../../../core/options.ts'
 import { replacesHeader } from '../../../core/redrive.ts'
 import { foldOf } from '../../../dead-letter/fold.ts'
@@ -198,19 +198,13 @@ function editedHeaders(letter: Letter, change: Readonly<Record<string, string | 
   const { headers: old, messageId: oldId, claimKey } = letter
   const removed = new Set(Object.keys(change).filter((name) => change[name] === null))
   const wireIds = new Set(['message-id', 'ce_id'])
-  const kept = headersFrom(
-    Object.keys(old)
-      .filter((name) => !removed.has(name) && !wireIds.has(name))
-      .map((name) => [name, old[name] ?? ''] as const),
-  )
+  const kept = Object.entries(old).filter(([name]) => !removed.has(name) && !wireIds.has(name))
   // Of an edit that never ran, the message that did: where that one blocks its key, the edit takes its place.
   const replaces = claimKey ?? headerText(old, replacesHeader)
-  const set: Record<string, string> = {
-    [causationHeader]: oldId,
-    ...(replaces !== undefined && { [replacesHeader]: replaces }),
-  }
-  for (const [name, value] of Object.entries(change)) if (value !== null) set[name] = value
-  return withHeaders(kept, set)
+  const replaced = replaces === undefined ? [] : [[replacesHeader, replaces] as const]
+  const set = Object.entries(change).flatMap(([name, value]) => (value === null ? [] : [[name, value] as const]))
+  // Pairs throughout: an object on the way would lose a name like __proto__.
+  return headersFrom([...kept, [causationHeader, oldId], ...replaced, ...set])
 }
 
 function checked(ids: readonly string[]): readonly string[] {

@@ -1,5 +1,5 @@
 import { checkArgument, checkOptions, count, flag, ms, text } from '../../../core/options.ts'
-import type { ClaimRecord, OperatorStore } from '../../../operations/store.ts'
+import type { ClaimRecord, KeysBound, OperatorStore } from '../../../operations/store.ts'
 import { failureFromJson } from '../../failure-json.ts'
 import type { Run } from '../dead-letter/run.ts'
 import { field, numberField, textField } from '../rows.ts'
@@ -10,6 +10,9 @@ export interface ClaimContext {
   readonly quoted: string
   readonly note: (by: string, act: string, detail: unknown) => Promise<void>
 }
+
+/** Read in a second or two, far from the limit of a question. */
+const mostLookedAt = 2_000_000
 
 const columns = `i.scope, i.key, i.state, i.attempts, i.token::text, i.generation::text, i.owner,
   extract(epoch from i.lease_until)::float8 * 1000 as lease_ms, extract(epoch from i.retain_until)::float8 * 1000 as retained_ms,
@@ -31,26 +34,46 @@ export function claimRecords({
   ask,
   quoted,
   note,
-}: ClaimContext): Pick<OperatorStore, 'keys' | 'unblock' | 'claims' | 'forget'> {
+}: ClaimContext): Pick<OperatorStore, 'keys' | 'keysBound' | 'unblock' | 'claims' | 'forget'> {
+  /** By the planner's estimate: a count would read the whole table. */
+  async function bound(lookAt: number): Promise<KeysBound | undefined> {
+    const { rows } = await ask(
+      `select reltuples::float8 as keys from pg_class where oid = '${quoted}.idempotency'::regclass`,
+      [],
+    )
+    const keys = numberField(rows[0], 'keys')
+    return keys > lookAt ? { newest: lookAt, of: keys } : undefined
+  }
+
   return {
+    keysBound(options = {}) {
+      const { lookAt = mostLookedAt } = checkOptions('keysBound', options, { lookAt: count() })
+      return bound(lookAt)
+    },
     async keys(options = {}) {
       const {
         staleMs = 60_000,
         scope = null,
         limit = 50,
+        lookAt = mostLookedAt,
       } = checkOptions('keys', options, {
         staleMs: ms(0),
         scope: text,
         limit: count(),
+        lookAt: count(),
       })
-      // No index knows leases, since claims and completions would have to write it. The lease comes first: of a key that is
-      // settled it is null, which ends the look at its row.
+      // No index knows leases, since claims and completions would have to write it. Of very many keys those that came last are
+      // looked at, by the index of the day. The lease comes first: of a key that is settled it is null, which ends the look at
+      // its row.
+      const table = `${quoted}.idempotency`
+      const few = (await bound(lookAt)) === undefined
+      const from = few ? table : `(select * from ${table} order by added_on desc limit ${lookAt})`
       const stale =
         staleMs === 0
           ? 'i.lease_until is not null and $1::float8 = 0'
           : `i.lease_until < statement_timestamp() - $1::float8 * interval '1 ms'`
       const { rows } = await ask(
-        `select ${columns} from ${quoted}.idempotency i
+        `select ${columns} from ${from} i
 where ${stale} and i.state = 'in-progress'${scope === null ? '' : ' and i.scope = $3'}
 order by i.lease_until limit $2::int`,
         [staleMs, limit, ...(scope === null ? [] : [scope])],
