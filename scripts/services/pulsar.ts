@@ -2,11 +2,14 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { javaPrograms, versionIn } from './java.ts'
 import { answered, launch } from './processes.ts'
+import { pulsarToken, securityLines, type PulsarSecurity } from './pulsar-security.ts'
 import type { Place, Service, Started } from './service.ts'
 
 export interface PulsarOptions extends Place {
   /** Settings on top of ours, as lines of `standalone.conf`. */
   readonly settings?: readonly string[]
+  /** TLS on a third port, and tokens. */
+  readonly secure?: PulsarSecurity | undefined
 }
 
 const POM = join(import.meta.dirname, 'pulsar/pom.xml')
@@ -23,17 +26,18 @@ export const pulsar: Service = {
   defaultPort: 16650,
   portCount: 2,
   start: startPulsar,
-  probe: pulsarVersion,
+  probe: (url) => pulsarVersion(url),
   stopSignal: 'SIGTERM',
 }
 
-export async function startPulsar({ dir, port, progress, settings = [] }: PulsarOptions): Promise<Started> {
+export async function startPulsar({ dir, port, progress, settings = [], secure }: PulsarOptions): Promise<Started> {
   const version = versionIn(POM, 'pulsar.version')
   const jars = { name: 'pulsar', title: `Pulsar ${version} (232 MB)`, pom: POM }
   const { java, classPath } = await javaPrograms(jars, progress)
   await mkdir(dir, { recursive: true })
   const config = join(dir, 'standalone.conf')
-  await writeFile(config, [...configuration(port), ...settings, ''].join('\n'))
+  const security = secure === undefined ? [] : securityLines(secure, port + 2)
+  await writeFile(config, [...configuration(port), ...security, ...settings, ''].join('\n'))
   const log = join(dir, 'log')
   const opens = [...OPENED, 'java.management/sun.management'].flatMap((name) => ['--add-opens', `${name}=ALL-UNNAMED`])
   const heap = ['-Xms256m', '-Xmx768m', '-XX:MaxDirectMemorySize=512m', '-XX:TieredStopAtLevel=1']
@@ -42,16 +46,20 @@ export async function startPulsar({ dir, port, progress, settings = [] }: Pulsar
   const flags = ['--config', config, '--no-functions-worker', '--no-stream-storage', ...storage]
   const process = await launch(java, [...heap, ...opens, logging, '-cp', classPath, MAIN, ...flags], { log, cwd: dir })
   const url = `pulsar://127.0.0.1:${port}`
-  await answered(() => pulsarVersion(url), { name: 'pulsar', processes: [process], log, withinMs: 180_000 })
-  return { url, version, processes: [process], also: { web: webOf(url) } }
+  const token = secure === undefined ? undefined : pulsarToken(secure.secret, 'admin')
+  await answered(() => pulsarVersion(url, token), { name: 'pulsar', processes: [process], log, withinMs: 180_000 })
+  const tls = secure === undefined ? {} : { tls: `pulsar+ssl://127.0.0.1:${port + 2}` }
+  return { url, version, processes: [process], also: { web: webOf(url), ...tls } }
 }
 
 /** It takes connections before it serves topics: it is ready when it knows the tenant `public`. */
-async function pulsarVersion(url: string): Promise<string> {
+async function pulsarVersion(url: string, token?: string): Promise<string> {
   const web = webOf(url)
-  const namespaces = await fetch(`${web}/admin/v2/namespaces/public`, { signal: AbortSignal.timeout(5_000) })
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const get = (path: string) => fetch(`${web}/admin/v2/${path}`, { headers, signal: AbortSignal.timeout(5_000) })
+  const namespaces = await get('namespaces/public')
   if (!namespaces.ok) throw new Error(`the web service answers ${namespaces.status}`)
-  const answer = await fetch(`${web}/admin/v2/brokers/version`, { signal: AbortSignal.timeout(5_000) })
+  const answer = await get('brokers/version')
   return (await answer.text()).trim()
 }
 

@@ -20,6 +20,11 @@ export interface PublishOptions {
 export interface Outgoing<Body = Bytes> extends Message<Body> {
   /** The topic, queue or subject. */
   readonly destination: string
+  /**
+   * Its number among the messages of one source, which never goes back, and which a repeat keeps. An outbox's relay sets it
+   * on request. A broker that deduplicates by such numbers drops what it has already, and what it takes for that.
+   */
+  readonly sequence?: { readonly source: string; readonly number: number }
 }
 
 /** The parts of a message to send. Only `destination` and `body` are required. */

@@ -79,6 +79,8 @@ export interface OutboxRow {
   readonly timeMs: number
   /** The age of the message when it was read, in ms. */
   readonly ageMs: number
+  /** Its number in the order in which its shard is published, the same at a repeat. Only where the store was asked for it. */
+  readonly sequence?: { readonly source: string; readonly number: number }
 }
 
 export interface DeadRow {

@@ -80,7 +80,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
     parkingOrder: yes("of each key; with `type: 'Shared'` only of what is parked"),
     deliveryCount: yes("`redelivery_count`, nacks alone; attempts are the claim's"),
     firstDelivery: no('none: deaths are not counted'),
-    dedup: yes('of one process, where the broker deduplicates'),
+    dedup: yes('of an outbox by its numbers, else of one process, where the broker deduplicates'),
     acks: yes('each message by itself; a batch when all of it is done'),
     messageId: yes('topic/ledger/entry, and the index in a batch'),
     largestHeader: yes('no limit of its own, with the message'),

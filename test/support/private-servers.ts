@@ -72,7 +72,8 @@ export function privateActivemq(): Promise<PrivateServer> {
 }
 
 export function privatePulsar(options: Only<PulsarOptions> = {}): Promise<PrivateServer> {
-  return privateServer('pulsar', 2, 'SIGTERM', (place) => startPulsar({ ...place, ...options }))
+  const ports = options.secure === undefined ? 2 : 3
+  return privateServer('pulsar', ports, 'SIGTERM', (place) => startPulsar({ ...place, ...options }))
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {

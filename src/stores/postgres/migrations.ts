@@ -5,7 +5,7 @@ import { redriveMigration } from './idempotency/redrive-migration.ts'
 import { resultsMigration } from './idempotency/results-migration.ts'
 import type { Migration } from './migration.ts'
 import { limitsMigration } from './limits/migration.ts'
-import { delayedKeyMigration, outboxMigration } from './outbox/migration.ts'
+import { delayedKeyMigration, outboxMigration, shardSequenceMigration } from './outbox/migration.ts'
 import { parkingMigration } from './parking/migration.ts'
 
 /** Every step of the schema, oldest first. New steps are added at the end; released ones stay as they are. */
@@ -19,4 +19,5 @@ export const migrations: readonly Migration[] = [
   parkingMigration,
   limitsMigration,
   resultsMigration,
+  shardSequenceMigration,
 ]

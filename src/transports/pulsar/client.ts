@@ -1,12 +1,12 @@
 import type { ConnectionOptions } from 'node:tls'
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { badOption, callback, checkOptions, clockKind, either, having, ms, required, text } from '../../core/options.ts'
-import type { Arrived } from './protocol/commands.ts'
+import type { Command } from './protocol/commands.ts'
 import { Connection, type PulsarAuth } from './protocol/connection.ts'
 import { PulsarError } from './protocol/errors.ts'
 
 export interface PulsarClientOptions {
-  /** `pulsar://host:6650`, or `pulsar+ssl://host:6651`. */
+  /** `pulsar://host:6650`, or `pulsar+ssl://host:6651`. Several hosts, `pulsar://one:6650,two:6650`, are tried in turn. */
   readonly serviceUrl: string
   /** Or a function that gives one: it is asked at every connection, and when the broker wants a newer one. */
   readonly token?: string | (() => Promise<string> | string)
@@ -32,6 +32,7 @@ export interface PulsarClient {
 const mostRedirects = 20
 const redirected = 0
 const connectTo = 1
+const failed = 1
 
 export function pulsarClient(options: PulsarClientOptions): PulsarClient {
   const self = 'pulsarClient'
@@ -43,11 +44,12 @@ export function pulsarClient(options: PulsarClientOptions): PulsarClient {
     requestMs: ms(),
     clock: clockKind,
   })
-  if (!/^pulsar(\+ssl)?:\/\/[^/]+/.test(serviceUrl))
+  const brokers = brokersIn(serviceUrl)
+  if (brokers.length === 0)
     throw badOption(self, 'serviceUrl', 'an address such as pulsar://localhost:6650', serviceUrl)
   const auth: PulsarAuth | undefined =
     token === undefined ? undefined : { method: 'token', data: typeof token === 'string' ? () => token : token }
-  return new Client(serviceUrl, auth, tls, rest)
+  return new Client(brokers, auth, tls, rest)
 }
 
 /** The name with its tenant and namespace. */
@@ -56,22 +58,24 @@ export function fullName(topic: string): string {
 }
 
 class Client implements PulsarClient {
-  readonly #serviceUrl: string
+  readonly #brokers: readonly string[]
   readonly #auth: PulsarAuth | undefined
   readonly #tls: ConnectionOptions
   readonly #keepAliveMs: number
   readonly #requestMs: number
   readonly #clock: Clock
   readonly #connections = new Map<string, Connection>()
+  /** Which of the brokers is asked. The next one, where it does not answer. */
+  #turn = 0
   #isClosed = false
 
   constructor(
-    serviceUrl: string,
+    brokers: readonly string[],
     auth: PulsarAuth | undefined,
     tls: ConnectionOptions = {},
     { keepAliveMs = 10_000, requestMs = 10_000, clock = systemClock }: Partial<PulsarClientOptions>,
   ) {
-    this.#serviceUrl = serviceUrl
+    this.#brokers = brokers
     this.#auth = auth
     this.#tls = tls
     this.#keepAliveMs = keepAliveMs
@@ -80,29 +84,46 @@ class Client implements PulsarClient {
   }
 
   async connectionFor(topic: string): Promise<Connection> {
-    let connection = await this.#connection(this.#serviceUrl)
+    const [service, first] = await this.#service()
+    let connection = first
     let isAuthoritative = false
     for (let hop = 0; hop < mostRedirects; hop++) {
-      const answer: Arrived = await connection.request('lookup', { topic: fullName(topic), isAuthoritative })
-      const { url, response, isThroughProxy } = lookupIn(answer, this.#serviceUrl)
-      if (response === connectTo && isThroughProxy) return this.#connection(this.#serviceUrl, url)
+      const answer: Command<'lookupAnswer'> = await connection.request('lookup', {
+        topic: fullName(topic),
+        isAuthoritative,
+      })
+      const { isThroughProxy = false, response = redirected } = answer
+      const url = brokerIn(answer, service)
+      if (response === connectTo && isThroughProxy) return this.#connection(service, url)
       connection = isThroughProxy ? connection : await this.#connection(url)
       if (response === connectTo) return connection
-      isAuthoritative = answer.name === 'lookupAnswer' && answer.value.isAuthoritative === true
+      isAuthoritative = answer.isAuthoritative === true
     }
     throw new PulsarError('TooManyRedirects', `no broker serves ${topic}`)
   }
 
   async partitionsOf(topic: string): Promise<number> {
-    const connection = await this.#connection(this.#serviceUrl)
-    const answer = await connection.request('partitions', { topic: fullName(topic) })
-    return answer.name === 'partitionsAnswer' ? (answer.value.partitions ?? 0) : 0
+    const [, connection] = await this.#service()
+    const { partitions = 0, response } = await connection.request('partitions', { topic: fullName(topic) })
+    if (response === failed) throw new PulsarError('ServiceNotReady', `nobody knows the partitions of ${topic}`)
+    return partitions
   }
 
   close(): void {
     this.#isClosed = true
     for (const connection of this.#connections.values()) connection.close()
     this.#connections.clear()
+  }
+
+  /** Any broker answers what is asked of all of them. */
+  async #service(): Promise<readonly [url: string, connection: Connection]> {
+    const url = this.#brokers[this.#turn % this.#brokers.length] ?? ''
+    try {
+      return [url, await this.#connection(url)]
+    } catch (error) {
+      this.#turn++
+      throw error
+    }
   }
 
   /** @param brokerUrl where a proxy is to bring it. */
@@ -112,9 +133,10 @@ class Client implements PulsarClient {
     let connection = this.#connections.get(name)
     if (connection === undefined || connection.error !== undefined) {
       const isTls = url.startsWith('pulsar+ssl:')
-      const { hostname, port } = new URL(url.replace(/^pulsar(\+ssl)?:/, 'http:'))
+      const { hostname, port } = new URL(url)
       connection = new Connection({
-        ...{ host: hostname, port: Number(port || (isTls ? 6651 : 6650)), tls: isTls ? this.#tls : undefined },
+        ...{ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (isTls ? 6651 : 6650)) },
+        ...{ tls: isTls ? this.#tls : undefined },
         ...{ auth: this.#auth, keepAliveMs: this.#keepAliveMs, requestMs: this.#requestMs, clock: this.#clock },
         ...(brokerUrl === undefined ? {} : { brokerUrl }),
       })
@@ -125,13 +147,17 @@ class Client implements PulsarClient {
   }
 }
 
-function lookupIn(
-  answer: Arrived,
-  serviceUrl: string,
-): { readonly url: string; readonly response: number; readonly isThroughProxy: boolean } {
-  if (answer.name !== 'lookupAnswer') throw new PulsarError('ProtocolError', 'a lookup was answered by something else')
-  const { url, tlsUrl, response = redirected, isThroughProxy = false } = answer.value
-  const found = serviceUrl.startsWith('pulsar+ssl:') ? (tlsUrl ?? url) : url
-  if (found === undefined || found === '') throw new PulsarError('ServiceNotReady', 'a lookup named no broker')
-  return { url: found, response, isThroughProxy }
+function brokerIn({ url, tlsUrl }: Command<'lookupAnswer'>, service: string): string {
+  const found = service.startsWith('pulsar+ssl:') ? tlsUrl : url
+  if (found !== undefined && brokersIn(found).length === 1) return found
+  const other = found === undefined || found === '' ? 'no address' : `the address ${found.slice(0, 200)}`
+  throw new PulsarError('ServiceNotReady', `a lookup by ${service} was answered with ${other}`)
+}
+
+/** Each host of an address as an address of its own; none where that is no address. */
+function brokersIn(serviceUrl: string): readonly string[] {
+  const [, scheme, hosts] = /^(pulsar(?:\+ssl)?:\/\/)([^/]+)\/?$/.exec(serviceUrl) ?? []
+  if (scheme === undefined || hosts === undefined) return []
+  const all = hosts.split(',').map((host) => scheme + host)
+  return all.every((one) => URL.canParse(one) && new URL(one).hostname !== '') ? all : []
 }

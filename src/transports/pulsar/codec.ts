@@ -31,13 +31,14 @@ export function metadataOf({ key, body, timeMs, ...message }: Message<Bytes>): M
   if (odd.length > 0) properties.push({ key: oddHeaders, value: JSON.stringify(odd) })
   return {
     properties,
-    ...keyOf(key),
+    ...wireKeyOf(key),
     ...(timeMs > 0 && Number.isSafeInteger(timeMs) ? { eventTime: timeMs } : {}),
     ...(body === null ? { isNull: true } : {}),
   }
 }
 
-function keyOf(key: string | null): Pick<Metadata, 'partitionKey' | 'isKeyBase64'> {
+/** As it travels. */
+export function wireKeyOf(key: string | null): Pick<Metadata, 'partitionKey' | 'isKeyBase64'> {
   if (key === null) return {}
   return key.startsWith(binaryKey)
     ? { partitionKey: key.slice(binaryKey.length), isKeyBase64: true }

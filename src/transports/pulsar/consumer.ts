@@ -22,11 +22,14 @@ import {
 import { features } from '../features.ts'
 import type { PulsarClient } from './client.ts'
 import type { PulsarMessageId } from './codec.ts'
+import { clientKind, isOfficial, type OfficialPulsarClient } from './official/official-client.ts'
+import { OfficialQueueClient } from './official/official-consumer.ts'
+import { isDenied, PulsarError } from './protocol/errors.ts'
 import { isForGood, TopicLink, type PulsarRecord, type SubscriptionType, type TopicLinkOptions } from './topic-link.ts'
 
 export interface PulsarConsumerOptions extends ConsumerOptions {
-  /** Made with `pulsarClient()`. It stays yours. */
-  readonly client: PulsarClient
+  /** Made with `pulsarClient()`, or a client of the official package. It stays yours. */
+  readonly client: PulsarClient | OfficialPulsarClient
   /** Its members share the messages; every subscription gets all of them. */
   readonly subscription: string
   readonly topics: readonly string[]
@@ -64,7 +67,7 @@ export function pulsarConsumer(options: PulsarConsumerOptions): Consumer {
     pipeline,
     ...rest
   } = checkOptions(self, options, {
-    client: required(having('connectionFor', 'partitionsOf')),
+    client: required(clientKind),
     subscription: required(text),
     topics: required(list),
     pipeline: required(having('step')),
@@ -83,9 +86,8 @@ export function pulsarConsumer(options: PulsarConsumerOptions): Consumer {
   for (const [at, topic] of topics.entries())
     if (!text.fits(topic)) throw badOption(self, `topics[${at}]`, text.wanted, topic)
   requireFit(self, options)
-  const link = { client, subscription, type, startFrom, id, clock }
-  return queueConsumer<PulsarRecord>({
-    client: new PulsarQueueClient({ ...link, topics: [...new Set(topics)], connectWithinMs }),
+  const link = { subscription, type, startFrom, id, clock, topics: [...new Set(topics)] }
+  const shared = {
     group: subscription,
     pipeline,
     buffer: window,
@@ -93,7 +95,10 @@ export function pulsarConsumer(options: PulsarConsumerOptions): Consumer {
     notes: pipelineNotes(pipeline.stages),
     clock,
     ...rest,
-  })
+  }
+  return isOfficial(client)
+    ? queueConsumer({ client: new OfficialQueueClient({ ...link, client, window }), ...shared })
+    : queueConsumer({ client: new PulsarQueueClient({ ...link, client, connectWithinMs }), ...shared })
 }
 
 interface QueueClientOptions extends Omit<TopicLinkOptions, 'topic' | 'host'> {
@@ -137,7 +142,7 @@ class PulsarQueueClient implements QueueClient<PulsarRecord> {
         return
       } catch (error) {
         if (signal.aborted) return
-        if (isForGood(error) || clock.now() > untilMs) {
+        if (isForGood(error) || (error instanceof PulsarError && isDenied(error)) || clock.now() > untilMs) {
           const why = error instanceof Error ? error.message : String(error)
           throw new HoldfastError('unavailable', `pulsar: the topics cannot be read: ${why}`, { cause: error })
         }

@@ -4,9 +4,9 @@ import { PulsarError } from './protocol/errors.ts'
 import type { Payload } from './protocol/frames.ts'
 import { decode, type Decoded } from './protocol/protobuf.ts'
 
-/** What the broker stores and acks as one: a message, or a batch of them. */
+/** What is acked as one: a message, a batch of them, or the chunks of a large one. */
 export interface Entry {
-  readonly id: MessageId
+  readonly ids: readonly MessageId[]
   /** Its messages that are not acked. */
   left: number
 }
@@ -22,7 +22,7 @@ const compressions = ['none', 'LZ4', 'zlib', 'zstd', 'Snappy']
 export function messagesIn({ metadata, body, isCorrupt }: Payload): readonly EntryMessage[] {
   if (isCorrupt) throw unreadable('its checksum is wrong')
   if ((metadata.encryptionKeys?.length ?? 0) > 0) throw unreadable('it is encrypted')
-  if ((metadata.chunks ?? 1) > 1) throw unreadable('it is one chunk of a larger message: chunking is not supported')
+  if ((metadata.chunks ?? 1) > 1) throw unreadable('it is one chunk of a larger message')
   const bytes = decompressed(metadata, body)
   return metadata.messages === undefined ? [{ meta: metadata, body: bytes }] : batch(bytes, metadata.messages)
 }
@@ -33,12 +33,17 @@ function decompressed({ compression = 0, uncompressedSize = 0 }: Metadata, body:
     if (name === 'none') return body
     const limit = { maxOutputLength: Math.max(1, uncompressedSize) }
     if (name === 'zlib') return zlib.inflateSync(body, limit)
-    // Node has it since 22.15.
-    if (name === 'zstd' && typeof zlib.zstdDecompressSync === 'function') return zlib.zstdDecompressSync(body, limit)
+    if (name === 'zstd' && hasZstd()) return zlib.zstdDecompressSync(body, limit)
   } catch (cause) {
     throw unreadable(`its ${name} is broken`, cause)
   }
+  if (name === 'zstd')
+    throw unreadable(`it is compressed by zstd, which Node ${process.version} has not: use 22.15 or newer`)
   throw unreadable(`it is compressed by ${name}: let its producer use zlib, zstd or nothing`)
+}
+
+function hasZstd(): boolean {
+  return typeof zlib.zstdDecompressSync === 'function'
 }
 
 function batch(bytes: Buffer, count: number): readonly EntryMessage[] {

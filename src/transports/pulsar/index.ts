@@ -1,5 +1,6 @@
 export { pulsarClient, type PulsarClient, type PulsarClientOptions } from './client.ts'
 export type { PulsarMessageId } from './codec.ts'
+export type { OfficialPulsarClient } from './official/official-client.ts'
 export { pulsarConsumer, type PulsarConsumerOptions } from './consumer.ts'
 export { pulsarPublisher, type PulsarPublisher, type PulsarPublisherOptions } from './publisher.ts'
 export { features } from '../features.ts'

@@ -1,11 +1,13 @@
 import { systemClock, type Clock } from '../../core/clock.ts'
 import { HoldfastError, PublishError, type PublishFailure } from '../../core/errors.ts'
-import { checkArgument, checkOptions, clockKind, having, ms } from '../../core/options.ts'
+import { checkArgument, checkOptions, clockKind, ms } from '../../core/options.ts'
 import type { Outgoing, Publisher, PublishOptions } from '../../core/publisher.ts'
 import { inTime } from '../in-time.ts'
 import type { PulsarClient } from './client.ts'
-import { metadataOf } from './codec.ts'
-import { PulsarError } from './protocol/errors.ts'
+import { metadataOf, wireKeyOf } from './codec.ts'
+import { clientKind, isOfficial, type OfficialPulsarClient } from './official/official-client.ts'
+import { OfficialPublishing } from './official/official-publisher.ts'
+import { isDenied, PulsarError } from './protocol/errors.ts'
 import { isRefusal, TopicProducer, type Sending } from './topic-producer.ts'
 
 export interface PulsarPublisherOptions {
@@ -21,15 +23,29 @@ export interface PulsarPublisher extends Publisher {
 
 /**
  * Publishes to topics of Pulsar. Resolves when the broker has stored all messages. Messages of one key stay in order. What
- * had no receipt when the connection was lost is sent again, in order, until `timeoutMs`.
+ * had no receipt when the connection was lost is sent again, in order, until `timeoutMs`. The numbers of an outbox are handed
+ * to the broker: where it deduplicates, a relay that dies and its successor store each message once.
  * @throws PublishError naming the messages that the broker will never take: too large, or to a topic that it refuses.
  */
-export function pulsarPublisher(client: PulsarClient, options: PulsarPublisherOptions = {}): PulsarPublisher {
-  checkArgument('pulsarPublisher', 'client', client, having('connectionFor', 'partitionsOf'))
+export function pulsarPublisher(
+  client: PulsarClient | OfficialPulsarClient,
+  options: PulsarPublisherOptions = {},
+): PulsarPublisher {
+  checkArgument('pulsarPublisher', 'client', client, clientKind)
   const { timeoutMs = 30_000, clock = systemClock } = checkOptions('pulsarPublisher', options, {
     timeoutMs: ms(),
     clock: clockKind,
   })
+  if (isOfficial(client)) {
+    const publishing = new OfficialPublishing(client, timeoutMs)
+    return {
+      async publish(messages, { signal } = {}) {
+        signal?.throwIfAborted()
+        await inTime(publishing.publish(messages), signal, { broker: 'Pulsar', timeoutMs, clock })
+      },
+      close: () => publishing.close(),
+    }
+  }
   const topics = new Topics(client, clock)
   return {
     async publish(messages: readonly Outgoing[], { signal }: PublishOptions = {}) {
@@ -69,23 +85,33 @@ class Topics {
         return await asked
       } catch (error) {
         this.#partitions.delete(topic)
-        const isPassing = error instanceof PulsarError && !isRefusal(error) && !error.code.startsWith('Auth')
+        const isPassing = error instanceof PulsarError && !isRefusal(error) && !isDenied(error)
         if (!isPassing || isOver()) throw error
         await new Promise<void>((resolve) => void this.#clock.after(100, resolve))
       }
     }
   }
 
-  producerFor({ destination, key }: Outgoing, partitions: number): TopicProducer {
+  producerFor(message: Outgoing, partitions: number): TopicProducer {
     if (this.#isClosed) throw new HoldfastError('unavailable', 'the publisher was closed')
-    const number = key === null ? this.#turn++ % Math.max(1, partitions) : javaHash(key) % Math.max(1, partitions)
-    const name = partitions === 0 ? destination : `${destination}-partition-${number}`
-    let producer = this.#producers.get(name)
+    const { destination, sequence } = message
+    const topic = partitions === 0 ? destination : `${destination}-partition-${this.#partOf(message) % partitions}`
+    // With another number of partitions, a key's numbers may go back on its new one.
+    const name = sequence === undefined ? undefined : `holdfast/${sequence.source}/${partitions}`
+    const own = name === undefined ? topic : `${topic} ${name}`
+    let producer = this.#producers.get(own)
     if (producer === undefined) {
-      producer = new TopicProducer(this.#client, name, this.#clock)
-      this.#producers.set(name, producer)
+      producer = new TopicProducer({ client: this.#client, topic, clock: this.#clock, name })
+      this.#producers.set(own, producer)
     }
     return producer
+  }
+
+  /** A repeat of a numbered message must go where it went before. */
+  #partOf({ key, sequence }: Outgoing): number {
+    const { partitionKey } = wireKeyOf(key)
+    if (partitionKey !== undefined) return javaHash(partitionKey)
+    return sequence === undefined ? this.#turn++ : sequence.number
   }
 
   async close(): Promise<void> {
@@ -145,6 +171,7 @@ class PublishCall {
       body: message.body ?? new Uint8Array(),
       settle: (error) => this.#settled(index, error),
       isDropped: false,
+      ...(message.sequence === undefined ? {} : { sequenceId: message.sequence.number }),
     }
     this.#sendings.push(sending)
     this.#used.add(producer)

@@ -4,6 +4,7 @@ import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
 import type { PulsarClient } from './client.ts'
 import { fullName } from './client.ts'
+import { Chunks, isChunk, type Whole } from './chunks.ts'
 import { messageFrom, type PulsarMessageId } from './codec.ts'
 import { messagesIn, type Entry, type EntryMessage } from './entry.ts'
 import type { Command, MessageId } from './protocol/commands.ts'
@@ -125,6 +126,7 @@ class Attachment {
   readonly #lost: (why: string) => void
   readonly #ended = Promise.withResolvers<void>()
   #owned: Ownership<PulsarRecord> | undefined
+  readonly #chunks = new Chunks()
   #done: MessageId[] = []
   #acking: Promise<void> = Promise.resolve()
 
@@ -161,16 +163,35 @@ class Attachment {
     const owned = this.#owned
     if (owned === undefined) return
     // A mark of the broker's own, of a transaction or of a replica.
-    if (payload.metadata.markerType !== undefined) return void this.#ack({ id: messageId, left: 1 })
-    const records = this.#recordsOf(messageId, redeliveryCount, payload)
-    for (const record of records) owned.deliver(record)
+    if (payload.metadata.markerType !== undefined) return void this.#ack({ ids: [messageId], left: 1 })
+    const whole = isChunk(payload) ? this.#together(messageId, payload) : { payload, ids: [messageId] }
+    if (whole === undefined) return
+    for (const record of this.#recordsOf(messageId, redeliveryCount, whole)) owned.deliver(record)
   }
 
-  #recordsOf(messageId: MessageId, redeliveryCount: number, payload: Payload): readonly PulsarRecord[] {
-    const all = readable(payload)
+  /** The whole message with its last chunk; a chunk as it is where it does not fit to those before it. */
+  #together(messageId: MessageId, payload: Payload): (Whole & { readonly error?: Error }) | undefined {
+    try {
+      const whole = this.#chunks.take(messageId, payload)
+      if (typeof whole === 'object') return whole
+      if (whole === 'again') void this.#ack({ ids: [messageId], left: 1 })
+      // It is none of the window's messages.
+      this.#connection.send('flow', { consumerId: this.#consumerId, permits: 1 })
+      return undefined
+    } catch (error) {
+      return { payload, ids: [messageId], error: error as Error }
+    }
+  }
+
+  #recordsOf(
+    messageId: MessageId,
+    redeliveryCount: number,
+    { payload, ids, error: misfit }: Whole & { readonly error?: Error },
+  ): readonly PulsarRecord[] {
+    const all = misfit ?? readable(payload)
     const messages = all instanceof Error ? [{ meta: payload.metadata, body: payload.body }] : all
     const { partition: _, ...id } = messageId
-    const entry: Entry = { id: messageId.partition === undefined ? id : messageId, left: messages.length }
+    const entry: Entry = { ids, left: messages.length }
     return messages.map((each, batchIndex) => {
       const raw = { messageId, batchIndex, redeliveryCount }
       const isBatch = payload.metadata.messages !== undefined
@@ -215,7 +236,7 @@ class Attachment {
   /** An entry is acked when all of its messages are, and those of one turn in one command. */
   #ack(entry: Entry): Promise<void> | void {
     if (--entry.left > 0) return
-    if (this.#done.push(entry.id) === 1) this.#acking = nextTurn().then(() => this.#sendAcks())
+    if (this.#done.push(...entry.ids) === entry.ids.length) this.#acking = nextTurn().then(() => this.#sendAcks())
     return this.#acking
   }
 

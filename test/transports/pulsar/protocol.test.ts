@@ -1,10 +1,16 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net'
-import { deflateSync } from 'node:zlib'
+import { deflateSync, zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { messagesIn } from '../../../src/transports/pulsar/entry.ts'
-import { metadata, single } from '../../../src/transports/pulsar/protocol/commands.ts'
+import {
+  commands,
+  metadata,
+  single,
+  type Command,
+  type CommandName,
+} from '../../../src/transports/pulsar/protocol/commands.ts'
 import { Connection } from '../../../src/transports/pulsar/protocol/connection.ts'
 import { crc32c } from '../../../src/transports/pulsar/protocol/crc32c.ts'
 import { ProtocolError, PulsarError } from '../../../src/transports/pulsar/protocol/errors.ts'
@@ -32,6 +38,28 @@ const delivered = (() => {
   frame.writeUInt32BE(frame.length - 4, 0)
   return frame
 })()
+
+/** Any of the commands, with any of its fields. */
+const anyCommand = fc
+  .constantFrom(...(Object.keys(commands) as CommandName[]))
+  .chain((name) => anyOf(commands[name][1]).map((value) => ({ name, value: value as Command<typeof name> })))
+
+function anyOf(schema: Schema): fc.Arbitrary<object> {
+  const fields = Object.entries(schema).map(([name, [, kind, repeated]]) => {
+    const one: fc.Arbitrary<unknown> =
+      kind === 'text'
+        ? fc.string()
+        : kind === 'bytes'
+          ? fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes))
+          : kind === 'number'
+            ? fc.oneof(fc.nat(9), fc.maxSafeInteger())
+            : kind === 'flag'
+              ? fc.boolean()
+              : anyOf(kind)
+    return [name, repeated === undefined ? one : fc.array(one, { maxLength: 3 })] as const
+  })
+  return fc.record(Object.fromEntries(fields), { requiredKeys: [] })
+}
 
 /** Every way in which bytes may be bad, and nothing else. */
 function ends(work: () => unknown): void {
@@ -124,6 +152,20 @@ describe("Pulsar's frames", () => {
     }
   })
 
+  it('P-17: any command with any of its bytes changed or its end cut off is an error, or another command', () => {
+    fc.assert(
+      fc.property(anyCommand, fc.nat(), fc.integer({ min: 1, max: 255 }), ({ name, value }, place, change) => {
+        const bytes = commandFrame(name, value).subarray(4)
+        const at = place % bytes.length
+        ends(() => parseFrame(bytes.subarray(0, at)))
+        const changed = Buffer.from(bytes)
+        changed[at] = (changed[at] ?? 0) ^ change
+        ends(() => parseFrame(changed))
+      }),
+      { numRuns: 3_000 },
+    )
+  })
+
   it('never hands out a body whose checksum is wrong', () => {
     const changed = Buffer.from(delivered.subarray(4))
     changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1
@@ -150,8 +192,10 @@ describe('entries', () => {
     const bodies = [
       { metadata: { messages: 2 }, body: batched },
       { metadata: { messages: 2, compression: 2, uncompressedSize: batched.length }, body: deflateSync(batched) },
+      { metadata: { messages: 2, compression: 3, uncompressedSize: batched.length }, body: zstdCompressSync(batched) },
     ].map((payload) => messagesIn({ ...payload, isCorrupt: false }).map(({ body }) => body.toString()))
     expect(bodies).toEqual([
+      ['a', 'b'],
       ['a', 'b'],
       ['a', 'b'],
     ])
@@ -167,6 +211,20 @@ describe('entries', () => {
   ])('refuse what is %s, and say so', (_, meta, text) => {
     const body = 'compression' in meta && meta.compression === 2 ? deflateSync(batched) : batched
     expect(() => messagesIn({ metadata: meta, body, isCorrupt: false })).toThrow(text)
+  })
+
+  it('compressed by zstd are refused by a Node that has no zstd, and say which Node has', async () => {
+    vi.resetModules()
+    vi.doMock('node:zlib', async (original) => ({ ...(await original<object>()), zstdDecompressSync: undefined }))
+    const { messagesIn: withoutZstd } = await import('../../../src/transports/pulsar/entry.ts')
+    vi.doUnmock('node:zlib')
+    const payload = {
+      metadata: { compression: 3, uncompressedSize: 5 },
+      body: zstdCompressSync('hello'),
+      isCorrupt: false,
+    }
+    expect(() => withoutZstd(payload)).toThrow(/compressed by zstd, which Node v\d+.* has not: use 22\.15 or newer/)
+    expect(messagesIn(payload).map(({ body }) => String(body))).toEqual(['hello'])
   })
 
   it('P-17: end in one error for hostile batches', () => {
@@ -187,7 +245,7 @@ describe('entries', () => {
 })
 
 describe('a connection', () => {
-  async function answering(answer: (socket: Socket) => void) {
+  async function serving(answer: (socket: Socket) => void) {
     const server = createServer((socket) => {
       socket.on('error', () => {})
       answer(socket)
@@ -195,7 +253,12 @@ describe('a connection', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
     const settings = { host: '127.0.0.1', port, tls: undefined, auth: undefined, keepAliveMs: 10_000, requestMs: 300 }
-    return { connection: new Connection({ ...settings, clock: systemClock }), close: () => server.close() }
+    return { settings: { ...settings, clock: systemClock }, close: () => server.close() }
+  }
+
+  async function answering(answer: (socket: Socket) => void) {
+    const { settings, close } = await serving(answer)
+    return { connection: new Connection(settings), close }
   }
 
   it('P-17: ends with one error at garbage, and every request and consumer with it', async () => {
@@ -212,6 +275,62 @@ describe('a connection', () => {
     await expect(asked).rejects.toMatchObject({ code: 'ProtocolError' })
     expect(closed).toEqual([expect.stringMatching(/a frame of \d+ bytes/)])
     await expect(connection.request('lookup', { topic: 't' })).rejects.toMatchObject({ code: 'ProtocolError' })
+    close()
+  })
+
+  it('P-17: ends once, with one error, whatever command arrives in whatever shape', async () => {
+    let server: Socket | undefined
+    const { settings, close } = await serving((socket) => {
+      server = socket
+      socket.write(commandFrame('connected', { serverVersion: 's', protocolVersion: 19 }))
+    })
+    const uncaught: unknown[] = []
+    const caught = (error: unknown): void => void uncaught.push(error)
+    process.on('uncaughtException', caught)
+    process.on('unhandledRejection', caught)
+    const shape = fc.record({ command: anyCommand, at: fc.nat(), change: fc.nat(255), isCut: fc.boolean() })
+    await fc.assert(
+      fc.asyncProperty(fc.array(shape, { minLength: 1, maxLength: 3 }), async (shapes) => {
+        const connection = new Connection(settings)
+        await connection.ready
+        const told = { consumer: 0, producer: 0, requests: 0 }
+        connection.consumers.set(1, { closed: () => void told.consumer++, arrived: () => {} })
+        connection.producers.set(1, { closed: () => void told.producer++, receipt: () => {}, refused: () => {} })
+        const settled = (): void => void told.requests++
+        const asked = (['lookup', 'partitions'] as const).map((name) =>
+          connection.request(name, { topic: 't' }).then(settled, settled),
+        )
+        for (const { command, at, change, isCut } of shapes) {
+          const frame = commandFrame(command.name, command.value)
+          const place = 4 + (at % (frame.length - 4))
+          frame[place] = (frame[place] ?? 0) ^ change
+          server?.write(isCut ? frame.subarray(0, place) : frame)
+        }
+        server?.end()
+        await Promise.all(asked)
+        await new Promise((resolve) => setImmediate(resolve))
+        while (connection.error === undefined) await new Promise((resolve) => setTimeout(resolve, 1))
+        expect(['ProtocolError', 'Disconnected', 'AuthenticationError', 'UnknownError']).toContain(
+          connection.error.code,
+        )
+        expect(told).toEqual({ consumer: 1, producer: 1, requests: 2 })
+      }),
+      { numRuns: 300 },
+    )
+    process.off('uncaughtException', caught)
+    process.off('unhandledRejection', caught)
+    expect(uncaught).toEqual([])
+    close()
+  })
+
+  it('P-17: ends with one error at an answer that is none to what was asked', async () => {
+    const { connection, close } = await answering((socket) => {
+      socket.write(commandFrame('connected', { serverVersion: 's', protocolVersion: 19 }))
+      socket.on('data', () => socket.write(commandFrame('success', { requestId: 1 })))
+    })
+    await connection.ready
+    await expect(connection.request('lookup', { topic: 't' })).rejects.toMatchObject({ code: 'ProtocolError' })
+    expect(connection.error?.message).toMatch(/success is no answer to what wants lookupAnswer/)
     close()
   })
 

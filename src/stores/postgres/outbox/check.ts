@@ -6,7 +6,7 @@ import { flagField, numberField, textField } from '../rows.ts'
 type Run = (text: string, values: unknown[]) => Promise<QueryAnswer>
 
 /** Refuses to start on what cannot work, with one clear error that names the remedy. */
-export async function checkOutbox(run: Run, schema: string, quoted: string): Promise<void> {
+export async function checkOutbox(run: Run, schema: string, quoted: string, sequences: boolean): Promise<void> {
   const { rows } = await run(
     `select pg_is_in_recovery() as standby,
   to_regproc('${quoted}.outbox_version') is not null as made`,
@@ -33,6 +33,7 @@ export async function checkOutbox(run: Run, schema: string, quoted: string): Pro
   const changed = shardsChanged(schema, numberField(found.rows[0], 'shards'), numberField(found.rows[0], 'wanted'))
   if (changed !== null) throw badSchema(changed)
   await checkRights(run, schema, quoted)
+  if (sequences) await checkSequences(run, quoted)
   // Windows are bound to the server's timeline, which some hosted servers refuse to tell.
   await run(
     `select ${quoted}.outbox_cluster(), ${quoted}.outbox_timeline(), pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()`,
@@ -47,6 +48,18 @@ export function shardsChanged(schema: string, shards: number, wanted: number): s
     `the outbox in schema ${schema} has ${shards} shard rows, but its keys are spread over ${wanted}: messages would be ` +
     `left behind or reordered. Change the number with changeOutboxShards(pool, { schema, shards }) only`
   )
+}
+
+/** Numbers that a crash of the server takes back would be given to other messages. */
+async function checkSequences(run: Run, quoted: string): Promise<void> {
+  const { rows } = await run(
+    `select sequence, current_setting('synchronous_commit') as sync from ${quoted}.outbox_shard limit 1`,
+    [],
+  )
+  if (textField(rows[0], 'sync') === 'off')
+    throw badSchema(
+      `sequences need commits that are on the disk, and this role has synchronous_commit = off. Run: alter role … set synchronous_commit = on`,
+    )
 }
 
 async function checkRights(run: Run, schema: string, quoted: string): Promise<void> {

@@ -5,6 +5,7 @@ import { outboxIdHeader, withHeaders } from '../../../core/message.ts'
 import { headersFromJson } from '../../../outbox/headers-json.ts'
 import type { DeadRow, OutboxLease, OutboxRow } from '../../../outbox/store.ts'
 import { sqlState } from '../failures.ts'
+import { numbered, numberingOf, windowOf, type Place, type StoredWindow } from './numbering.ts'
 import { parseSnapshot } from './snapshot.ts'
 import type { OutboxStatements } from './statements.ts'
 import type { QueryAnswer } from '../queryable.ts'
@@ -16,6 +17,7 @@ export interface LeaseParts {
   readonly leaseMs: number
   readonly persistEveryMs: number
   readonly flushedOnly: boolean
+  readonly sequences: boolean
   readonly statements: OutboxStatements
   readonly run: (text: string, values: unknown[]) => Promise<QueryAnswer>
   /** Runs one statement under a lock that others may hold; then it is not run. */
@@ -23,21 +25,14 @@ export interface LeaseParts {
   readonly clock: Clock
 }
 
-/** What the shard has read: everything visible in `snapshot`, and of a large window all up to `pos`. */
-interface Position {
-  readonly snapshot: string
-  readonly window: StoredWindow | null
-}
-
-interface StoredWindow {
-  readonly to: string
-  readonly pos: string
-  readonly end: string
+interface Position extends Place {
+  /** The number of the last message before it, where they are numbered. */
+  readonly last: number
 }
 
 interface Page {
   readonly rows: readonly OutboxRow[]
-  readonly next: Position
+  readonly next: Place
 }
 
 const windowEvent = emitter('outbox-window')
@@ -48,6 +43,7 @@ export function postgresOutboxLease({
   leaseMs,
   persistEveryMs,
   flushedOnly,
+  sequences,
   statements,
   run,
   runUnderLock,
@@ -58,7 +54,11 @@ export function postgresOutboxLease({
   const timeline = text(claimed, 'timeline')
   const prefix = `${text(claimed, 'source')}/${Number.parseInt(timeline, 16)}/`
   // A stored window is continued where it was; opened afresh, its position would skip rows.
-  let at: Position = { snapshot: text(claimed, 'snapshot'), window: storedWindow(claimed) }
+  const place: Place = { snapshot: text(claimed, 'snapshot'), window: storedWindow(claimed) }
+  const numbering = sequences ? numberingOf(claimed, place, `${prefix}${shard}`, epoch) : null
+  let at: Position = { ...place, last: numbering?.last ?? 0 }
+  // The window was stored only so that its one page keeps its numbers.
+  let isNumberedPage = false
   // Where the shard stands once what was read last is settled.
   let pending: Position | null = null
   // Published since the position was stored.
@@ -78,6 +78,7 @@ export function postgresOutboxLease({
         ...[shard, epoch, timeline, snapshot],
         ...[window?.to ?? null, window?.pos ?? null, window?.end ?? null, leaseMs],
         ...[dead.map((row) => row.position), errors],
+        ...(numbering === null ? [] : [numbering.record(position, position.last)]),
       ])
     const errors = dead.map(({ error }) => plainText(error))
     const { rows } = await advance(errors).catch((error: unknown) => {
@@ -113,11 +114,11 @@ export function postgresOutboxLease({
     if (windowEvent.active()) windowEvent.publish({ shard, messages: numberField(bounds, 'messages') })
     const window = { to: text(bounds, 'sn'), pos: text(bounds, 'pos'), end: text(bounds, 'last') }
     // Before any page of it: a successor that opened another window would go on at a position of this one.
-    at = { snapshot: at.snapshot, window }
+    at = { ...at, window }
     return (await persist(at)) ? 'spanned' : 'lost'
   }
 
-  async function paged(position: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
+  async function paged(position: Place, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
     const wanted = ahead?.window === window ? ahead.page : page(position, window, maxRows, maxBytes)
     ahead = null
     const found = await wanted
@@ -130,7 +131,7 @@ export function postgresOutboxLease({
     return found
   }
 
-  async function page({ snapshot }: Position, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
+  async function page({ snapshot }: Place, window: StoredWindow, maxRows: number, maxBytes: number): Promise<Page> {
     const { rows } = await run(statements.page, [
       ...[shard, window.pos, window.to, snapshot],
       ...[maxRows, maxBytes, window.end],
@@ -170,8 +171,17 @@ export function postgresOutboxLease({
     }
   }
 
+  /** Stored first: after a crash, what is published here must come again in the same order, and nothing in between. */
+  async function keepNumbers({ rows, next }: Page): Promise<boolean> {
+    at = { ...at, window: windowOf(rows, next.snapshot) }
+    isNumberedPage = true
+    return persist(at)
+  }
+
   function moveTo(next: Position): void {
-    if (at.window !== null && next.window === null && windowEvent.active()) windowEvent.publish({ shard, messages: 0 })
+    const isOver = at.window !== null && next.window === null && !isNumberedPage
+    if (isOver && windowEvent.active()) windowEvent.publish({ shard, messages: 0 })
+    isNumberedPage = false
     at = next
   }
 
@@ -192,11 +202,13 @@ export function postgresOutboxLease({
         if (found === 'lost') return 'lost'
         if (found === 'spanned') continue
         if (found.rows.length > 0) {
-          pending = found.next
-          return found.rows
+          pending = { ...found.next, last: at.last + found.rows.length }
+          if (numbering === null) return found.rows
+          if (window === null && !(await keepNumbers(found))) return 'lost'
+          return numbered(found.rows, numbering.source, at.last)
         }
         // Nothing to publish: the position moves in memory, and a window that is over may be followed by another.
-        moveTo(found.next)
+        moveTo({ ...found.next, last: at.last })
         if (window !== null) {
           dirty = true
           continue
@@ -208,7 +220,7 @@ export function postgresOutboxLease({
     },
     async settle(dead) {
       if (lost) return 'lost'
-      const paged = at.window !== null
+      const paged = at.window !== null && !isNumberedPage
       if (pending !== null) moveTo(pending)
       pending = null
       dirty = true

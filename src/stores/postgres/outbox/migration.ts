@@ -1,5 +1,5 @@
 import type { Migration } from '../migration.ts'
-import { delayedKey, delayedKeyUndo, outboxDrop, outboxSchema } from './schema.ts'
+import { delayedKey, delayedKeyUndo, outboxDrop, outboxSchema, shardSequence, shardSequenceUndo } from './schema.ts'
 
 export const outboxMigration: Migration = {
   version: 2,
@@ -15,4 +15,12 @@ export const delayedKeyMigration: Migration = {
   feature: 'outbox',
   sql: delayedKey,
   undo: delayedKeyUndo,
+}
+
+export const shardSequenceMigration: Migration = {
+  version: 11,
+  name: 'outbox-sequence',
+  feature: 'outbox',
+  sql: shardSequence,
+  undo: shardSequenceUndo,
 }

@@ -123,6 +123,17 @@ alter table ${schema}.outbox_delayed drop constraint outbox_delayed_pkey;
 alter table ${schema}.outbox_delayed add constraint outbox_delayed_pkey primary key (shard, due_at, seq);`
 }
 
+/** The numbers that a shard has used, and the position that they belong to: JSON, read by relays that number alone. */
+export function shardSequence(schema: string): string {
+  return `
+alter table ${schema}.outbox_shard add column sequence text;`
+}
+
+export function shardSequenceUndo(schema: string): string {
+  return `
+alter table ${schema}.outbox_shard drop column sequence;`
+}
+
 /**
  * Another number of shards, for an outbox that has no unread message: PostgreSQL 15 can not change what a column is
  * generated from, so it is made anew, and with it the shards of what is delayed.

@@ -30,8 +30,11 @@ const base64 = "encode(payload, 'base64')"
 const timeMs = "date_part('epoch', created_at) * 1000"
 const now = "date_part('epoch', clock_timestamp()) * 1000 as now_ms"
 
-/** For one schema, which is given quoted. */
-export function outboxStatements(schema: string): OutboxStatements {
+/** For one schema, which is given quoted. Without `sequences`, a schema that was not migrated yet does too. */
+export function outboxStatements(
+  schema: string,
+  { sequences = false }: { readonly sequences?: boolean } = {},
+): OutboxStatements {
   const outbox = `${schema}.outbox`
   const shard = `${schema}.outbox_shard`
   const cluster = `(select ${schema}.outbox_cluster())`
@@ -66,7 +69,7 @@ update ${shard} set owner = null, lease_until = '-infinity' where owner = $1`,
 where cluster = ${cluster} and shard = (
   select shard from ${shard} where (lease_until < clock_timestamp() or owner = $1) and shard <> all($3::smallint[])
   order by random() limit 1 for update skip locked)
-returning shard::int, epoch::text, source, ${schema}.outbox_timeline() as timeline, ${now}, ${position}`,
+returning shard::int, epoch::text, source, ${schema}.outbox_timeline() as timeline, ${now}, ${position}${sequences ? ', sequence' : ''}`,
 
     /**
      * What is visible now and was not in the snapshot held ($2 its xmax, $3 its running transactions), and the snapshot
@@ -112,7 +115,7 @@ where before < $6 and shard = $1 order by q.id`,
     /** Under epoch, cluster and timeline; no row: the lease is lost. Dead rows go aside in the same statement. */
     advance: `with a as (
   update ${shard} set snapshot = $4::pg_snapshot, win_to = $5::pg_snapshot, win_pos = $6::bigint, win_end = $7::bigint,
-    lease_until = clock_timestamp() + $8 * interval '1 ms'
+    lease_until = clock_timestamp() + $8 * interval '1 ms'${sequences ? ', sequence = $11' : ''}
   where shard = $1 and epoch = $2::bigint and cluster = ${cluster} and ${schema}.outbox_timeline() = $3 returning 1),
 d as (
   insert into ${schema}.outbox_dead (${columns}, error)

@@ -34,6 +34,13 @@ export interface PostgresOutboxStoreOptions {
    * @defaultValue false
    */
   readonly flushedOnly?: boolean
+  /**
+   * Numbers the messages of each shard, and gives a repeat its old number. `pulsarPublisher` hands the numbers to a broker
+   * that deduplicates: then a crash repeats nothing. Costs one write more for each page. All relays of an outbox should
+   * have it or none.
+   * @defaultValue false
+   */
+  readonly sequences?: boolean
   readonly clock?: Clock
 }
 
@@ -49,17 +56,19 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
     schema = 'holdfast',
     persistEveryMs = 100,
     flushedOnly = false,
+    sequences = false,
     clock = systemClock,
   } = checkOptions('postgresOutboxStore', options, {
     schema: text,
     persistEveryMs: anything,
     flushedOnly: flag,
+    sequences: flag,
     clock: clockKind,
   })
   checkArgument('postgresOutboxStore', 'pool', pool, having('query', 'connect'))
   requireMs('postgresOutboxStore', { persistEveryMs }, 0)
   const quoted = quotedSchema('postgresOutboxStore', schema)
-  const statements = outboxStatements(quoted)
+  const statements = outboxStatements(quoted, { sequences })
 
   const run = explaining(pool, schema)
 
@@ -73,7 +82,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
 
   return {
     name: 'postgresql',
-    check: () => checkOutbox(run, schema, quoted),
+    check: () => checkOutbox(run, schema, quoted, sequences),
     async attend(owner, leaseMs) {
       const { rows } = await run(statements.attend, [owner, leaseMs])
       const [row] = rows
@@ -92,7 +101,7 @@ export function postgresOutboxStore<Client extends PoolClientSlice>(
       const { rows } = await run(statements.claim, [owner, leaseMs, held])
       const [claimed] = rows
       if (claimed === undefined) return null
-      const settings = { leaseMs, persistEveryMs, flushedOnly, clock }
+      const settings = { leaseMs, persistEveryMs, flushedOnly, sequences, clock }
       return postgresOutboxLease({ claimed, ...settings, statements, run, runUnderLock })
     },
     async leave(owner) {

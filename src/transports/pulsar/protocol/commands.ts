@@ -25,7 +25,9 @@ export const metadata = {
   isKeyBase64: [17, 'flag'],
   markerType: [20, 'number'],
   isNull: [25, 'flag'],
+  uuid: [26, 'text'],
   chunks: [27, 'number'],
+  chunkId: [29, 'number'],
   hasNullKey: [30, 'flag'],
 } as const
 export type Metadata = Decoded<typeof metadata>
@@ -138,6 +140,7 @@ export const commands = {
       isThroughProxy: [8, 'flag'],
     },
   ],
+  seek: [28, { consumerId: [1, 'number'], requestId: [2, 'number'], messageId: [3, messageId as typeof messageId] }],
   authChallenge: [
     36,
     { serverVersion: [1, 'text'], challenge: [2, authData as typeof authData], protocolVersion: [3, 'number'] },

@@ -2,7 +2,7 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import type { Clock } from '../../../core/clock.ts'
 import type { Arrived, Command, CommandName } from './commands.ts'
-import { PulsarError, serverError } from './errors.ts'
+import { ProtocolError, PulsarError, serverError, socketError, withoutCredentials } from './errors.ts'
 import { commandFrame, FrameCutter, parseFrame, type Payload } from './frames.ts'
 
 export interface PulsarAuth {
@@ -39,8 +39,23 @@ export interface Attached {
 const protocolVersion = 19
 const clientVersion = 'holdfast'
 
+/** The command that answers each request, unless it fails. */
+const answers = {
+  subscribe: 'success',
+  producer: 'producerSuccess',
+  closeConsumer: 'success',
+  closeProducer: 'success',
+  partitions: 'partitionsAnswer',
+  lookup: 'lookupAnswer',
+  ack: 'ackAnswer',
+  seek: 'success',
+} as const
+type Asked = keyof typeof answers
+type Answer<N extends Asked> = Command<(typeof answers)[N]>
+
 interface Request {
-  readonly resolve: (answer: Arrived) => void
+  readonly wanted: CommandName
+  readonly resolve: (answer: never) => void
   readonly reject: (error: Error) => void
   readonly cancel: () => void
 }
@@ -73,11 +88,11 @@ export class Connection {
       this.#fail(new PulsarError('TimedOut', `no answer of ${host}:${port} within ${requestMs} ms`)),
     )
     this.ready.then(cancelOpening, cancelOpening)
-    this.#socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ servername: host, ...tls, host, port })
+    this.#socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ ...tls, host, port })
     this.#socket.setNoDelay(true)
     this.#socket.once(tls === undefined ? 'connect' : 'secureConnect', () => void this.#greet())
     this.#socket.on('data', (bytes) => this.#read(bytes))
-    this.#socket.on('error', (error) => this.#fail(new PulsarError('Disconnected', error.message, { cause: error })))
+    this.#socket.on('error', (error) => this.#fail(socketError(error, `${host}:${port}`, tls !== undefined)))
     this.#socket.on('close', () => this.#fail(new PulsarError('Disconnected', 'the connection was closed')))
     this.#beat()
   }
@@ -108,10 +123,7 @@ export class Connection {
   }
 
   /** @throws PulsarError as the broker answers, `Disconnected`, or `TimedOut`. */
-  request<N extends 'subscribe' | 'producer' | 'closeConsumer' | 'closeProducer' | 'partitions' | 'lookup' | 'ack'>(
-    name: N,
-    value: Omit<Command<N>, 'requestId'>,
-  ): Promise<Arrived> {
+  request<N extends Asked>(name: N, value: Omit<Command<N>, 'requestId'>): Promise<Answer<N>> {
     if (this.#error !== undefined) return Promise.reject(this.#error)
     const requestId = ++this.#lastRequest
     const { clock, requestMs } = this.#settings
@@ -120,7 +132,7 @@ export class Connection {
         this.#requests.delete(requestId)
         reject(new PulsarError('TimedOut', `no answer to ${name} within ${requestMs} ms`))
       })
-      this.#requests.set(requestId, { resolve, reject, cancel })
+      this.#requests.set(requestId, { wanted: answers[name], resolve, reject, cancel })
       this.send(name, { ...value, requestId })
     })
   }
@@ -135,7 +147,7 @@ export class Connection {
         ...(brokerUrl === undefined ? {} : { proxyToBrokerUrl: brokerUrl.replace(/^pulsar(\+ssl)?:\/\//, '') }),
       })
     } catch (error) {
-      this.#fail(new PulsarError('AuthenticationError', 'no credentials were given', { cause: error }))
+      this.#fail(withoutCredentials(error))
     }
   }
 
@@ -185,7 +197,7 @@ export class Connection {
       const data = Buffer.from(await auth.data())
       this.send('authResponse', { clientVersion, protocolVersion, response: { method: auth.method, data } })
     } catch (error) {
-      this.#fail(new PulsarError('AuthenticationError', 'no newer credentials were given', { cause: error }))
+      this.#fail(withoutCredentials(error))
     }
   }
 
@@ -204,12 +216,14 @@ export class Connection {
     if (!('requestId' in value) || value.requestId === undefined) return
     const request = this.#requests.get(value.requestId)
     if (request === undefined) return
+    const error = 'error' in value ? value.error : undefined
+    const isRefusal = name === 'error' || error !== undefined
+    if (!isRefusal && name !== request.wanted)
+      throw new ProtocolError(`${name} is no answer to what wants ${request.wanted}`)
     this.#requests.delete(value.requestId)
     request.cancel()
-    const error = 'error' in value ? value.error : undefined
-    if (name === 'error' || error !== undefined)
-      request.reject(serverError(error, 'message' in value ? value.message : undefined))
-    else request.resolve(arrived)
+    if (isRefusal) request.reject(serverError(error, 'message' in value ? value.message : undefined))
+    else request.resolve(value as never)
   }
 
   #beat(): void {

@@ -7,7 +7,7 @@ import {
   type Metadata,
 } from './commands.ts'
 import { crc32c } from './crc32c.ts'
-import { ProtocolError } from './errors.ts'
+import { ProtocolError, strangerIn } from './errors.ts'
 import { decode, encode, Reader, Writer, type Decoded, type Schema } from './protobuf.ts'
 
 // `BaseCommand` has the type in its first field and the command in the field of the same number.
@@ -16,6 +16,9 @@ const checksummed = 0x0e01
 const brokerMetadata = 0x0e02
 /** Frames have a message and a little more. A broker that is told to may take larger ones. */
 export const largestFrame: number = 5 * 1024 * 1024 + 10 * 1024
+
+/** Whatever a broker says, no more than this is gathered for one frame. */
+const mostBuffered = 256 * 1024 * 1024
 
 /** What came with a message. */
 export interface Payload {
@@ -125,7 +128,7 @@ export class FrameCutter {
 
   /** As the broker says that it takes messages. */
   allow(maxMessageSize: number): void {
-    this.#largest = Math.max(largestFrame, maxMessageSize + 64 * 1024)
+    this.#largest = Math.max(largestFrame, Math.min(maxMessageSize, mostBuffered) + 64 * 1024)
   }
 
   /** @throws ProtocolError for a length that no frame has. */
@@ -134,7 +137,8 @@ export class FrameCutter {
     this.#size += chunk.length
     while (this.#size >= 4) {
       const length = this.#join(4).readUInt32BE(0)
-      if (length < 4 || length > this.#largest) throw new ProtocolError(`a frame of ${length} bytes`)
+      if (length < 4 || length > this.#largest)
+        throw new ProtocolError(`a frame of ${length} bytes${strangerIn(length)}`)
       if (this.#size < 4 + length) return
       const first = this.#join(4 + length)
       const rest = first.subarray(4 + length)
