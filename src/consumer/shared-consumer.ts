@@ -125,8 +125,13 @@ export abstract class SharedConsumer<Item extends SharedItem> implements Consume
   }
 
   /** The delivery, marked where it comes again by a replay, and where it was started together with others. */
-  protected marked(partition: string, delivery: Delivery<Bytes>, following: Following | undefined): Delivery<Bytes> {
-    const marked = this.#replay === undefined ? delivery : this.#replay.on(partition, delivery)
+  protected marked(
+    partition: string,
+    delivery: Delivery<Bytes>,
+    following: Following | undefined,
+    position?: number,
+  ): Delivery<Bytes> {
+    const marked = this.#replay === undefined ? delivery : this.#replay.on(partition, delivery, position)
     return following === undefined ? marked : { ...marked, following }
   }
 

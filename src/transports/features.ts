@@ -74,7 +74,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
   pulsar: {
     queue: yes('yes, by key (`Key_Shared`)'),
     pubsub: yes('yes, by subscription'),
-    replay: no('no: seek is not built yet'),
+    replay: yes('yes, as long as the retention of the topic keeps it'),
     delay: yes('kept in the lane'),
     order: yes("of each key; with `type: 'Shared'` none over members"),
     parkingOrder: yes("of each key; with `type: 'Shared'` only of what is parked"),

@@ -135,6 +135,10 @@ const asynchronous: typeof factories = {
   'postgres/changeOutboxShards': [(o, f) => f(pool, o), { shards: 4 }],
   'kafkajs/kafkajsReplay': [(o, f) => f(o), { kafka, groupId: 'g', topics: ['t'], ...replaying }],
   'memory/memoryReplay': [(o, f) => f(o), { broker: memoryBroker(), groupId: 'g', topics: ['t'], ...replaying }],
+  'pulsar/pulsarReplay': [
+    (o, f) => f(o),
+    { client: pulsar, webUrl: 'http://a', subscription: 's', topics: ['t'], ...replaying },
+  ],
   'consumer/replay': [(o, f) => f(replayLog, o), replaying],
   'kafkajs/kafkajsPromotion': [(o, f) => f(o), { kafka, groupId: 'g', secondGroupId: 'h', topics: ['t'] }],
   'memory/memoryPromotion': [
@@ -154,7 +158,7 @@ const others = new Set(
   postgres/migrationUndo postgres/postgresOutboxListener postgres/postgresDeadLetters  postgres/postgresOperatorStore
   policies/defaultRecovery policies/dependencyErrors policies/recovery policies/when
   health/health tracing/withoutTracing memory/memorySequenceStore
-  amqp/queue amqp/subscription amqp/topic
+  amqp/queue amqp/subscription amqp/topic pulsar/pulsarPosition
   consumer/checkSettings consumer/promotion consumer/keyFromBytes consumer/positionId
   testing/chaos testing/expectResilient testing/explore testing/idempotencyStoreContract testing/parkingStoreContract testing/invariant testing/keyed
   testing/outboxStoreContract testing/publisherContract testing/resultStoreContract testing/simulate testing/transportContract`.split(

@@ -97,7 +97,7 @@ function requestFrom({ values }: Context): RewindRequest {
 function pointFrom(flag: string, text: string): Date | Readonly<Record<string, number>> {
   if (!text.includes('=')) return new Date(timeFrom(flag, text))
   const positions = text.split(',').map((each) => {
-    const [, name = '', position = ''] = /^(.+)=(\d{1,15})$/.exec(each) ?? []
+    const [, name = '', position = ''] = /^(.+)=(\d{1,16})$/.exec(each) ?? []
     if (name === '') throw usage(`--${flag} takes positions like orders/0=120, got '${printable(each)}'`)
     return [name, Number(position)] as const
   })

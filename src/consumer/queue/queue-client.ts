@@ -30,6 +30,8 @@ export interface QueueClient<Raw> {
    * out. With `positions` the consumer knows it by itself. @defaultValue none is known to be the first
    */
   isFirst?(record: Raw): boolean
+  /** Its place in its source as one number, as a replay names it. @defaultValue `origin.position` of its delivery */
+  positionOf?(record: Raw): number
   /** A throw is a nack of this message. */
   deliveryOf(record: Raw, source: string, context: DeliveryContext): Delivery<Bytes>
   /** Rejects with one sentence that names the setting. */

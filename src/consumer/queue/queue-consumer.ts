@@ -104,7 +104,7 @@ class QueueConsumer<Raw> extends SharedConsumer<QueueItem<Raw>> implements Queue
       signal: owned.signal,
       draining: this.life.draining,
     })
-    const delivery = this.marked(owned.source, read, following)
+    const delivery = this.marked(owned.source, read, following, this.client.positionOf?.(record))
     item.id = delivery.message.id
     if (owned.handled >= this.#certainAfter) return pipeline.step(delivery)
     return pipeline.step(delivery).then((outcome) => {

@@ -2,7 +2,7 @@ import type { Delivery } from '../../core/delivery.ts'
 import { badOption, objects, type Kind } from '../../core/options.ts'
 import type { Bytes } from '../../core/message.ts'
 
-/** What of one partition comes again. Positions are offsets of Kafka, sequences of NATS. */
+/** What of one partition comes again. Positions are offsets of Kafka, sequences of NATS, `pulsarPosition()` of Pulsar. */
 export interface PlannedPartition {
   /** The first position that is not of the replay. */
   readonly to: number
@@ -38,12 +38,11 @@ export class ReplayMark {
   }
 
   /** The delivery as it is, or as one of the replay. Beyond `to` it comes again in its ordinary scope. */
-  on(partition: string, delivery: Delivery<Bytes>): Delivery<Bytes> {
+  on(partition: string, delivery: Delivery<Bytes>, at: number = Number(delivery.origin.position)): Delivery<Bytes> {
     const { scope, atMs, partitions } = this.#plan
     const planned = partitions[partition]
-    const position = Number(delivery.origin.position)
-    if (planned === undefined || !(position < planned.stood) || delivery.message.timeMs > atMs) return delivery
+    if (planned === undefined || !(at < planned.stood) || delivery.message.timeMs > atMs) return delivery
     const again = { ...delivery, replay: true, first: false }
-    return scope === null || position >= planned.to ? again : { ...again, replayScope: scope }
+    return scope === null || at >= planned.to ? again : { ...again, replayScope: scope }
   }
 }

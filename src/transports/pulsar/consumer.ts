@@ -2,6 +2,7 @@ import type { Consumer, ConsumerOptions, DeliveryContext } from '../../consumer/
 import { pipelineNotes, requireFit } from '../../consumer/fits-pipeline.ts'
 import type { QueueClient, QueueHost, QueueMembership } from '../../consumer/queue/queue-client.ts'
 import { queueConsumer } from '../../consumer/queue/queue-consumer.ts'
+import { replayKind, type Replaying } from '../../consumer/replay/plan.ts'
 import { sleep, systemClock } from '../../core/clock.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -24,10 +25,12 @@ import type { PulsarClient } from './client.ts'
 import type { PulsarMessageId } from './codec.ts'
 import { clientKind, isOfficial, type OfficialPulsarClient } from './official/official-client.ts'
 import { OfficialQueueClient } from './official/official-consumer.ts'
+import { sourcesOf } from './partitions.ts'
+import { pulsarPosition } from './position.ts'
 import { isDenied, PulsarError } from './protocol/errors.ts'
 import { isForGood, TopicLink, type PulsarRecord, type SubscriptionType, type TopicLinkOptions } from './topic-link.ts'
 
-export interface PulsarConsumerOptions extends ConsumerOptions {
+export interface PulsarConsumerOptions extends ConsumerOptions, Replaying {
   /** Made with `pulsarClient()`, or a client of the official package. It stays yours. */
   readonly client: PulsarClient | OfficialPulsarClient
   /** Its members share the messages; every subscription gets all of them. */
@@ -81,6 +84,7 @@ export function pulsarConsumer(options: PulsarConsumerOptions): Consumer {
     drainMs: ms(),
     hungAfterMs: ms(),
     clock: clockKind,
+    replay: replayKind,
   })
   if (topics.length === 0) throw badOption(self, 'topics', 'a list of at least one topic', topics)
   for (const [at, topic] of topics.entries())
@@ -121,6 +125,10 @@ class PulsarQueueClient implements QueueClient<PulsarRecord> {
     return message.key
   }
 
+  positionOf({ raw: { messageId } }: PulsarRecord): number {
+    return pulsarPosition(messageId.ledgerId ?? NaN, messageId.entryId ?? NaN)
+  }
+
   deliveryOf({ message, raw, error }: PulsarRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
     if (error !== undefined) throw new HoldfastError('unavailable', `${message.id}: ${error.message}`, { cause: error })
     const { pipeline, group, attempt, signal, draining } = context
@@ -138,7 +146,7 @@ class PulsarQueueClient implements QueueClient<PulsarRecord> {
     const untilMs = clock.now() + connectWithinMs
     for (;;)
       try {
-        this.#sources = await this.#partitioned()
+        this.#sources = await sourcesOf(this.#options.client, this.#options.topics)
         return
       } catch (error) {
         if (signal.aborted) return
@@ -148,17 +156,6 @@ class PulsarQueueClient implements QueueClient<PulsarRecord> {
         }
         await sleep(clock, 100, signal).catch(() => {})
       }
-  }
-
-  async #partitioned(): Promise<readonly string[]> {
-    const { client, topics } = this.#options
-    const sources: string[] = []
-    for (const topic of topics) {
-      const partitions = await client.partitionsOf(topic)
-      if (partitions === 0) sources.push(topic)
-      else for (let number = 0; number < partitions; number++) sources.push(`${topic}-partition-${number}`)
-    }
-    return sources
   }
 
   open(host: QueueHost<PulsarRecord>): Promise<QueueMembership> {

@@ -6,6 +6,7 @@ import type { PulsarClient } from './client.ts'
 import { fullName } from './client.ts'
 import { Chunks, isChunk, type Whole } from './chunks.ts'
 import { messageFrom, type PulsarMessageId } from './codec.ts'
+import { consumerName, nextConsumerId } from './consumer-ids.ts'
 import { messagesIn, type Entry, type EntryMessage } from './entry.ts'
 import type { Command, MessageId } from './protocol/commands.ts'
 import type { Connection } from './protocol/connection.ts'
@@ -49,8 +50,6 @@ export function isForGood(error: unknown): boolean {
   return error instanceof PulsarError && forGood.has(error.code)
 }
 
-let lastConsumer = 0
-
 /** Keeps one topic subscribed. Every answered subscribe is an ownership, under a consumer id that was never used before. */
 export class TopicLink {
   readonly topic: string
@@ -87,12 +86,13 @@ export class TopicLink {
   async #subscribe(signal: AbortSignal): Promise<Attachment> {
     const { client, subscription, type, startFrom, host } = this.#options
     const connection = await client.connectionFor(this.topic)
-    const consumerId = ++lastConsumer
+    const consumerId = nextConsumerId()
     const attachment = new Attachment(this.#options, connection, consumerId, (why) => (this.problem = why))
     connection.consumers.set(consumerId, attachment)
     try {
       await connection.request('subscribe', {
-        ...{ topic: fullName(this.topic), subscription, type: types[type], consumerId, isDurable: true },
+        ...{ topic: fullName(this.topic), subscription, type: types[type], isDurable: true },
+        ...{ consumerId, consumerName: consumerName(consumerId) },
         initialPosition: startFrom === 'earliest' ? 1 : 0,
         ...(type === 'Key_Shared' ? { keyShared: { mode: 0, allowsDisorder: false } } : {}),
       })
@@ -120,6 +120,7 @@ function reasonOf(error: unknown): string {
 class Attachment {
   readonly gone: Promise<void>
   isGone = false
+  #isLeaving = false
   readonly #options: TopicLinkOptions
   readonly #connection: Connection
   readonly #consumerId: number
@@ -152,11 +153,11 @@ class Attachment {
   }
 
   /** Tells the broker, and waits for nothing. */
-  abandon(): void {
+  abandon(why = 'it was given up'): void {
     const consumerId = this.#consumerId
     this.#connection.consumers.delete(consumerId)
     this.#connection.request('closeConsumer', { consumerId }).catch(() => {})
-    this.closed('it was given up')
+    this.closed(why)
   }
 
   arrived({ messageId = {}, redeliveryCount = 0 }: Command<'message'>, payload: Payload): void {
@@ -166,7 +167,10 @@ class Attachment {
     if (payload.metadata.markerType !== undefined) return void this.#ack({ ids: [messageId], left: 1 })
     const whole = isChunk(payload) ? this.#together(messageId, payload) : { payload, ids: [messageId] }
     if (whole === undefined) return
-    for (const record of this.#recordsOf(messageId, redeliveryCount, whole)) owned.deliver(record)
+    for (const record of this.#recordsOf(messageId, redeliveryCount, whole))
+      // Nobody would ever ack it, and the broker holds its key back for it.
+      if (!owned.deliver(record) && !this.#isLeaving)
+        return this.abandon('a message came for an ownership that is over')
   }
 
   /** The whole message with its last chunk; a chunk as it is where it does not fit to those before it. */
@@ -222,6 +226,7 @@ class Attachment {
       credit: (permits) => connection.send('flow', { consumerId, permits }),
       ack: ({ entry }) => this.#ack(entry),
       leave: async () => {
+        this.#isLeaving = true
         await this.#acking.catch(() => {})
         if (this.isGone) return
         this.isGone = true

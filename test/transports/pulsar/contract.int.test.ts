@@ -1,46 +1,74 @@
-import { pulsarClient, pulsarConsumer, pulsarPublisher } from 'holdfast/pulsar'
+import { pulsarClient, pulsarConsumer, pulsarPublisher, pulsarReplay } from 'holdfast/pulsar'
 import { publisherContract, transportContract, type PublisherHarness, type TransportUnderTest } from 'holdfast/testing'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { faultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, pulsarUrl, uniqueName } from '../../support/services.ts'
 import { describeFull, isFull } from '../../support/skipped.ts'
-import { arrivedAt, clientThrough } from './support.ts'
+import { arrivedAt, clientThrough, pulsarWeb } from './support.ts'
 
 const givesUpMs = 3_000
 
 const underTest: TransportUnderTest = {
-  features: { order: 'key', groups: true, persistence: true, delay: true, partitions: false },
+  features: {
+    order: 'key',
+    groups: true,
+    persistence: true,
+    delay: true,
+    partitions: false,
+    replay: true,
+    reconnects: true,
+  },
   maxBuffered: 256,
-  create() {
-    const clients = [pulsarClient({ serviceUrl: pulsarUrl() })]
-    const publisher = pulsarPublisher(clients[0] ?? pulsarClient({ serviceUrl: pulsarUrl() }))
-    return Promise.resolve({
+  async create() {
+    const client = pulsarClient({ serviceUrl: pulsarUrl() })
+    const publisher = pulsarPublisher(client)
+    const ends: (() => Promise<void> | void)[] = [() => client.close()]
+    return {
       publisher,
       createTopic: () => Promise.resolve(uniqueName('topic')),
       consumer({ topics, groupId, ...options }) {
-        const client = pulsarClient({ serviceUrl: pulsarUrl() })
-        clients.push(client)
-        const consumer = pulsarConsumer({ client, subscription: groupId, topics, ...options })
         const crashed = Promise.withResolvers<void>()
         const ghost = new AbortController()
+        let made: ReturnType<typeof pulsarConsumer> | undefined
+        const making = make()
+        async function make() {
+          // To the broker, a process died whose connections are cut and refused.
+          const proxy = await faultProxy(pulsarUrl())
+          const own = clientThrough(proxy)
+          ends.push(
+            () => own.close(),
+            () => proxy.dispose(),
+          )
+          made = pulsarConsumer({ client: own, subscription: groupId, topics, ...options })
+          return { consumer: made, proxy }
+        }
         return {
-          run: (signal) => Promise.race([consumer.run(AbortSignal.any([signal, ghost.signal])), crashed.promise]),
-          crash() {
-            // Its sockets are gone from one moment to the next, and it cannot make others.
-            client.close()
+          run: (signal) =>
+            Promise.race([
+              making.then(({ consumer }) => consumer.run(AbortSignal.any([signal, ghost.signal]))),
+              crashed.promise,
+            ]),
+          async cut() {
+            const { proxy } = await making
+            proxy.cut()
+          },
+          async crash() {
+            const { proxy } = await making
+            proxy.refuse()
             ghost.abort(new Error('crashed'))
             crashed.resolve()
-            return Promise.resolve()
           },
-          health: () => consumer.health(),
+          health: () => made?.health() ?? { name: 'pulsar', live: true, ready: false, details: { buffered: 0 } },
         }
       },
+      replay: ({ topics, groupId }, options) =>
+        pulsarReplay({ client, webUrl: pulsarWeb(), subscription: groupId, topics, ...options }),
       async dispose() {
         await publisher.close()
-        for (const client of clients) client.close()
+        for (const end of ends.reverse()) await end()
       },
-    })
+    }
   },
 }
 

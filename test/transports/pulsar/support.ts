@@ -2,32 +2,18 @@ import { pulsarClient, pulsarConsumer } from 'holdfast/pulsar'
 import type { Bytes, Message } from '../../../src/core/message.ts'
 import { pipeline } from '../../../src/core/pipeline.ts'
 import type { PulsarClient } from '../../../src/transports/pulsar/client.ts'
-import { Connection } from '../../../src/transports/pulsar/protocol/connection.ts'
-import { systemClock } from '../../../src/core/clock.ts'
 import type { FaultProxy } from '../../support/fault-proxy.ts'
-import { pulsarUrl, uniqueName } from '../../support/services.ts'
+import { pulsarThrough } from '../../support/pulsar-through.ts'
+import { pulsarUrl, serviceAddress, uniqueName } from '../../support/services.ts'
 
-/** A client that finds its broker behind a proxy: a lookup names the broker's own address. */
-export function clientThrough({ port }: FaultProxy): PulsarClient {
-  let connection: Connection | undefined
-  const clock = systemClock
-  async function connected(): Promise<Connection> {
-    if (connection === undefined || connection.error !== undefined)
-      connection = new Connection({
-        ...{ host: '127.0.0.1', port, tls: undefined, auth: undefined, keepAliveMs: 10_000, requestMs: 2_000, clock },
-      })
-    await connection.ready
-    return connection
-  }
-  return {
-    async connectionFor(topic) {
-      const found = await connected()
-      await found.request('lookup', { topic: `persistent://public/default/${topic}` })
-      return found
-    },
-    partitionsOf: () => connected().then(() => 0),
-    close: () => connection?.close(),
-  }
+/** The web service of the broker. */
+export function pulsarWeb(): string {
+  return serviceAddress('pulsar').also['web'] ?? ''
+}
+
+/** A client that finds its broker behind a proxy. */
+export function clientThrough({ address }: FaultProxy): PulsarClient {
+  return pulsarThrough(address)
 }
 
 /** What a topic has now, read by a subscription of its own from its beginning. */
