@@ -83,6 +83,8 @@ function configuration(port: number): readonly string[] {
     'managedLedgerDefaultWriteQuorum=1',
     'managedLedgerDefaultAckQuorum=1',
     'keepAliveIntervalSeconds=4',
+    // Room for what the broker adds to a message of its largest size, as in Pulsar's own file.
+    'nettyMaxFrameSizeBytes=5253120',
     'allowLoopback=true',
   ]
 }

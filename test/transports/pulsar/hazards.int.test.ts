@@ -1,68 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { pulsarClient, pulsarConsumer, pulsarPublisher, type PulsarConsumerOptions } from 'holdfast/pulsar'
+import { pulsarPublisher } from 'holdfast/pulsar'
 import { afterEach, expect, it } from 'vitest'
 import type { Delivery } from '../../../src/core/delivery.ts'
-import { pipeline } from '../../../src/core/pipeline.ts'
-import { outgoing, type Outgoing } from '../../../src/core/publisher.ts'
+import { outgoing } from '../../../src/core/publisher.ts'
 import type { PulsarClient } from '../../../src/transports/pulsar/client.ts'
 import { single } from '../../../src/transports/pulsar/protocol/commands.ts'
-import { sendFrame } from '../../../src/transports/pulsar/protocol/frames.ts'
 import { encode } from '../../../src/transports/pulsar/protocol/protobuf.ts'
 import { faultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, pulsarUrl, serviceAddress, uniqueName } from '../../support/services.ts'
 import { describeFull, isFull } from '../../support/skipped.ts'
 import { until } from '../rabbitmq/support.ts'
+import { numbered, PulsarBench } from './bench.ts'
 import { arrivedAt, clientThrough } from './support.ts'
 
 if (isFull)
   describeWith(['pulsar'], 'Pulsar', () => {
-    const clients: PulsarClient[] = []
-    afterEach(() => {
-      for (const client of clients.splice(0)) client.close()
-    })
+    const bench = new PulsarBench()
+    afterEach(() => bench.close())
+    const connect = (): PulsarClient => bench.connect()
+    const member: PulsarBench['member'] = (...asked) => bench.member(...asked)
 
-    function connect(): PulsarClient {
-      const client = pulsarClient({ serviceUrl: pulsarUrl() })
-      clients.push(client)
-      return client
-    }
-
-    function member(
-      topic: string,
-      handler: (delivery: Delivery) => Promise<unknown> | void,
-      options: Partial<PulsarConsumerOptions> = {},
-    ) {
-      const stop = new AbortController()
-      const consumer = pulsarConsumer({
-        ...{ client: connect(), topics: [topic], subscription: 'billing', redeliverMs: 50, drainMs: 1_000 },
-        pipeline: pipeline('orders').handle(handler),
-        ...options,
-      })
-      const running = consumer.run(stop.signal)
-      running.catch(() => {})
-      const end = (): Promise<void> => (stop.abort(), running)
-      return { consumer, running, end }
-    }
-
-    const numbered = (destination: string, count: number, keys = 5, from = 0): Outgoing[] =>
-      Array.from({ length: count }, (_, n) =>
-        outgoing({ destination, id: `m${from + n}`, key: `k${(from + n) % keys}`, body: Buffer.from('x') }),
-      )
-
-    /** As a producer of somebody else sends it. */
-    async function sendRaw(topic: string, metadata: object, body: Buffer): Promise<void> {
-      const connection = await connect().connectionFor(topic)
-      const stored = Promise.withResolvers<void>()
-      connection.producers.set(77_777, { receipt: () => stored.resolve(), closed: () => {} })
-      const producerName = uniqueName('raw')
-      const full = `persistent://public/default/${topic}`
-      await connection.request('producer', { topic: full, producerId: 77_777, producerName, isNameGiven: true })
-      const own = { producerName, sequenceId: 0, publishTime: 1 }
-      connection.write(sendFrame({ producerId: 77_777, sequenceId: 0, messages: 1 }, { ...metadata, ...own }, body))
-      await stored.promise
-    }
-
-    it('P-4: acks a batch only when all of it is done', async () => {
+    it('P-4 P-5: acks a batch only when all of it is done', async () => {
       const topic = uniqueName('topic')
       const parts = ['a', 'b', 'c'].flatMap((key) => {
         const meta = encode(single, { partitionKey: key, payloadSize: 1 })
@@ -70,7 +28,7 @@ if (isFull)
         size.writeUInt32BE(meta.length)
         return [size, meta, Buffer.from(key)]
       })
-      await sendRaw(topic, { messages: 3 }, Buffer.concat(parts))
+      await bench.sendRaw(topic, { messages: 3 }, Buffer.concat(parts))
       const first: string[] = []
       const one = member(
         topic,
@@ -98,7 +56,7 @@ if (isFull)
 
     it('what cannot be read holds its place, is named, and is not lost', async () => {
       const topic = uniqueName('topic')
-      await sendRaw(topic, { compression: 1, uncompressedSize: 5, partitionKey: 'k' }, Buffer.from('lz4'))
+      await bench.sendRaw(topic, { compression: 1, uncompressedSize: 5, partitionKey: 'k' }, Buffer.from('lz4'))
       const publisher = pulsarPublisher(connect())
       await publisher.publish([
         outgoing({ destination: topic, id: 'behind', key: 'k', body: null }),
@@ -140,7 +98,7 @@ if (isFull)
       const topic = uniqueName('topic')
       const proxy = await faultProxy(pulsarUrl())
       const [publishing, consuming] = [clientThrough(proxy), clientThrough(proxy)]
-      clients.push(publishing, consuming)
+      bench.clients.push(publishing, consuming)
       const publisher = pulsarPublisher(publishing)
       const seen: string[] = []
       const one = member(topic, ({ message }) => void seen.push(message.id), { client: consuming, concurrency: 8 })
