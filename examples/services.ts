@@ -7,6 +7,7 @@ const variables = {
   rabbitmq: 'HOLDFAST_RABBITMQ_URL',
   nats: 'HOLDFAST_NATS_URL',
   artemis: 'HOLDFAST_ARTEMIS_URL',
+  pulsar: 'HOLDFAST_PULSAR_URL',
   redis: 'HOLDFAST_REDIS_URL',
   postgres: 'HOLDFAST_POSTGRES_URL',
   jaeger: 'HOLDFAST_JAEGER_URL',

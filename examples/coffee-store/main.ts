@@ -68,7 +68,7 @@ async function backendFor(options: Options): Promise<Backend> {
 
 /** The clients are loaded only where they are used. */
 async function brokerFor(options: Options): Promise<readonly [broker: Broker, name: string]> {
-  const { seed, kafka, platformaticKafka, rabbitmq, nats, artemis } = options
+  const { seed, kafka, platformaticKafka, rabbitmq, nats, artemis, pulsar } = options
   if (kafka !== false) return [await (await import('./backends/kafka.ts')).kafkaBackend(kafka), 'Kafka']
   if (platformaticKafka !== false) {
     const { platformaticKafkaBackend } = await import('./backends/platformatic-kafka.ts')
@@ -77,6 +77,7 @@ async function brokerFor(options: Options): Promise<readonly [broker: Broker, na
   if (rabbitmq !== false) return [await (await import('./backends/rabbitmq.ts')).rabbitmqBackend(rabbitmq), 'RabbitMQ']
   if (nats !== false) return [await (await import('./backends/nats.ts')).natsBackend(nats), 'NATS']
   if (artemis !== false) return [await (await import('./backends/artemis.ts')).artemisBackend(artemis), 'Artemis']
+  if (pulsar !== false) return [await (await import('./backends/pulsar.ts')).pulsarBackend(pulsar), 'Pulsar']
   return [memoryBackend(seed), '']
 }
 

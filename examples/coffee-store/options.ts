@@ -13,6 +13,7 @@ Usage: npm run demo -- [options]
   --rabbitmq [url]                 real RabbitMQ instead of it
   --nats [url]                     real NATS JetStream instead of it
   --artemis [url]                  real ActiveMQ Artemis instead of it, over AMQP 1.0
+  --pulsar [url]                   real Apache Pulsar instead of it
   --redis [url]                    keep the idempotency keys in Redis
   --postgres [url]                 keep the idempotency keys in PostgreSQL
                                    (without an address: what \`npm run services -- up\` started)
@@ -42,6 +43,7 @@ export interface Options {
   readonly rabbitmq: string | boolean
   readonly nats: string | boolean
   readonly artemis: string | boolean
+  readonly pulsar: string | boolean
   readonly redis: string | boolean
   readonly postgres: string | boolean
   readonly jaeger: string | boolean
@@ -65,6 +67,7 @@ const defaults: Options = {
   rabbitmq: false,
   nats: false,
   artemis: false,
+  pulsar: false,
   redis: false,
   postgres: false,
   jaeger: false,
@@ -103,13 +106,14 @@ function refuseForPage(options: Options): void {
     throw new UsageError('--page sells for as long as it is open: leave out --messages')
 }
 
-function brokersOf({ kafka, platformaticKafka, rabbitmq, nats, artemis }: Options): readonly string[] {
+function brokersOf({ kafka, platformaticKafka, rabbitmq, nats, artemis, pulsar }: Options): readonly string[] {
   const all = {
     '--kafka': kafka,
     '--platformatic-kafka': platformaticKafka,
     '--rabbitmq': rabbitmq,
     '--nats': nats,
     '--artemis': artemis,
+    '--pulsar': pulsar,
   }
   return Object.entries(all).flatMap(([flag, value]) => (value === false ? [] : [flag]))
 }
@@ -145,6 +149,8 @@ function parse(flag: string, value: () => string | undefined, inline: string | u
       return { nats: address(flag, value(), ['nats:', 'tls:']) }
     case '--artemis':
       return { artemis: address(flag, value(), ['amqp:']) }
+    case '--pulsar':
+      return { pulsar: address(flag, value(), ['pulsar:', 'pulsar+ssl:']) }
     case '--redis':
       return { redis: address(flag, value(), ['redis:', 'rediss:']) }
     case '--postgres':

@@ -6,6 +6,7 @@ import {
   kafkaBrokers,
   natsUrl,
   postgresUrl,
+  pulsarUrl,
   rabbitmqUrl,
   redisUrl,
 } from '../../support/services.ts'
@@ -49,6 +50,14 @@ if (isFull)
   describeWith(['artemis', 'postgres'], 'the coffee store on real servers', () => {
     it('passes its audit on Artemis and PostgreSQL', { timeout: 120_000 }, async () => {
       const flags = ['--artemis', artemisUrl(), '--postgres', postgresUrl()]
+      expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
+    })
+  })
+
+if (isFull)
+  describeWith(['pulsar', 'postgres'], 'the coffee store on real servers', () => {
+    it('passes its audit on Pulsar and PostgreSQL', { timeout: 120_000 }, async () => {
+      const flags = ['--pulsar', pulsarUrl(), '--postgres', postgresUrl()]
       expectPassed(await runExample(demo, ['--json', '--messages', '150', ...flags]))
     })
   })

@@ -64,7 +64,7 @@ it('answers a wrong option with one line, and --help with the options', { timeou
   })
   const { code, stdout } = await runExample(demo, ['--help'])
   expect(code).toBe(0)
-  const brokers = ['kafka', 'platformatic-kafka', 'rabbitmq', 'nats', 'artemis']
+  const brokers = ['kafka', 'platformatic-kafka', 'rabbitmq', 'nats', 'artemis', 'pulsar']
   for (const option of ['messages', 'seed', 'naive', 'json', ...brokers, 'redis', 'postgres'])
     expect(stdout).toContain(`--${option}`)
 })
