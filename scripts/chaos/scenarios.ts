@@ -1,6 +1,6 @@
 import { bigError } from './reliability/big-error.ts'
 import { breakerOpen } from './reliability/breaker-open.ts'
-import { amqpCrashes, natsCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
+import { amqpCrashes, natsCrashes, pulsarCrashes, rabbitmqCrashes } from './reliability/broker-crashes.ts'
 import { brokerDown } from './reliability/broker-down.ts'
 import { claimInside } from './reliability/claim-inside.ts'
 import { claimInsideKafka } from './reliability/claim-inside-kafka.ts'
@@ -75,6 +75,7 @@ export const groups: readonly { readonly title: string; readonly scenarios: read
   { title: 'RabbitMQ', scenarios: [rabbitmqCrashes] },
   { title: 'NATS JetStream', scenarios: [natsCrashes] },
   { title: 'AMQP 1.0', scenarios: [amqpCrashes] },
+  { title: 'Apache Pulsar', scenarios: [pulsarCrashes] },
   {
     title: 'Pipeline',
     scenarios: [

@@ -20,7 +20,8 @@ export interface CrashRun {
   /** Of `npm run`. */
   readonly script: string
   readonly broker: string
-  readonly newest: string
+  /** What `--newest` is, where there is another server. */
+  readonly newest?: string
   readonly breaks: Readonly<Record<string, string>>
   /** The file of a consumer process. */
   readonly program: string
@@ -209,16 +210,17 @@ function flagsOf({ script, broker, newest, breaks }: CrashRun): Flags | number {
     },
   })
   const { break: planted, verbose } = flags
-  if (flags.help || (planted !== undefined && !Object.hasOwn(breaks, planted))) {
-    console.log(`Usage: npm run ${script} -- [--messages n] [--keys n] [--seed n] [--handler-ms n] [--newest] [--break name]
+  const hasNewest = newest !== undefined
+  if (flags.help || (flags.newest && !hasNewest) || (planted !== undefined && !Object.hasOwn(breaks, planted))) {
+    const another = hasNewest ? ' [--newest]' : ''
+    console.log(`Usage: npm run ${script} -- [--messages n] [--keys n] [--seed n] [--handler-ms n]${another} [--break name]
 
   Three consumer processes on a ${broker} of the run's own, their effects in PostgreSQL. Every few seconds a process is
   killed with -9, stopped for longer than its heartbeat and its lease, told to leave, or stands still; the broker is
   killed; connections are cut. Exits with 1 where a message was lost, or had its effect twice, or out of its key's order.
 
   --handler-ms  how long a handler takes on average: some hundred make a few thousand messages last through all faults
-  --newest    ${newest}
-  --break     plants a fault that the run must find:
+${hasNewest ? `  --newest    ${newest}\n` : ''}  --break     plants a fault that the run must find:
 ${Object.entries(breaks)
   .map(([name, what]) => `                ${name.padEnd(16)} ${what}`)
   .join('\n')}`)

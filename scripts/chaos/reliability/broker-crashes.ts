@@ -1,6 +1,7 @@
 import { runScript } from '../../../test/support/run-script.ts'
 import { breaks as amqpBreaks } from '../amqp/breaks.ts'
 import { breaks as natsBreaks } from '../nats/breaks.ts'
+import { breaks as pulsarBreaks } from '../pulsar/breaks.ts'
 import { breaks as rabbitmqBreaks } from '../rabbitmq/breaks.ts'
 import type { Report, RunHow, Scenario } from '../scenario.ts'
 
@@ -53,4 +54,13 @@ export const amqpCrashes: Scenario = {
   needs: ['postgres'],
   breaks: amqpBreaks,
   run: (how) => crashes('amqp/main.ts', how),
+}
+
+export const pulsarCrashes: Scenario = {
+  name: 'pulsar-crashes',
+  what: 'three consumer processes on Apache Pulsar: kills, SIGSTOP past the keep-alive, members that leave and join, connections that are cut, a broker that is killed',
+  promise,
+  needs: ['postgres'],
+  breaks: pulsarBreaks,
+  run: (how) => crashes('pulsar/main.ts', how),
 }
