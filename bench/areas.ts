@@ -10,6 +10,7 @@ import { natsArea } from './areas/nats.ts'
 import { observabilityArea } from './areas/observability.ts'
 import { outboxArea } from './areas/outbox.ts'
 import { postgresArea } from './areas/postgres.ts'
+import { pulsarArea } from './areas/pulsar.ts'
 import { rabbitmqArea } from './areas/rabbitmq.ts'
 import { redisArea } from './areas/redis.ts'
 import { stackArea } from './areas/stack.ts'
@@ -65,6 +66,12 @@ export const areas: Readonly<Record<string, Area>> = {
     peers: ['rhea'],
     servers: ['artemis'],
     run: amqpArea,
+  },
+  pulsar: {
+    says: 'a topic of Pulsar filled and consumed to its end, beside the bare protocol',
+    peers: [],
+    servers: ['pulsar'],
+    run: pulsarArea,
   },
   outbox: {
     says: 'messages that leave with a transaction, on real PostgreSQL and to real Kafka',
