@@ -363,7 +363,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
   'append not atomic with the look at the lane': hunted('acked-kept', async () =>
     parkingScenario({ bug: 'append-apart' }),
   ),
-  'a run appended in another order': hunted('key-order', async () =>
+  'a run appended in another order': hunted('no-overtaking', async () =>
     parkingScenario({ bug: 'run-reversed', together: true }),
   ),
   'naive get, then set': planted('charged-once', { ...withCache, pipeline: getThenSet }),
