@@ -23,24 +23,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
   readonly #ready: LaneHeap<Task<Item>>
   readonly #tracks = new Set<LaneTrack<Item>>()
   readonly #drains = new Drains<LaneTrack<Item>>()
-  readonly #slots = new Slots<Task<Item>>(
-    ({ item, key, attempt, following }) => this.#options.run(item, key, attempt, following),
-    (task, outcome) => {
-      this.#left(task)
-      if (task.following !== undefined) this.#followed(task, true)
-      else {
-        if (task.behind !== undefined && this.#options.putsAway?.(outcome) === true) task.behind.follows = true
-        this.#succeeded(task)
-      }
-      this.#pump()
-    },
-    (task, error) => {
-      this.#left(task)
-      if (task.following !== undefined) this.#followed(task, false)
-      else this.#failed(task, error)
-      this.#pump()
-    },
-  )
+  readonly #slots: Slots<Task<Item>>
   readonly #halt: Halt<Item>
   #inFlight = 0
   #buffered = 0
@@ -52,6 +35,24 @@ class LaneExecutor<Item> implements Lanes<Item> {
     this.#options = options
     this.#ready = readyLine(options.floor)
     this.#halt = new Halt(options.clock, () => this.#pump())
+    this.#slots = new Slots(
+      options.run,
+      (task, outcome) => {
+        this.#left(task)
+        if (task.following !== undefined) this.#followed(task, true)
+        else {
+          if (task.behind !== undefined && options.putsAway?.(outcome) === true) task.behind.follows = true
+          this.#succeeded(task)
+        }
+        this.#pump()
+      },
+      (task, error) => {
+        this.#left(task)
+        if (task.following !== undefined) this.#followed(task, false)
+        else this.#failed(task, error)
+        this.#pump()
+      },
+    )
   }
 
   get inFlight(): number {

@@ -1,3 +1,19 @@
+import type { Following } from '../core/parking.ts'
+
+interface Work {
+  readonly item: unknown
+  readonly key: string | null
+  readonly attempt: number
+  readonly following: Following | undefined
+}
+
+type WorkOn<Task extends Work> = (
+  item: Task['item'],
+  key: string | null,
+  attempt: number,
+  following: Following | undefined,
+) => Promise<unknown>
+
 /** A place for one running task, with its two continuations made once. */
 interface Slot<Task> {
   task: Task | undefined
@@ -6,14 +22,14 @@ interface Slot<Task> {
 }
 
 /** Runs tasks and calls back when each ends, without new functions for each task. */
-export class Slots<Task> {
+export class Slots<Task extends Work> {
   readonly #free: Slot<Task>[] = []
-  readonly #work: (task: Task) => Promise<unknown>
+  readonly #work: WorkOn<Task>
   readonly #onSuccess: (task: Task, outcome: unknown) => void
   readonly #onFailure: (task: Task, error: unknown) => void
 
   constructor(
-    work: (task: Task) => Promise<unknown>,
+    work: WorkOn<Task>,
     onSuccess: (task: Task, outcome: unknown) => void,
     onFailure: (task: Task, error: unknown) => void,
   ) {
@@ -30,7 +46,7 @@ export class Slots<Task> {
 
   #begin(task: Task): Promise<unknown> {
     try {
-      return this.#work(task)
+      return this.#work(task.item, task.key, task.attempt, task.following)
     } catch (error) {
       return Promise.reject(error)
     }

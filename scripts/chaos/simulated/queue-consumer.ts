@@ -13,14 +13,27 @@ import {
 const ackAgainMs = 100
 
 /** The consumer that ships, over queues that ack each message by itself. */
-export const singleAcks: ConsumerFactory = (parts) => overQueues(parts, 0)
+export const singleAcks: ConsumerFactory = (parts) => overQueues(parts)
+
+/** The same where the broker can ack all up to a message. */
+export const acksTogether: ConsumerFactory = (parts) => overQueues(parts, { together: true })
+
+/** The same where every ack takes in all before it. */
+export const cumulativeAcks: ConsumerFactory = (parts) => overQueues(parts, { cumulative: true })
 
 /** The same where the broker sends un-acked messages again every now and then, to the member that has them. */
-export const requeueing: ConsumerFactory = (parts) => overQueues(parts, 0.25)
+export const requeueing: ConsumerFactory = (parts) => overQueues(parts, { again: 0.25 })
 
-function overQueues(parts: ConsumerParts, again: number): ReturnType<ConsumerFactory> {
+interface QueueBehaviour {
+  /** How often un-acked messages are sent again. */
+  readonly again?: number
+  readonly together?: boolean
+  readonly cumulative?: boolean
+}
+
+function overQueues(parts: ConsumerParts, behaviour: QueueBehaviour = {}): ReturnType<ConsumerFactory> {
   const { simulation, broker, process, group, clock } = parts
-  const queues = new SimulatedQueues(parts, broker.join(process, group), again)
+  const queues = new SimulatedQueues(parts, broker.join(process, group), behaviour)
   const consumer = queueConsumer<LogRecord>({
     ...simulatedSettings,
     client: {
@@ -56,14 +69,14 @@ interface Source {
 class SimulatedQueues implements QueueMembership {
   readonly member: Member
   readonly #parts: ConsumerParts
-  readonly #again: number
+  readonly #behaviour: QueueBehaviour
   #sources = new Map<number, Source>()
   #known = 0
 
-  constructor(parts: ConsumerParts, member: Member, again: number) {
+  constructor(parts: ConsumerParts, member: Member, behaviour: QueueBehaviour) {
     this.#parts = parts
     this.member = member
-    this.#again = again
+    this.#behaviour = behaviour
   }
 
   async poll(host: QueueHost<LogRecord>): Promise<void> {
@@ -80,13 +93,18 @@ class SimulatedQueues implements QueueMembership {
 
   #own(host: QueueHost<LogRecord>, generation: number): void {
     this.#known = generation
+    const { together = false, cumulative = false } = this.#behaviour
     // Each channel ends with its generation: what it had un-acked comes again on the next one.
     for (const { owned } of this.#sources.values()) owned.lost(new Error('the channel is gone'))
     this.#sources = new Map(
       this.#parts.broker.owned(this.member).map((partition) => {
         const unacked = new Map<number, LogRecord>()
+        const one = (record: LogRecord): Promise<void> => this.#ack(record, unacked, generation)
+        const upTo = (record: LogRecord): Promise<void> => this.#ackUpTo(record, unacked, generation)
         const session: QueueSession<LogRecord> = {
-          ack: (record) => this.#ack(record, unacked, generation),
+          ack: cumulative ? upTo : one,
+          cumulative,
+          ...(together && { ackUpTo: upTo }),
           leave: async () => {},
         }
         return [partition, { owned: host.own(`orders.${partition}`, session), next: 0, unacked }]
@@ -104,10 +122,10 @@ class SimulatedQueues implements QueueMembership {
   }
 
   #deliverAgain(): void {
+    const { again = 0 } = this.#behaviour
     for (const { owned, unacked } of this.#sources.values()) {
       const [first] = unacked.values()
-      if (first !== undefined && this.#again > 0 && this.#parts.simulation.random() < this.#again)
-        owned.deliver({ ...first })
+      if (first !== undefined && again > 0 && this.#parts.simulation.random() < again) owned.deliver({ ...first })
     }
   }
 
@@ -122,6 +140,11 @@ class SimulatedQueues implements QueueMembership {
         await sleep(clock, ackAgainMs)
       }
     }
+  }
+
+  async #ackUpTo(record: LogRecord, unacked: Map<number, LogRecord>, generation: number): Promise<void> {
+    const upTo = [...unacked.values()].filter(({ offset }) => offset <= record.offset)
+    await Promise.all(upTo.map((each) => this.#ack(each, unacked, generation)))
   }
 
   quiet(): void {

@@ -15,7 +15,7 @@ import type { Kit, Scenario } from '../../../src/testing/world/world.ts'
 import { z } from 'zod'
 import { outboxScenario } from './outbox-world.ts'
 import { parkingScenario } from './parking-world.ts'
-import { requeueing, singleAcks } from './queue-consumer.ts'
+import { acksTogether, cumulativeAcks, requeueing, singleAcks } from './queue-consumer.ts'
 
 /** The recommended guarantee: the effects commit in the transaction that completes the claim. */
 export function ourStack<E extends Effects>({ store, clock, deadLetters, pool, handler, group }: Kit<E>): Pipeline {
@@ -97,6 +97,8 @@ export const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   'transaction-wide': scenario({ messages: 5, keys: 3, pipeline: ourStack }),
   'transaction-queue': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: singleAcks }),
   'transaction-requeue': scenario({ messages: 3, keys: 2, pipeline: ourStack }, { consumer: requeueing }),
+  'transaction-acks-together': scenario({ messages: 5, keys: 3, pipeline: ourStack }, { consumer: acksTogether }),
+  'transaction-acks-cumulative': scenario({ messages: 5, keys: 3, pipeline: ourStack }, { consumer: cumulativeAcks }),
   'transaction-groups': scenario({ ...small, consumers: 1, groups: ['billing', 'mail'], pipeline: ourStack }),
   recommended: scenario({ ...small, pipeline: recommended, effects: { charge } }),
   breaker: scenario({ messages: 3, keys: 2, pipeline: guarded, effects: { charge } }),

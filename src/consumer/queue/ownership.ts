@@ -4,6 +4,7 @@ import type { Lanes } from '../lanes-options.ts'
 import { within, type Report, type Run } from '../run.ts'
 import type { LaneTrack } from '../track.ts'
 import type { Ownership, QueueClient, QueueSession } from './queue-client.ts'
+import { Unacked } from './unacked.ts'
 
 /** One message in a lane. */
 export interface QueueItem<Raw> {
@@ -11,6 +12,7 @@ export interface QueueItem<Raw> {
   readonly record: Raw
   id: string
   started: boolean
+  done: boolean
 }
 
 /** The consumer, as its ownerships see it. */
@@ -41,8 +43,7 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
   readonly #host: OwnershipHost<Raw>
   readonly #session: QueueSession<Raw>
   readonly #controller = new AbortController()
-  /** In memory and not acked. */
-  readonly #records = new Set<Raw>()
+  readonly #unacked: Unacked<Raw, QueueItem<Raw>>
   #isOver = false
   #leaving: Promise<void> | undefined
   /** Places that became free and were not offered to the broker yet. */
@@ -58,12 +59,13 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
     this.#host = host
     this.#session = session
     this.source = source
+    this.#unacked = new Unacked(session, (error) => this.#ackFailed(error))
     this.progress = { done: 0, sinceMs: host.clock.now() }
     this.track = host.lanes.open({
       after: before,
       positions: host.client.positions ?? false,
       yields: host.yields(source),
-      onDone: ({ record }) => this.#ack(record),
+      onDone: (item) => this.#settle(item),
     })
     if (session.extend !== undefined) this.#extendLater()
     session.credit?.(host.buffer)
@@ -78,12 +80,12 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
   }
 
   get isActive(): boolean {
-    return this.done > 0 || this.#records.size > 0
+    return this.done > 0 || this.#unacked.size > 0
   }
 
   /** Messages in memory. */
   get size(): number {
-    return this.#records.size
+    return this.#unacked.size
   }
 
   get signal(): AbortSignal {
@@ -92,8 +94,9 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
 
   deliver(record: Raw): boolean {
     if (this.#isOver) return false
-    this.#records.add(record)
-    this.#host.lanes.add(this.track, this.#host.client.keyOf(record), { owned: this, record, id: '', started: false })
+    const item = { owned: this, record, id: '', started: false, done: false }
+    this.#unacked.add(item)
+    this.#host.lanes.add(this.track, this.#host.client.keyOf(record), item)
     return true
   }
 
@@ -119,8 +122,9 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
     }
     if (this.isOver) return
     const unfinished = this.track.running
+    this.#unacked.flush()
     // From here on nothing is acked: the session flushes what was.
-    const rest = [...this.#records]
+    const rest = this.#unacked.records
     this.#end(new HoldfastError('stopped', 'the source was handed over'))
     await within(clock, leaveMs, this.#leave(rest))
     report('drained', { why, source: this.source, ms: Math.round(clock.now() - sinceMs), unfinished })
@@ -139,18 +143,13 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
     this.#cancelExtend()
     this.#host.lanes.close(this.track)
     this.#controller.abort(reason)
-    this.#records.clear()
+    this.#unacked.forget()
     this.#host.forget(this)
   }
 
-  #ack(record: Raw): void {
+  #settle(item: QueueItem<Raw>): void {
     this.done++
-    this.#records.delete(record)
-    try {
-      this.#session.ack(record)?.catch((error: unknown) => this.#ackFailed(error))
-    } catch (error) {
-      this.#ackFailed(error)
-    }
+    this.#unacked.done(item)
     this.#credit()
   }
 
@@ -172,7 +171,7 @@ export class SourceOwnership<Raw> implements Ownership<Raw> {
     const { clock, client } = this.#host
     const { extendMs = 30_000 } = client
     this.#cancelExtend = clock.after(extendMs / 3, () => {
-      for (const record of this.#records) this.#extend(record, extendMs)
+      for (const record of this.#unacked.records) this.#extend(record, extendMs)
       if (!this.#isOver) this.#extendLater()
     })
   }

@@ -78,6 +78,16 @@ export interface QueueSession<Raw> {
   credit?(messages: number): void
   /** Acks the message. A rejection is reported, and the message comes again: the broker has no ack. */
   ack(record: Raw): void | Promise<void>
+  /**
+   * Acks the message and all that were delivered before it. Called only where all of those are done. Leave it out where the
+   * broker acks one message at a time. With it, messages that end in one turn of the event loop are acked together.
+   */
+  ackUpTo?(record: Raw): void | Promise<void>
+  /**
+   * Whether each ack takes in all that were delivered before, as with JetStream's ack policy `all`. Then a message is acked
+   * once nothing before it is unfinished, and extended until then.
+   */
+  readonly cumulative?: boolean
   /** Keeps the broker from redelivering a message that is in memory. */
   extend?(record: Raw, ms: number): void
   /**

@@ -15,8 +15,8 @@ export function deliveryOf(
   { destination, partition }: NatsPlace,
   { pipeline, group, attempt, first = false, signal, draining }: DeliveryContext,
 ): Delivery<Bytes> {
-  const { raw, message, idError } = record.idError === undefined ? record : record.again()
+  const { raw, seq, message, idError } = record.idError === undefined ? record : record.again()
   if (idError !== undefined) throw idError
-  const origin = { system: 'nats', destination, partition, position: String(raw.seq), group }
+  const origin = { system: 'nats', destination, partition, position: String(seq), group }
   return { message, bytes: message.body, pipeline, origin, attempt, first, signal, draining, raw }
 }

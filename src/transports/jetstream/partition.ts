@@ -8,6 +8,7 @@ import { consumerName } from './consumer-name.ts'
 import { isWrongRevision, reasonOf } from './errors.ts'
 import type { Lease, Leases } from './leases.ts'
 import { RecordReader, type NatsMessageId, type NatsRecord } from './record.ts'
+import { replyOf, sequencesOf } from './sequences.ts'
 
 /** A subject of the stream whose messages are handled in order. */
 export interface NatsPartition {
@@ -35,6 +36,8 @@ export interface PartitionSettings {
 
 interface StreamState {
   readonly isWorkQueue: boolean
+  /** What was acked stays in the stream: then one ack may take in all before it. */
+  readonly keepsAcked: boolean
   readonly first: number
   readonly last: number
   /** Tells a stream from an earlier one of its name. */
@@ -94,7 +97,8 @@ export class Partition {
     const { jsm, stream } = this.#settings
     const { config, state, created } = await jsm.streams.info(stream)
     const isWorkQueue = config.retention === 'workqueue'
-    return { isWorkQueue, first: state.first_seq, last: state.last_seq, createdMs: Date.parse(created) }
+    const keepsAcked = config.retention === 'limits'
+    return { isWorkQueue, keepsAcked, first: state.first_seq, last: state.last_seq, createdMs: Date.parse(created) }
   }
 
   /** The last sequence up to which everything was acked. */
@@ -112,7 +116,7 @@ export class Partition {
   }
 
   /** Every ownership has a consumer of its own: what a zombie acks or pulls names one that is gone. */
-  async #makeConsumer({ epoch, floor }: Lease, { isWorkQueue }: StreamState): Promise<void> {
+  async #makeConsumer({ epoch, floor }: Lease, { isWorkQueue, keepsAcked }: StreamState): Promise<void> {
     const { jsm, stream, ackWaitMs, maxAckPending } = this.#settings
     const dropOld = async () => {
       // The one before may be of a member that died before it could delete it.
@@ -125,7 +129,7 @@ export class Partition {
     await jsm.consumers.add(stream, {
       durable_name: this.#consumerName(epoch),
       filter_subject: this.#filter,
-      ack_policy: 'explicit',
+      ack_policy: keepsAcked ? 'all' : 'explicit',
       ack_wait: nanos(ackWaitMs),
       max_ack_pending: maxAckPending,
       max_deliver: -1,
@@ -146,9 +150,13 @@ class Tenure implements QueueSession<NatsRecord> {
   readonly #name: string
   readonly #settings: PartitionSettings
   readonly #lease: Lease
+  readonly cumulative: boolean
   readonly #records: RecordReader
-  /** Delivered and not acked, by sequence: what the server sends again is known already. */
+  /** Delivered and not acked, by sequence, where each is acked by itself. */
   readonly #known = new Set<number>()
+  /** The last one that was delivered, and the last one that was acked with all before it. */
+  #newest = 0
+  #ackedTo = 0
   #revision: number
   /** The last renewal that got through was sent then. */
   #heardMs: number
@@ -172,6 +180,7 @@ class Tenure implements QueueSession<NatsRecord> {
     this.#lease = lease
     this.#revision = revision
     this.#heardMs = sentMs
+    this.cumulative = state.keepsAcked
     const { id, stream, note } = settings
     this.#records = new RecordReader({
       id,
@@ -205,8 +214,9 @@ class Tenure implements QueueSession<NatsRecord> {
     void this.#messages.closed().then((error) => this.#lose(`its deliveries ended: ${reasonOf(error)}`))
   }
 
-  ack({ raw }: NatsRecord): void {
-    this.#known.delete(raw.seq)
+  ack({ raw, seq }: NatsRecord): void {
+    if (this.cumulative) this.#ackedTo = seq
+    else this.#known.delete(seq)
     raw.ack()
     this.#lastAcked = raw
   }
@@ -233,12 +243,21 @@ class Tenure implements QueueSession<NatsRecord> {
   #receive(raw: JsMsg): void {
     const owned = this.#owned
     if (owned === undefined || owned.isOver) return
-    const { deliverySequence } = raw.info
-    if (deliverySequence > this.#nextDelivery)
-      return this.#lose(`deliveries ${this.#nextDelivery} to ${deliverySequence - 1} were lost on the way`)
-    this.#nextDelivery = deliverySequence + 1
-    if (this.#known.has(raw.seq)) return
-    if (owned.deliver(this.#records.read(raw))) this.#known.add(raw.seq)
+    const { seq, delivery } = sequencesOf(raw)
+    if (delivery > this.#nextDelivery)
+      return this.#lose(`deliveries ${this.#nextDelivery} to ${delivery - 1} were lost on the way`)
+    this.#nextDelivery = delivery + 1
+    if (this.#isKnown(raw, seq) || !owned.deliver(this.#records.read(raw, seq))) return
+    if (this.cumulative) this.#newest = seq
+    else this.#known.add(seq)
+  }
+
+  /** Whether the server sends it again in this ownership. */
+  #isKnown(raw: JsMsg, seq: number): boolean {
+    if (!this.cumulative) return this.#known.has(seq)
+    // Its ack was lost on the way.
+    if (seq <= this.#ackedTo) raw.ack()
+    return seq <= this.#newest
   }
 
   async #watch(messages: ConsumerMessages): Promise<void> {
@@ -291,11 +310,6 @@ class Tenure implements QueueSession<NatsRecord> {
     this.#cancelBeat()
     this.#messages?.stop()
   }
-}
-
-/** Where acks of a message go. The client's type does not name it. */
-function replyOf(message: JsMsg | undefined): string | undefined {
-  return message !== undefined && 'reply' in message && typeof message.reply === 'string' ? message.reply : undefined
 }
 
 function withoutId(stream: string): string {

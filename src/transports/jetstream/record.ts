@@ -9,13 +9,16 @@ export type NatsMessageId = (message: JsMsg) => string | undefined
 /** One delivery of a message. Read once, so that its id stays what it was. */
 export class NatsRecord {
   readonly raw: JsMsg
+  /** Its place in the stream. */
+  readonly seq: number
   readonly message: Message<Bytes>
   /** What the id function threw. A message under a wrong id would pass for another one, so it is a nack. */
   readonly idError: Error | undefined
   readonly #reader: RecordReader
 
-  constructor(raw: JsMsg, message: Message<Bytes>, reader: RecordReader, idError?: Error) {
+  constructor(raw: JsMsg, seq: number, message: Message<Bytes>, reader: RecordReader, idError?: Error) {
     this.raw = raw
+    this.seq = seq
     this.message = message
     this.idError = idError
     this.#reader = reader
@@ -23,7 +26,7 @@ export class NatsRecord {
 
   /** Reads it again: what the id function needs may be there by now. */
   again(): NatsRecord {
-    return this.#reader.read(this.raw)
+    return this.#reader.read(this.raw, this.seq)
   }
 }
 
@@ -44,7 +47,7 @@ export class RecordReader {
   }
 
   /** Never throws. */
-  read(raw: JsMsg): NatsRecord {
+  read(raw: JsMsg, seq: number = raw.seq): NatsRecord {
     const { id, place, onAnonymous } = this.#options
     const message: ReadMessage = messageFrom(raw)
     try {
@@ -52,13 +55,13 @@ export class RecordReader {
     } catch (cause) {
       message.id = place(raw)
       const idError = new HoldfastError('bad-option', `the id function threw for ${message.id}`, { cause })
-      return new NatsRecord(raw, message, this, idError)
+      return new NatsRecord(raw, seq, message, this, idError)
     }
     if (message.id === '') {
       message.id = place(raw)
       onAnonymous?.()
     }
-    return new NatsRecord(raw, message, this)
+    return new NatsRecord(raw, seq, message, this)
   }
 }
 

@@ -1,13 +1,11 @@
 import type { QueueClient, QueueHost, QueueMembership } from '../../consumer/queue/queue-client.ts'
-import type { DeliveryContext } from '../../consumer/consumer.ts'
-import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
-import type { Bytes } from '../../core/message.ts'
 import type { Features } from '../../consumer/features.ts'
 import { features } from '../features.ts'
 import { checkQueues, type CheckedQueues } from './check-queues.ts'
-import { recordFrom, type RabbitmqMessageId, type RabbitmqRecord } from './codec.ts'
+import type { RabbitmqRecord } from './codec.ts'
 import { ChannelSource, type RabbitmqConnection } from './connection.ts'
+import { deliveryReader, isFirst } from './delivery.ts'
 import { FairShare } from './fair-share.ts'
 import { QueueHolder, type HolderOptions } from './queue-holder.ts'
 
@@ -21,31 +19,23 @@ export interface RabbitmqClientOptions extends HolderOptions {
   readonly random: () => number
 }
 
-const system = 'rabbitmq'
-
 /** What of the consumer is RabbitMQ's alone: channels, the check of the queues, and who has which queue. */
 export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
-  readonly system: string = system
+  readonly system = 'rabbitmq'
   readonly features: Features = features.rabbitmq
+  readonly isFirst: (record: RabbitmqRecord) => boolean = isFirst
+  readonly deliveryOf: QueueClient<RabbitmqRecord>['deliveryOf']
   readonly #options: RabbitmqClientOptions
   readonly #channels: ChannelSource
 
   constructor(options: RabbitmqClientOptions) {
     this.#options = options
+    this.deliveryOf = deliveryReader(options.id)
     this.#channels = new ChannelSource(options.connection, options.clock)
   }
 
   keyOf({ message }: RabbitmqRecord): string | null {
     return message.key
-  }
-
-  /** A message that the broker dead-lettered on its way has lost the mark. */
-  isFirst({ raw: { fields, properties } }: RabbitmqRecord): boolean {
-    return !fields.redelivered && properties.headers?.['x-death'] === undefined
-  }
-
-  deliveryOf(record: RabbitmqRecord, source: string, context: DeliveryContext): Delivery<Bytes> {
-    return deliveryOf(record, source, context, this.#options.id)
   }
 
   async check(signal: AbortSignal): Promise<void> {
@@ -62,30 +52,6 @@ export class RabbitmqClient implements QueueClient<RabbitmqRecord> {
   open(host: QueueHost<RabbitmqRecord>): Promise<QueueMembership> {
     return Promise.resolve(new RabbitmqMembership(this.#options, this.#channels, host))
   }
-}
-
-/** A message as a delivery. */
-export function deliveryOf(
-  record: RabbitmqRecord,
-  queue: string,
-  context: DeliveryContext,
-  id: RabbitmqMessageId | undefined,
-): Delivery<Bytes> {
-  // Asked again at every attempt: what it needs may be there by now.
-  const { raw, message, idError } = record.idError === undefined ? record : recordFrom(record.raw, queue, id)
-  if (idError !== undefined) throw idError
-  const { pipeline, group, attempt, first = false, signal, draining } = context
-  const { exchange, routingKey, deliveryTag } = raw.fields
-  const origin = {
-    system,
-    // The default exchange has no name: what was published to it was published to the queue.
-    destination: exchange === '' ? queue : exchange,
-    partition: queue,
-    position: String(deliveryTag),
-    group,
-    routingKey,
-  }
-  return { message, bytes: message.body, pipeline, origin, attempt, first, signal, draining, raw }
 }
 
 class RabbitmqMembership implements QueueMembership {

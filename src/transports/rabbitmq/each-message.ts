@@ -14,8 +14,8 @@ import {
   text,
 } from '../../core/options.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
-import { deliveryOf } from './client.ts'
 import { recordFrom, type RabbitmqMessageId, type RabbitmqRecord } from './codec.ts'
+import { deliveryOf } from './delivery.ts'
 
 export interface EachMessageOptions {
   /** The channel that consumes: messages are acked there. Set its prefetch, which bounds what is in memory. */

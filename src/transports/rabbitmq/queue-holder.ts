@@ -106,8 +106,9 @@ export class QueueHolder {
     // nothing, while cancelling would let the next member begin in the middle. Without any order, cancelling will do.
     const flush = () => (order === 'key' ? channel.consume(this.#queue, ignore) : channel.cancel(consumerTag))
     return {
-      // One by one: `multiple` would ack what still runs.
       ack: ({ raw }) => channel.ack(raw),
+      // `multiple`: the channel has this one consumer, so everything up to the tag came to this ownership.
+      ackUpTo: ({ raw }) => channel.ack(raw, true),
       async leave() {
         await within(clock, flushMs, flush())
         await within(clock, closeMs, channel.close())

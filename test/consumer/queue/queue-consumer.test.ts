@@ -17,12 +17,18 @@ function bench({
   extendMs,
   positions,
   ackFails,
+  together,
+  cumulative,
   isFirst,
   ...options
 }: Partial<QueueConsumerOptions<Received>> & {
   readonly extendMs?: number
   positions?: boolean
   ackFails?: boolean
+  /** The broker can ack all up to a message. */
+  together?: boolean
+  /** Each of its acks takes in all before. */
+  cumulative?: boolean
   isFirst?: (record: Received) => boolean
 } = {}) {
   const clock = fakeClock()
@@ -77,6 +83,13 @@ function bench({
       calls.push(`${name} ack ${id}`)
       return ackFails === true ? Promise.reject(new Error('no connection')) : undefined
     },
+    ...(cumulative === undefined ? {} : { cumulative }),
+    ...(together === true && {
+      ackUpTo({ id }: Received) {
+        calls.push(`${name} ack up to ${id}`)
+        if (ackFails === true) throw new Error('channel closed')
+      },
+    }),
     ...(extendMs === undefined ? {} : { extend: ({ id }: Received) => void calls.push(`${name} extend ${id}`) }),
     leave: async (rest) => void calls.push(`${name} leave ${rest.map(({ id }) => id).join(' ')}`),
   })
@@ -99,6 +112,11 @@ function bench({
     async end(id: string, error?: unknown) {
       if (error === undefined) running.get(id)?.resolve()
       else running.get(id)?.reject(error)
+      await settle()
+    },
+    /** In one turn of the event loop. */
+    async endTogether(...ids: string[]) {
+      for (const id of ids) running.get(id)?.resolve()
       await settle()
     },
   }
@@ -319,6 +337,83 @@ describe('a consumer over a queue', () => {
     const outage = new PublishError('failed', [{ index: 0, error: new Error('not the leader'), permanent: false }])
     await end('1', new RetryLater(60_000, { cause: outage }))
     expect(consumer.health()).toMatchObject({ ready: true, details: { heldMessages: [{ stuck: false }] } })
+  })
+
+  it('R-8: acks together what ended together and has nothing unfinished before it, and the others one by one', async () => {
+    const { own, endTogether, calls, settle } = bench({ together: true })
+    const owned = await own('a')
+    for (const id of ['1', '2', '3', '4', '5', '6', '7']) owned.deliver(message(id))
+    await settle()
+    await endTogether('5', '2', '1')
+    expect(calls.slice(1)).toEqual(['a ack up to 2', 'a ack 5'])
+    await endTogether('7', '4')
+    expect(calls.slice(3)).toEqual(['a ack 7', 'a ack 4'])
+    await endTogether('6', '3')
+    expect(calls.slice(5)).toEqual(['a ack up to 6'])
+  })
+
+  it('acks one that ended alone by itself, and none that was nacked', async () => {
+    const { own, end, calls, clock } = bench({ together: true })
+    const owned = await own('a')
+    for (const id of ['1', '2', '3']) owned.deliver(message(id))
+    await end('1')
+    await end('2', new Error('no'))
+    await end('3')
+    expect(calls.slice(1)).toEqual(['a ack 1', 'a ack 3'])
+    await clock.advance(100)
+    await end('2')
+    expect(calls.slice(3)).toEqual(['a ack 2'])
+  })
+
+  it('with cumulative acks, acks what has nothing unfinished before it, and extends what is done until then', async () => {
+    const { own, endTogether, calls, settle, clock } = bench({ cumulative: true, positions: true, extendMs: 3000 })
+    const owned = await own('a')
+    for (const id of ['1', '2', '3', '4']) owned.deliver(message(id))
+    await settle()
+    await endTogether('3', '2')
+    expect(calls.slice(1)).toEqual([])
+    await clock.advance(1000)
+    expect(calls.slice(1)).toEqual(['a extend 1', 'a extend 2', 'a extend 3', 'a extend 4'])
+    await endTogether('1')
+    expect(calls.slice(5)).toEqual(['a ack 3'])
+    const over = owned.handOver('stop')
+    await settle()
+    await endTogether('4')
+    await over
+    expect(calls.slice(6)).toEqual(['a ack 4', 'a leave '])
+  })
+
+  it('acks what ended before it hands over, and nothing after its channel was lost', async () => {
+    const { own, endTogether, calls, settle } = bench({ together: true })
+    const first = await own('a')
+    for (const id of ['1', '2', '3']) first.deliver(message(id))
+    const over = first.handOver('fair share')
+    await settle()
+    await endTogether('1', '2', '3')
+    await over
+    expect(calls.slice(1)).toEqual(['a ack up to 3', 'a leave '])
+    const second = await own('b')
+    for (const id of ['4', '5']) second.deliver(message(id))
+    await settle()
+    const ended = endTogether('4', '5')
+    second.lost(new Error('the channel is gone'))
+    await ended
+    expect(calls.slice(3)).toEqual(['b credit 256'])
+  })
+
+  it('tells of acks that failed together, once, and goes on', async () => {
+    const failed: unknown[] = []
+    const unsubscribe = subscribe('consumer-changed', ({ change, group }) => {
+      if (group === 'together' && change === 'ack-failed') failed.push(change)
+    })
+    const { own, endTogether, consumer } = bench({ group: 'together', together: true, ackFails: true })
+    const owned = await own('a')
+    owned.deliver(message('1'))
+    owned.deliver(message('2'))
+    await endTogether('1', '2')
+    unsubscribe()
+    expect(failed).toEqual(['ack-failed'])
+    expect(consumer.health().ready).toBe(true)
   })
 
   it('tells of an ack that failed, and goes on', async () => {
