@@ -3,7 +3,7 @@ import type { LogClient } from '../../consumer/log/log-client.ts'
 import { keyFromBytes } from '../../core/message.ts'
 import { features } from '../features.ts'
 import { checkKafka } from './check-kafka.ts'
-import { deliveryFrom, type MessageId } from './codec.ts'
+import { deliveryReader, type MessageId } from './codec.ts'
 import { verdictOn } from './kafka-errors.ts'
 import { KafkajsMembership, type KafkajsMembershipOptions } from './managed-membership.ts'
 
@@ -14,14 +14,13 @@ export interface KafkajsClientOptions extends KafkajsMembershipOptions {
 /** What of the managed consumer is kafkajs' alone. */
 export function kafkajsClient(options: KafkajsClientOptions): LogClient<KafkaMessage> {
   const { kafka, topics, groupId, id, missingIds } = options
-  const ids = { id, missingIds }
   return {
     system: 'kafka',
     features: features.kafka,
     refetches: true,
     offsetOf: (message) => Number(message.offset),
     keyOf: (message) => keyFromBytes(message.key),
-    deliveryOf: (message, { topic, partition }, context) => deliveryFrom({ topic, partition, message }, context, ids),
+    deliveryOf: deliveryReader({ id, missingIds }),
     verdictOn,
     check: () => checkKafka({ kafka, topics, groupId }),
     async open(host) {

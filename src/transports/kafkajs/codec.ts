@@ -1,4 +1,5 @@
 import type { IHeaders, KafkaMessage, Message as KafkaOutgoing } from 'kafkajs'
+import type { LogClient } from '../../consumer/log/log-client.ts'
 import { positionId, type MissingIds } from '../../consumer/log/position-id.ts'
 import type { Delivery } from '../../core/delivery.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -48,6 +49,11 @@ export interface DeliveryContext {
 export interface IdSettings {
   readonly id?: MessageId | undefined
   readonly missingIds?: Pick<MissingIds, 'seen'>
+}
+
+/** Makes deliveries of the messages of any partition. */
+export function deliveryReader(ids: IdSettings): LogClient<KafkaMessage>['deliveryOf'] {
+  return (message, { topic, partition }, context) => deliveryFrom({ topic, partition, message }, context, ids)
 }
 
 /** A kafkajs message as a delivery. */

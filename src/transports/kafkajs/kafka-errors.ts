@@ -20,6 +20,12 @@ export function faultOf(error: unknown): KafkaFault {
   return fault
 }
 
+/** The broker's name for it, or the innermost message. */
+export function reasonOf(error: unknown): string {
+  const { message, type } = faultOf(error)
+  return type ?? message
+}
+
 // The membership is over, or about to be: only a new join helps.
 const endsMembership = new Set([
   'REBALANCE_IN_PROGRESS',

@@ -3,6 +3,7 @@ import type { Generation, LogHost, LogMembership, LogSession, Place, Position } 
 import { sleep } from '../../core/clock.ts'
 import { badOption } from '../../core/options.ts'
 import type { KafkaGroupSettings } from '../kafka-group.ts'
+import { BeatWatch } from './beat-watch.ts'
 import type { KafkajsConsumerOptions } from './consumer-options.ts'
 import { FetchWatch } from './fetch-watch.ts'
 import { joinGate } from './join-gate.ts'
@@ -16,6 +17,8 @@ export interface KafkajsMembershipOptions extends KafkaGroupSettings {
 }
 
 const startAgainMs = 500
+// An answer to a heartbeat takes no longer. With a short session the group would be silent before.
+const longestBeatMs = 10_000
 
 /** What is known of the partitions of one generation. */
 interface Ownership {
@@ -30,6 +33,7 @@ export class KafkajsMembership implements LogMembership {
   readonly #host: LogHost<KafkaMessage>
   readonly #lost: LostOffsets
   readonly #fetches: FetchWatch
+  readonly #beats: BeatWatch
   /** Partitions with room again, by the `eachBatch` that waits for it. */
   readonly #room = new Map<string, () => void>()
   /** Partitions whose committed position was compared with the log. */
@@ -46,6 +50,7 @@ export class KafkajsMembership implements LogMembership {
     this.#options = options
     this.#host = host
     this.#fetches = new FetchWatch(options.clock, options.maxWaitMs)
+    this.#beats = new BeatWatch(options.clock, Math.min(longestBeatMs, options.sessionMs / 2))
     this.#lost = new LostOffsets(options.kafka, options.groupId, (change, detail) => host.report(change, detail))
   }
 
@@ -119,6 +124,7 @@ export class KafkajsMembership implements LogMembership {
       partitions.map((partition) => ({ topic, partition })),
     )
     this.#fetches.clear()
+    this.#beats.clear()
     const isSame = member === this.#member && this.#ownership?.generation.isOver === false
     const before = isSame ? this.#owned : new Set()
     this.#member = member
@@ -171,6 +177,7 @@ export class KafkajsMembership implements LogMembership {
 
   #forget(): void {
     this.#fetches.clear()
+    this.#beats.clear()
     this.#api = undefined
     this.#ownership = undefined
     this.#owned = new Set()
@@ -228,7 +235,9 @@ export class KafkajsMembership implements LogMembership {
   }
 
   beat(): Promise<void> | undefined {
-    return this.#api?.heartbeat()
+    const beat = this.#api?.heartbeat()
+    if (beat !== undefined) this.#beats.sent(beat)
+    return beat
   }
 
   get lost(): LostOffsets {
@@ -245,7 +254,7 @@ export class KafkajsMembership implements LogMembership {
   }
 
   problem(): string | undefined {
-    return this.#fetches.problem
+    return this.#fetches.problem ?? this.#beats.problem
   }
 
   quiet(): void {

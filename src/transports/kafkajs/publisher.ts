@@ -1,6 +1,5 @@
 import type { CompressionTypes, Producer } from 'kafkajs'
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { HoldfastError } from '../../core/errors.ts'
 import {
   anything,
   badOption,
@@ -12,9 +11,9 @@ import {
   requireMs,
 } from '../../core/options.ts'
 import type { Publisher } from '../../core/publisher.ts'
-import { byDestination, publishInHalves, type HalvingPublish, type Numbered } from '../publish-in-halves.ts'
-import { recordFrom } from './codec.ts'
-import { blames, faultOf } from './kafka-errors.ts'
+import { publishInHalves, type HalvingPublish } from '../publish-in-halves.ts'
+import { blames, reasonOf } from './kafka-errors.ts'
+import { batchSender } from './send-batch.ts'
 
 export interface KafkajsPublisherOptions {
   /** When a message counts as confirmed. `-1`: every in-sync replica has it. `1`: the leader has it. @defaultValue -1 */
@@ -51,28 +50,7 @@ export function kafkajsPublisher(
   // Without an answer there is nothing to resolve on.
   if ((acks as number) !== -1 && (acks as number) !== 1) throw badOption('kafkajsPublisher', 'acks', '-1 or 1', acks)
 
-  async function send(numbered: readonly Numbered[]): Promise<void> {
-    const topicMessages = [...byDestination(numbered)].map(([topic, messages]) => ({
-      topic,
-      messages: messages.map(({ message }) => recordFrom(message)),
-    }))
-    const batch = { topicMessages, acks, timeout: timeoutMs, ...(compression === undefined ? {} : { compression }) }
-    await producer.sendBatch(batch).catch((error: unknown) => {
-      throw faultOf(error).type === 'INVALID_TIMESTAMP' ? clockIsWrong(error) : error
-    })
-  }
-
-  const how: HalvingPublish = { broker: 'Kafka', send, blames, reason, timeoutMs, clock }
+  const send = batchSender(producer, { acks, compression, timeoutMs })
+  const how: HalvingPublish = { broker: 'Kafka', send, blames, reason: reasonOf, timeoutMs, clock }
   return { publish: (messages, { signal } = {}) => publishInHalves(messages, signal, how) }
-}
-
-function clockIsWrong(cause: unknown): HoldfastError {
-  const what =
-    "Kafka refused the time of a record: this machine's clock differs too much from the broker's; set it right"
-  return new HoldfastError('unavailable', what, { cause })
-}
-
-function reason(error: unknown): string {
-  const { message, type } = faultOf(error)
-  return type ?? message
 }
