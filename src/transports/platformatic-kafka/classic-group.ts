@@ -1,6 +1,6 @@
 import { sleep, type Clock } from '../../core/clock.ts'
 import type { Coordinator, Position } from './coordinator.ts'
-import { apiIdOf, endedMembership, fatalErrors } from './errors.ts'
+import { apiIdOf, endedMembership, isFatal } from './errors.ts'
 import { asError, type Group, type GroupHost, type GroupSettings } from './group.ts'
 import { assignorNames, deal, decodeAssignment, encodeSubscription, topicsOf, type GroupMember } from './round-robin.ts'
 import type { Wire } from './wire.ts'
@@ -30,6 +30,7 @@ export class ClassicGroup implements Group {
   /** The generation that the consumer works under. What it commits is of that one. */
   #confirmed = noGeneration
   #mustJoin = true
+  #wasMember = false
   #wake: (() => void) | undefined
   #stopBeating: (() => void) | undefined
   #living: Promise<void> | undefined
@@ -73,6 +74,7 @@ export class ClassicGroup implements Group {
     while (!this.#isClosed()) {
       try {
         await this.#join()
+        this.#wasMember = true
         failures = 0
         await this.#rebalanceDue()
         if (this.#isClosed()) return
@@ -81,7 +83,7 @@ export class ClassicGroup implements Group {
         if (this.#isClosed()) return
         const id = apiIdOf(error)
         if (id === 'REBALANCE_IN_PROGRESS') continue
-        if (id !== undefined && fatalErrors.has(id)) return host.failed(asError(error), true)
+        if (isFatal(error, this.#wasMember)) return host.failed(asError(error), true)
         if (id !== undefined && endedMembership.has(id)) this.#leaveGeneration(error, id)
         else if (failures === 0) host.failed(asError(error), false)
         failures++

@@ -15,7 +15,7 @@ import { ClassicGroup } from './classic-group.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
 import { ConsumerGroup } from './consumer-group.ts'
 import { Coordinator, placeId } from './coordinator.ts'
-import { apiIdOf, endedMembership } from './errors.ts'
+import { apiIdOf, endedMembership, explained } from './errors.ts'
 import { Fetcher, type FetchedPiece, type FetchSink } from './fetcher.ts'
 import type { Group, GroupHost } from './group.ts'
 import type { KafkaRecord } from './records.ts'
@@ -138,7 +138,7 @@ class Membership implements LogMembership, GroupHost, FetchSink {
 
   failed(error: Error, isFinal = true): void {
     if (isFinal) this.#fetcher.clear()
-    this.#host.crashed(error, isFinal)
+    this.#host.crashed(explained(error), isFinal)
   }
 
   accept({ messages, ...piece }: FetchedPiece): 'taken' | 'full' | 'refused' {

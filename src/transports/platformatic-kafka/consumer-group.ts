@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import type { Coordinator, Place, Position } from './coordinator.ts'
-import { apiIdOf, endedMembership, fatalErrors } from './errors.ts'
+import { apiIdOf, endedMembership, isFatal } from './errors.ts'
 import { asError, type Group, type GroupHost, type GroupSettings } from './group.ts'
 import type { AnswerOf, Wire } from './wire.ts'
 
@@ -34,6 +34,7 @@ export class ConsumerGroup implements Group {
   /** Grows whenever the membership begins anew. What was asked before is answered too late. */
   #membership = 0
   #confirmed = false
+  #wasMember = false
   #reconciling = false
   readonly #closing = new AbortController()
   #beating: Promise<void> | undefined
@@ -131,7 +132,7 @@ export class ConsumerGroup implements Group {
       this.#membership++
       this.#everyMs = Math.min(100, this.#parts.settings.heartbeatMs)
       host.lost(asError(error))
-    } else if (id !== undefined && fatalErrors.has(id)) {
+    } else if (isFatal(error, this.#wasMember)) {
       this.#closing.abort()
       host.failed(asError(error), true)
     } else if (this.#epoch === joining) host.failed(asError(error), false)
@@ -160,6 +161,7 @@ export class ConsumerGroup implements Group {
       if (!this.#isOf(membership)) return
       this.#owned = target
       this.#confirmed = true
+      this.#wasMember = true
     } catch (error) {
       // The next heartbeat brings the same target again.
       if (!this.#confirmed) host.failed(asError(error), false)

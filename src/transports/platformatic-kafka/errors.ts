@@ -48,7 +48,7 @@ export function connectingReason(error: unknown): string {
 }
 
 /** Protocol errors that no retry mends: the consumer ends with them. */
-export const fatalErrors: ReadonlySet<string> = new Set([
+const fatalErrors: ReadonlySet<string> = new Set([
   'GROUP_AUTHORIZATION_FAILED',
   'TOPIC_AUTHORIZATION_FAILED',
   'INCONSISTENT_GROUP_PROTOCOL',
@@ -60,6 +60,22 @@ export const fatalErrors: ReadonlySet<string> = new Set([
   'UNSUPPORTED_ASSIGNOR',
   'SASL_AUTHENTICATION_FAILED',
 ])
+
+// Rights that were there when the member joined may be given back while it waits.
+const withdrawn: ReadonlySet<string> = new Set(['GROUP_AUTHORIZATION_FAILED', 'TOPIC_AUTHORIZATION_FAILED'])
+
+/** Whether the consumer ends with the error. */
+export function isFatal(error: unknown, wasMember: boolean): boolean {
+  const id = apiIdOf(error)
+  return id !== undefined && fatalErrors.has(id) && !(wasMember && withdrawn.has(id))
+}
+
+/** With the broker's name for it: the client's own text names the request alone. */
+export function explained(error: unknown): Error {
+  const id = apiIdOf(error)
+  if (id !== undefined) return new Error(`${id}: ${innermost(error)}`, { cause: error })
+  return error instanceof Error ? error : new Error(String(error))
+}
 
 /** The group does not know this member, or not under this generation: only a new join helps. */
 export const endedMembership: ReadonlySet<string> = new Set([

@@ -1,14 +1,15 @@
+import { reasonOf } from './errors.ts'
 import { asError } from './group.ts'
 
-/** A broker by its number; `undefined` stands for finding out where the partitions are. */
-type Where = number | undefined
+/** A broker by its number, a topic by its name; `undefined` stands for finding out where the partitions are. */
+type Where = number | string | undefined
 
-/** Why something cannot be fetched now, by broker. */
+/** Why something cannot be fetched now. */
 export class FetchTroubles {
   readonly #began: (error: Error) => void
   readonly #ended: () => void
   readonly #troubles = new Map<Where, Error>()
-  /** Brokers whose latest answer refused a partition. */
+  /** Brokers whose latest answer refused a partition, and topics that they told nothing of. */
   readonly #refusing = new Set<Where>()
 
   constructor(began: (error: Error) => void, ended: () => void) {
@@ -36,7 +37,12 @@ export class FetchTroubles {
   get problem(): string | undefined {
     const [first] = this.#troubles
     if (first === undefined) return undefined
-    const [where, { message }] = first
-    return `messages cannot be fetched${where === undefined ? '' : ` from broker ${where}`}: ${message}`
+    const [where, error] = first
+    return `messages cannot be fetched${from(where)}: ${reasonOf(error)}`
   }
+}
+
+function from(where: Where): string {
+  if (where === undefined) return ''
+  return typeof where === 'number' ? ` from broker ${where}` : ` from topic '${where}'`
 }

@@ -5,6 +5,7 @@ import { hasCode, reasonOf } from './errors.ts'
 import { FetchTroubles } from './fetch-troubles.ts'
 import { asError } from './group.ts'
 import { committedRecords, type Piece } from './records.ts'
+import { Topology } from './topology.ts'
 import type { Wire } from './wire.ts'
 
 type Answer = fetchV17.FetchResponse
@@ -59,6 +60,7 @@ interface Asked {
 
 // A paused partition may go on at any moment, and the request under way stands before the next one.
 const waitWhilePausedMs = 20
+const startAgainMs = 500
 const offsetOutOfRange = 1
 
 /**
@@ -77,6 +79,7 @@ export class Fetcher {
   #starting = false
   #quiet = false
   readonly #troubles: FetchTroubles
+  readonly #topology: Topology
 
   constructor(
     wires: { readonly fetch: Wire; readonly quick: Wire },
@@ -92,6 +95,7 @@ export class Fetcher {
       (error) => sink.troubled(error),
       () => sink.recovered(),
     )
+    this.#topology = new Topology(wires.quick, settings.topics, this.#troubles, clock)
   }
 
   /** Why it cannot fetch something now. */
@@ -154,15 +158,20 @@ export class Fetcher {
     if (this.#starting || this.#isClosed()) return
     this.#starting = true
     try {
-      const { brokers } = await this.#wires.quick.known(this.#settings.topics)
+      const { brokers } = await this.#topology.look()
       this.#troubles.over(undefined)
       for (const node of brokers.keys()) if (!this.#looping.has(node)) void this.#loop(node)
+      if (brokers.size === 0) this.#startLater()
     } catch (error) {
       this.#troubles.began(undefined, error)
-      this.#clock.after(500, () => void this.#start())
+      this.#startLater()
     } finally {
       this.#starting = false
     }
+  }
+
+  #startLater(): void {
+    this.#clock.after(startAgainMs, () => void this.#start())
   }
 
   async #loop(node: number): Promise<void> {
@@ -170,7 +179,7 @@ export class Fetcher {
     let failures = 0
     while (!this.#isClosed()) {
       try {
-        const metadata = await this.#wires.quick.known(this.#settings.topics)
+        const metadata = await this.#topology.look()
         if (!metadata.brokers.has(node)) break
         const wanted = this.#wantedFrom(node, metadata)
         if (wanted.length === 0) {
@@ -187,7 +196,7 @@ export class Fetcher {
           break
         }
         this.#troubles.began(node, error)
-        this.#wires.quick.forget()
+        this.#topology.forget()
         await sleep(this.#clock, Math.min(50 * 2 ** Math.min(failures++, 5), 1_000), this.#closing.signal).catch(
           () => {},
         )
@@ -228,7 +237,7 @@ export class Fetcher {
     const refused = await this.#take(answer, asked)
     if (refused === undefined) return this.#troubles.over(node)
     this.#troubles.refused(node, `${refused.topic}/${refused.partition}: ${reasonOf(refusal)}`)
-    this.#wires.quick.forget()
+    this.#topology.forget()
     await sleep(this.#clock, 50, this.#closing.signal).catch(() => {})
   }
 

@@ -2,6 +2,7 @@ import { Base, kGetApi, kGetBootstrapConnection, kGetConnection, kMetadata } fro
 import type {
   API,
   BaseOptions,
+  BrokerWithRack,
   ClusterMetadata,
   Connection,
   consumerGroupDescribeV0,
@@ -17,13 +18,20 @@ import type {
   offsetFetchV9,
   syncGroupV5,
 } from '@platformatic/kafka'
-import { isUnknownTopic } from './errors.ts'
+import { apiIdOf, isUnknownTopic } from './errors.ts'
+import { asError } from './group.ts'
 
 /** What the client takes to reach the brokers: `clientId`, `bootstrapBrokers`, `tls`, `sasl`, `connectTimeout`. */
 export type KafkaConnectionOptions = Pick<
   BaseOptions,
   'clientId' | 'bootstrapBrokers' | 'tls' | 'tlsServerName' | 'sasl' | 'connectTimeout' | 'metadataMaxAge' | 'context'
 >
+
+/** What the brokers tell of some topics. */
+export interface FoundTopics extends Pick<ClusterMetadata, 'brokers' | 'topics'> {
+  /** What they answered for each of the other topics. */
+  readonly refused: ReadonlyMap<string, Error>
+}
 
 /** The requests that we send, under the protocol's names. Their arguments are the same in every version that we accept. */
 interface Requests {
@@ -60,17 +68,47 @@ export class Wire {
     this.#base = new Base({ ...options, retries: 0, requestTimeout: requestTimeoutMs })
   }
 
-  /** Metadata of the topics that exist: asked for together, one missing topic hides the others. */
+  /** Metadata of the topics that exist. @throws where one that may exist cannot be looked up now. */
   async known(topics: readonly string[]): Promise<Pick<ClusterMetadata, 'brokers' | 'topics'>> {
+    const found = await this.found(topics)
+    const [first] = found.refused.values()
+    if (first !== undefined && found.topics.size === 0) throw first
+    for (const error of found.refused.values()) if (!isUnknownTopic(error)) throw error
+    return found
+  }
+
+  /**
+   * Metadata of the topics that the brokers tell of, and why they do not tell of the others. Asked for together, one such
+   * topic hides the rest.
+   * @throws where no broker answers.
+   */
+  async found(topics: readonly string[]): Promise<FoundTopics> {
     try {
-      return await this.metadata(topics)
+      const { brokers, topics: found } = await this.metadata(topics)
+      return { brokers, topics: found, refused: new Map() }
     } catch (error) {
-      if (!isUnknownTopic(error)) throw error
-      const each = await Promise.all(topics.map((topic) => this.#ifKnown(topic)))
-      const found = each.filter((one) => one !== undefined)
-      const [first] = found
-      if (first === undefined) throw error
-      return { brokers: first.brokers, topics: new Map(found.flatMap(({ topics: some }) => [...some])) }
+      if (!isAnswer(error)) throw error
+      return this.#oneByOne(topics)
+    }
+  }
+
+  async #oneByOne(topics: readonly string[]): Promise<FoundTopics> {
+    const answers = await Promise.all(
+      topics.map((topic) =>
+        this.metadata([topic]).then(
+          (metadata) => ({ topic, metadata, error: undefined }),
+          (error: unknown) => {
+            if (!isAnswer(error)) throw error
+            return { topic, metadata: undefined, error: asError(error) }
+          },
+        ),
+      ),
+    )
+    const found = answers.flatMap(({ metadata }) => (metadata === undefined ? [] : [metadata]))
+    return {
+      brokers: found[0]?.brokers ?? new Map<number, BrokerWithRack>(),
+      topics: new Map(found.flatMap((each) => [...each.topics])),
+      refused: new Map(answers.flatMap(({ topic, error }) => (error === undefined ? [] : [[topic, error] as const]))),
     }
   }
 
@@ -115,13 +153,11 @@ export class Wire {
     if (broker === undefined) throw new Error(`broker ${node} is not in the cluster's metadata`)
     return called((answer) => this.#base[kGetConnection](broker, answer))
   }
+}
 
-  #ifKnown(topic: string): Promise<ClusterMetadata | undefined> {
-    return this.metadata([topic]).catch((error: unknown) => {
-      if (isUnknownTopic(error)) return undefined
-      throw error
-    })
-  }
+/** Whether a broker said so. */
+function isAnswer(error: unknown): boolean {
+  return apiIdOf(error) !== undefined || isUnknownTopic(error)
 }
 
 type Answered<T> = (error: Error | null, value?: T) => void

@@ -191,20 +191,17 @@ describeFull('brokers of its own', () => {
       ...quiet,
       ...more,
     })
+    const right = (resourceType: AclResourceTypes, resourceName: string) => ({
+      resourceType,
+      resourceName,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: `User:${SASL_USER.username}`,
+      host: '*',
+      operation: AclOperationTypes.ALL,
+      permissionType: AclPermissionTypes.ALLOW,
+    })
     const allow = (resourceType: AclResourceTypes, resourceName: string) =>
-      test.admin.createAcls({
-        acl: [
-          {
-            resourceType,
-            resourceName,
-            resourcePatternType: ResourcePatternTypes.LITERAL,
-            principal: `User:${SASL_USER.username}`,
-            host: '*',
-            operation: AclOperationTypes.ALL,
-            permissionType: AclPermissionTypes.ALLOW,
-          },
-        ],
-      })
+      test.admin.createAcls({ acl: [right(resourceType, resourceName)] })
 
     it.each(['scram-sha-256', 'scram-sha-512'] as const)(
       'publishes and consumes over TLS with %s',
@@ -223,6 +220,47 @@ describeFull('brokers of its own', () => {
         await consumer.stop()
         await producer.disconnect()
       },
+    )
+
+    it.each(['classic', 'consumer'] as const)(
+      'says which topic it may not read any more, goes on with the others, and with that one once it may (%s)',
+      async (groupProtocol) => {
+        const [topic, other, groupId] = [await test.topic(2), await test.topic(2), uniqueName('group')]
+        for (const name of [topic, other]) await allow(AclResourceTypes.TOPIC, name)
+        await allow(AclResourceTypes.GROUP, groupId)
+        const seen = new Set<string>()
+        const consumer = platformaticKafkaConsumer({
+          connection: {
+            clientId: 'rights',
+            bootstrapBrokers: (server.also['tls'] ?? '').split(','),
+            tls: { ca: [ca] },
+            sasl: { mechanism: 'SCRAM-SHA-256', ...SASL_USER },
+          },
+          groupProtocol,
+          groupId,
+          topics: [topic, other],
+          pipeline: pipeline('rights').handle(({ message }) => void seen.add(message.id)),
+        })
+        const stopping = new AbortController()
+        const running = consumer.run(stopping.signal)
+        const send = (to: string, id: string) => test.send(to, [{ value: id, headers: { 'message-id': id } }])
+        await send(topic, 'before')
+        await until('the message before', () => seen.has('before'))
+        await test.admin.deleteAcls({ filters: [right(AclResourceTypes.TOPIC, topic)] })
+        const reason = `messages cannot be fetched from topic '${topic}': TOPIC_AUTHORIZATION_FAILED`
+        await until('the reason', () => reasonsOf(consumer).includes(reason), 20_000)
+        if (groupProtocol === 'classic') {
+          await send(other, 'meanwhile')
+          await until('the message of the other topic', () => seen.has('meanwhile'))
+        }
+        await allow(AclResourceTypes.TOPIC, topic)
+        await send(topic, 'after')
+        await until('the message after', () => seen.has('after'), 40_000)
+        await until('ready again', () => consumer.health().ready, 20_000)
+        stopping.abort()
+        await running
+      },
+      120_000,
     )
 
     it('names the setting that is wrong, in one error at the start', async () => {
