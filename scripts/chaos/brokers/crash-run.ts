@@ -9,7 +9,7 @@ import { faultProxy, type FaultProxy } from '../../../test/support/fault-proxy.t
 import type { PrivateServer } from '../../../test/support/private-servers.ts'
 import { up } from '../../services/manager.ts'
 import { serviceNamed } from '../../services/table.ts'
-import { faults, noFaults, type Crew } from '../kafka/faults.ts'
+import { faults, kindsOf, noFaults, type Crew } from '../kafka/faults.ts'
 import { effectsSoFar, ledgerOf, prepare } from '../kafka/ledger.ts'
 import { startMember, type Member } from '../kafka/member.ts'
 import { Problems } from './problems.ts'
@@ -124,7 +124,8 @@ async function toTheEnd({ flags, name, pool, crew, server, proxy, prepared }: Ru
   for (let n = 0; n < size; n++) crew.start()
   const producing = produce(prepared.publisher, name, flags, over.signal)
   const counts = noFaults()
-  const injected = faults({ crew, counts, size, random, ordered: true, pauseMs, restartBroker, over: over.signal })
+  const kinds = kindsOf({ ordered: true, graceful: false })
+  const injected = faults({ crew, counts, size, random, kinds, pauseMs, restartBroker, over: over.signal })
   // A broker that does not start again ends the run at once.
   injected.catch(() => interrupted.abort())
   const cutting = cut(proxy, random, over.signal)

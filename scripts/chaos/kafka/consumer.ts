@@ -14,8 +14,8 @@ import type { MemberSettings } from './member.ts'
 
 /** One consumer process of the crash run. It reads its settings from its first argument and talks in lines. */
 const settings = JSON.parse(process.argv[2] ?? '{}') as MemberSettings
-const { brokers, topic, groupId, postgresUrl, schema, ordered, client, concurrency, handlerMs, planted, freezeMs } =
-  settings
+const { brokers, topic, groupId, postgresUrl, schema, ordered, graceful, client } = settings
+const { concurrency, handlerMs, planted, freezeMs } = settings
 plant(patches, planted)
 const { eachMessage, kafkajsConsumer } = await import('../../../src/transports/kafkajs/index.ts')
 const { platformaticKafkaConsumer } = await import('../../../src/transports/platformatic-kafka/index.ts')
@@ -55,11 +55,15 @@ async function handle({ message, tx }: Delivery & { readonly tx: pg.PoolClient }
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, freezeMs)
 }
 
-const orders = pipeline(topic)
-  .use(idempotency({ store: brokenStore(postgresIdempotencyStore(claims, { schema }), planted), leaseMs: 3000 }))
-  .use(retry({ maxAttempts: 1000 }))
-  .use(transaction<pg.PoolClient>(work))
-  .handle(handle)
+const claimed = pipeline(topic).use(
+  idempotency({ store: brokenStore(postgresIdempotencyStore(claims, { schema }), planted), leaseMs: 3000 }),
+)
+const orders = graceful
+  ? pipeline(topic).use(transaction<pg.PoolClient>(work)).handle(handle)
+  : claimed
+      .use(retry({ maxAttempts: 1000 }))
+      .use(transaction<pg.PoolClient>(work))
+      .handle(handle)
 
 const kafka = new kafkajs.Kafka({
   clientId: `chaos-${process.pid}`,

@@ -32,13 +32,18 @@ export interface FaultOptions {
   readonly counts: FaultCounts
   readonly size: number
   readonly random: () => number
-  readonly ordered: boolean
+  readonly kinds: readonly Fault[]
   readonly pauseMs: number
   readonly restartBroker: () => Promise<void>
   readonly over: AbortSignal
 }
 
-type Fault = 'kill' | 'leave' | 'pause' | 'freeze' | 'restart'
+export type Fault = 'kill' | 'leave' | 'pause' | 'freeze' | 'restart'
+
+export function kindsOf({ ordered, graceful }: { readonly ordered: boolean; readonly graceful: boolean }): Fault[] {
+  if (graceful) return ['leave']
+  return ordered ? ['kill', 'leave', 'pause', 'freeze', 'restart'] : ['kill', 'kill', 'freeze']
+}
 
 /** Every few seconds something happens to one process or to the broker, as the seed decides, until it is over. */
 export async function faults({
@@ -46,7 +51,7 @@ export async function faults({
   counts,
   size,
   random,
-  ordered,
+  kinds,
   pauseMs,
   restartBroker,
   over,
@@ -116,7 +121,7 @@ export async function faults({
     const member = pick()
     if (member === undefined) continue
     // Every so many have each kind among them.
-    if (mix.length === 0) mix = ordered ? ['kill', 'leave', 'pause', 'freeze', 'restart'] : ['kill', 'kill', 'freeze']
+    if (mix.length === 0) mix = [...kinds]
     const fault = mix.splice(Math.floor(random() * mix.length), 1)[0]
     if (fault !== undefined) await doing[fault](member)
   }

@@ -13,6 +13,8 @@ export interface MemberSettings {
   readonly postgresUrl: string
   readonly schema: string
   readonly ordered: boolean
+  /** Without claims. */
+  readonly graceful: boolean
   readonly client: ManagedClient
   readonly concurrency: number
   readonly handlerMs: number

@@ -6,10 +6,11 @@ import { describeFull } from '../../support/skipped.ts'
 const runs = [
   { args: ['--messages', '3000'], code: 0 },
   { args: ['--ordered', '--messages', '10000'], code: 0 },
+  { args: ['--ordered', '--graceful', '--messages', '4000', '--handler-ms', '50'], code: 0 },
   { args: ['--messages', '8000', '--break', 'token-check'], code: 1 },
   { args: ['--messages', '8000', '--break', 'early-key'], code: 1 },
   { args: ['--ordered', '--messages', '15000', '--break', 'highest-offset'], code: 1 },
-  { args: ['--ordered', '--messages', '15000', '--break', 'ownership-guard'], code: 1 },
+  { args: ['--ordered', '--messages', '4000', '--handler-ms', '50', '--break', 'ownership-guard'], code: 1 },
 ]
 
 describeFull('npm run chaos:kafka', () => {
