@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { faults, hadEach, noFaults, type Crew } from '../../scripts/chaos/kafka/faults.ts'
+import { faults, hadEach, kindsOf, noFaults, type Crew } from '../../scripts/chaos/kafka/faults.ts'
 import type { Member } from '../../scripts/chaos/kafka/member.ts'
 
 it('a run of a row goes on until each kind of fault that the row counts has happened', () => {
@@ -23,7 +23,7 @@ it('counts each fault as it happens', async () => {
   }
   for (let n = 0; n < 3; n++) member()
   const running = faults({
-    ...{ crew, counts, size: 3, random: () => 0, ordered: false, pauseMs: 0 },
+    ...{ crew, counts, size: 3, random: () => 0, kinds: kindsOf({ ordered: false, graceful: false }), pauseMs: 0 },
     restartBroker: () => Promise.resolve(),
     over: over.signal,
   })
