@@ -10,6 +10,7 @@ process.exit(
     script: 'chaos:amqp',
     broker: 'ActiveMQ Artemis',
     newest: 'ActiveMQ Classic, the older one, instead',
+    newestKeepsOrder: false,
     breaks,
     program: join(import.meta.dirname, 'consumer.ts'),
     start: (newest) => (newest ? privateActivemq() : privateArtemis()),

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { outboxDatabase, type OutboxDatabase } from '../../outbox/support.ts'
-import { spawnChild } from '../../support/child.ts'
+import { spawnChild, type Child } from '../../support/child.ts'
 import { faultProxy, type FaultProxy } from '../../support/fault-proxy.ts'
 import { describeWith, postgresUrl, pulsarUrl, uniqueName } from '../../support/services.ts'
 import { describeFull, isFull } from '../../support/skipped.ts'
@@ -34,17 +34,19 @@ async function killedRelays(way: 'sequences' | 'plain') {
   const topic = uniqueName('topic')
   const writing = new AbortController()
   const writer = write(db, topic, writing.signal)
+  let last: Child | undefined
   try {
     for (let death = 0; death < deaths; death++) await dying(way, db, proxy)
     writing.abort()
     const written = await writer
-    const last = relay(way, db, proxy)
+    last = relay(way, db, proxy)
     await until('all have left', async () => (await arrivedIds(topic)).size === written, 90_000)
     last.kill('SIGTERM')
     await last.exited
     return { written, arrived: (await arrivedAt(topic)).map(({ id }) => id) }
   } finally {
     writing.abort()
+    await last?.dispose()
     await writer
     await proxy.dispose()
     await db.dispose()
