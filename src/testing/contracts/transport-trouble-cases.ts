@@ -21,6 +21,24 @@ const cases: readonly TransportCase[] = [
     },
   },
   {
+    name: 'gives what a crashed consumer still ran to the next one, although later messages were done',
+    async body({ publish, start }) {
+      const done = new Set<string>()
+      const first = start(({ message }) => {
+        if (message.id === 'm0') return new Promise(() => {})
+        done.add(message.id)
+      })
+      await publish(...numbered(20, 20))
+      await until('the others', () => done.size === 19)
+      // Long enough for their acks and commits.
+      await sleep(500)
+      await first.consumer.crash()
+      const seen = new Set<string>()
+      start(({ message }) => void seen.add(message.id))
+      await until('the one that ran', () => seen.has('m0'))
+    },
+  },
+  {
     name: 'puts a poison message aside with its bytes untouched, and goes on with its key',
     async body({ publish, start, createTopic, publisher, groupId }) {
       const deadLetters = await createTopic(1)
