@@ -15,10 +15,7 @@ export const patches: Readonly<Record<string, Patch>> = {
     file,
     changes: [
       ['ack: ({ entry }) => this.#ack(entry),', 'ack: () => {},'],
-      [
-        'for (const record of records)',
-        'for (const { entry } of records) void this.#ack(entry)\n    for (const record of records)',
-      ],
+      ['(!owned.deliver(record)', '((void this.#ack(record.entry), !owned.deliver(record))'],
     ],
   },
   'two-owners': {
