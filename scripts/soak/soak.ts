@@ -149,9 +149,9 @@ export class Soak {
       await sleep(ms, undefined, { signal })
     }
     if (planted === 'stuck' && this.ledger.figures().handled === 500) await new Promise(() => {})
-    if (planted === 'leak') this.#kept.push(Array.from({ length: 500 }, () => ({ message })))
+    if (planted === 'leak') this.#kept.push(Buffer.alloc(20_000))
     const [key = '', number] = message.id.split('.')
-    if (planted === 'lost' && Math.random() < 0.001) return
+    if (planted === 'lost' && Math.random() < 0.01) return
     this.ledger.handled(key, Number(number))
   }
 
