@@ -173,6 +173,7 @@ select (select count(distinct id) from ${name}.charges)::int as charged, (select
     seconds: Math.round((Date.now() - startedMs) / 1000),
   }
   for (const [what, count] of Object.entries(figures)) say(`  ${what.padEnd(36)} ${count}`)
+  if (charged === 0 || kills === 0) throw new Error('nobody worked, or nobody was killed: the run shows nothing')
   const isBroken = charged < produced || doubled > 0 || model < produced
   say(isBroken ? 'BROKEN: see above' : 'kept: no effect missing, none twice, the read model whole')
   return isBroken

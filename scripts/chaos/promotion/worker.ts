@@ -35,7 +35,7 @@ console.log('ready')
 await kafkajsConsumer({
   ...{ kafka, groupId, topics: [topic], pipeline: orders, concurrency: 8, commitEveryMs: 100 },
   // A member that was killed is forgotten soon.
-  ...{ sessionMs: 6_000, heartbeatMs: 500, rebalanceMs: 10_000 },
+  ...{ sessionMs: 6_000, heartbeatMs: 500, rebalanceMs: 10_000, drainMs: 5_000 },
 }).run(leaving.signal)
 await pool.end()
 process.exit(0)
