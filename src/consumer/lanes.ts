@@ -38,18 +38,20 @@ class LaneExecutor<Item> implements Lanes<Item> {
     this.#slots = new Slots(
       options.run,
       (task, outcome) => {
-        this.#left(task)
         if (task.following !== undefined) this.#followed(task, true)
         else {
+          this.#left(task)
           if (task.behind !== undefined && options.putsAway?.(outcome) === true) task.behind.follows = true
           this.#succeeded(task)
         }
         this.#pump()
       },
       (task, error) => {
-        this.#left(task)
         if (task.following !== undefined) this.#followed(task, false)
-        else this.#failed(task, error)
+        else {
+          this.#left(task)
+          this.#failed(task, error)
+        }
         this.#pump()
       },
     )
@@ -187,23 +189,25 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   #start(task: Task<Item>): void {
     const { track } = task
-    task.running = true
+    track.started(task)
     this.#inFlight++
     track.running++
-    if (task.index > track.startedTo) track.startedTo = task.index
     this.#halt.started(task)
     this.#slots.run(task)
   }
 
-  /** Those behind it are only to be put away too. */
+  /** Those behind it are only to be put away too. None of them does any work, so they have one place. */
   #startTogether(first: Task<Item>): void {
+    const { track } = first
     const alone = this.#quitting || this.#halt.isOn
-    const most = alone ? 1 : Math.min(mostFollowers, this.#options.concurrency - this.#inFlight)
-    const run = gather(first, most, this.#lastAllowed(first.track))
+    const run = gather(first, alone ? 1 : mostFollowers, this.#lastAllowed(track))
     first.follows = false
-    if (run === undefined) return this.#start(first)
-    run.tasks.forEach((task, place) => (task.following = { run, place }))
-    for (const task of run.tasks) this.#start(task)
+    run?.tasks.forEach((task, place) => (task.following = { run, place }))
+    this.#start(first)
+    for (const task of run?.tasks.slice(1) ?? []) {
+      track.started(task)
+      this.#slots.run(task)
+    }
   }
 
   #left(task: Task<Item>): void {
@@ -246,6 +250,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     const { track, key } = task
     const run = task.following?.run
     if (run?.ended(task, isDone) !== true) return
+    this.#left(task)
     for (const each of run.tasks) {
       each.running = false
       each.following = undefined
@@ -253,8 +258,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     track.tellSettled()
     if (track.closed) return this.#goOnAfter(task)
     const head = run.unlink()
-    if (key !== null && head === undefined) track.byKey.delete(key)
-    else if (key !== null && head !== undefined) track.byKey.set(key, head)
+    track.lead(key, head)
     for (const each of run.tasks) {
       if (!run.done.has(each)) continue
       if (each.nacks > 0) track.held.delete(each)

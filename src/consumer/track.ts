@@ -102,6 +102,18 @@ export class LaneTrack<Item> {
     if (after !== undefined) after.next = this
   }
 
+  started(task: Task<Item>): void {
+    task.running = true
+    if (task.index > this.startedTo) this.startedTo = task.index
+  }
+
+  /** That task stands for the lane of the key now. */
+  lead(key: string | null, first: Task<Item> | undefined): void {
+    if (key === null) return
+    if (first === undefined) this.byKey.delete(key)
+    else this.byKey.set(key, first)
+  }
+
   /** Whether an earlier ownership still runs something of this key. */
   runsBefore(key: string): boolean {
     for (let { before } = this; before !== undefined; before = before.before) if (before.byKey.has(key)) return true

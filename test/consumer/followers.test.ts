@@ -98,14 +98,21 @@ describe('what is behind a parked message', () => {
     expect(runs()).toEqual([1])
   })
 
-  it('takes no more places than there are, and goes on with the rest', async () => {
-    const { keyed, open, end, runs, started } = bench({ concurrency: 3 })
-    fill(keyed, open(), ['a', 'a', 'a', 'a', 'a', 'a'])
+  it('has one place for all of them, so that other keys start next to them, and goes on with the rest', async () => {
+    const { keyed, open, end, runs, started } = bench({ concurrency: 2 })
+    const track = open()
+    fill(keyed, track, Array<string>(40).fill('a'))
+    fill(keyed, track, ['b', 'c'], 40)
+    expect(runs()).toEqual([0, 40])
     await end(0)
-    expect(runs()).toEqual([1, 2, 3])
-    for (const n of [1, 2, 3]) await end(n)
-    expect(runs()).toEqual([4, 5])
-    expect(started.at(-1)).toEqual({ n: 5, place: 1 })
+    expect(runs()).toHaveLength(33)
+    expect(keyed.inFlight).toBe(2)
+    await end(40, 'handled')
+    expect(runs()).toContain(41)
+    expect(keyed.inFlight).toBe(2)
+    for (let n = 1; n <= 32; n++) await end(n)
+    expect(runs()).toEqual([41, 33, 34, 35, 36, 37, 38, 39])
+    expect(started.at(-1)).toEqual({ n: 39, place: 6 })
   })
 
   it('starts nothing further than `ahead`', async () => {
@@ -155,7 +162,7 @@ describe('what is behind a parked message', () => {
   it.each([[[1]], [[2]], [[3]], [[1, 3]], [[1, 2, 3]], [[]]])(
     'loses nothing that comes in afterwards, where %j were not put away',
     async (failing) => {
-      const { keyed, open, end, fail, runs, started, done } = bench({ concurrency: 3 })
+      const { keyed, open, end, fail, runs, started, done } = bench({ ahead: 3 })
       const track = open()
       fill(keyed, track, ['a', 'a', 'a', 'a', 'a'])
       await end(0)
@@ -171,7 +178,7 @@ describe('what is behind a parked message', () => {
   )
 
   it('gives back what was not started, and holds the key in the next ownership until all have ended', async () => {
-    const { keyed, open, end, runs } = bench({ concurrency: 3 })
+    const { keyed, open, end, runs } = bench({ ahead: 3 })
     const first = open()
     fill(keyed, first, ['a', 'a', 'a', 'a', 'a'])
     await end(0)
@@ -211,7 +218,7 @@ describe('what is behind a parked message', () => {
         fill(keyed, track, list)
         for (let step = 0; track.window.size > 0 && step < 1_000; step++) {
           const now = runs()
-          expect(now.length).toBeLessThanOrEqual(concurrency)
+          expect(keyed.inFlight).toBeLessThanOrEqual(concurrency)
           const pick = random[step % random.length] ?? 0
           const n = now[pick % Math.max(1, now.length)]
           if (n === undefined) await clock.advance(100_000)

@@ -40,7 +40,7 @@ async function comparison(): Promise<boolean> {
     const failing = await runLedger(base, services)
     shares.push(rate(failing) / rate(calm))
     say(
-      `round ${round + 1}: ${shares.at(-1)?.toFixed(3)}; ${failing.byWorker} of ${failing.messages} by the worker, ${failing.peakParked} parked at most`,
+      `round ${round + 1}: ${shares.at(-1)?.toFixed(3)} (${(rate(failing) * 1000).toFixed(0)} and ${(rate(calm) * 1000).toFixed(0)} a second); ${failing.byWorker} of ${failing.messages} by the worker, ${failing.peakParked} parked at most`,
     )
     if (failing.lost + failing.doubled + failing.outOfOrder > 0) return false
   }
