@@ -198,14 +198,13 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   /** Those behind it are only to be put away too. None of them does any work, so they have one place. */
   #startTogether(first: Task<Item>): void {
-    const { track } = first
     const alone = this.#quitting || this.#halt.isOn
-    const run = gather(first, alone ? 1 : mostFollowers, this.#lastAllowed(track))
+    const run = gather(first, alone ? 1 : mostFollowers, this.#lastAllowed(first.track))
     first.follows = false
     run?.tasks.forEach((task, place) => (task.following = { run, place }))
     this.#start(first)
     for (const task of run?.tasks.slice(1) ?? []) {
-      track.started(task)
+      task.track.started(task)
       this.#slots.run(task)
     }
   }
