@@ -489,6 +489,32 @@ describe('circuitBreaker()', () => {
       expect(running.length).toBeGreaterThanOrEqual(Math.floor(before / 2) - 1)
     })
 
+    /** Rounds in which what runs ends, and `fails` says how. Returns how many ran at once at most. */
+    async function widest(rounds: number, fails: (ofRound: number, ended: number) => boolean): Promise<number> {
+      const self = await closedAgain()
+      const { running, start } = held(self)
+      let [ended, most] = [0, 0]
+      for (let n = 0; n < 4_000; n++) start(`n${n}`)
+      for (let round = 0; round < rounds; round++) {
+        await self.clock.advance(150)
+        const all = [...running]
+        most = Math.max(most, all.length)
+        all.forEach((each, at) => each.end(fails(at, ended++) ? refused() : undefined))
+      }
+      return most
+    }
+
+    it('F-19: is not held down by messages that fail by themselves', async () => {
+      // Every third fails, however few run.
+      expect(await widest(200, (_, ended) => ended % 3 === 0)).toBeGreaterThan(64)
+    })
+
+    it('is held down by what the dependency cannot take, and where most fail', async () => {
+      const overloaded = await widest(200, (ofRound) => ofRound >= 12)
+      expect(overloaded).toBeLessThanOrEqual(16)
+      expect(await widest(200, (_, ended) => ended % 3 !== 0)).toBeLessThanOrEqual(8)
+    })
+
     it('hands back what is stopped while it waits for a place, and never starts it', async () => {
       const self = await closedAgain()
       const { running, start } = held(self)

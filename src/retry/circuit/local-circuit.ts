@@ -181,7 +181,7 @@ export class LocalCircuit {
       this.#settle('failed')
       this.#reopen(error)
     } else if (call.era === this.#era && this.state === 'closed') {
-      this.ramp.halve(nowMs)
+      this.ramp.failed(nowMs, isFirst, this.#recent.failedShare(nowMs, null))
       if (isFirst) this.#countBad(nowMs, error)
     }
     // Its handler still runs: the stage that holds its lane must be told.

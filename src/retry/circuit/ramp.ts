@@ -2,6 +2,11 @@ import { whenAborted } from '../../core/signals.ts'
 
 const first = 2
 const halvedOncePerMs = 100
+// So few calls are no load: what fails among them fails by itself. Of fewer outcomes than these nothing is concluded.
+const few = 4
+const enough = 20
+// How much more must fail, of the last messages, than failed by themselves.
+const more = 0.25
 
 /**
  * How many calls may run at once after a circuit closed. Additive increase, multiplicative decrease (AIMD), as TCP does
@@ -12,6 +17,9 @@ export class Ramp {
   #limit = Infinity
   #halvedAtMs = -Infinity
   #running = 0
+  /** How calls ended while few ran: no more failed then than fail by themselves. */
+  #among = 0
+  #failed = 0
   readonly #waiting = new Set<() => void>()
 
   constructor(max: number) {
@@ -29,6 +37,8 @@ export class Ramp {
 
   begin(): void {
     this.#limit = Math.min(first, this.#max)
+    this.#among = 0
+    this.#failed = 0
   }
 
   enter(): void {
@@ -42,11 +52,34 @@ export class Ramp {
 
   succeeded(): void {
     if (this.#limit === Infinity) return
+    if (this.#limit <= few) this.#among++
     this.#limit += 1 / this.#limit
     if (this.#limit >= this.#max) this.#limit = Infinity
   }
 
-  /** Many calls fail together: that is one failure. */
+  /**
+   * Many calls fail together: that is one failure. Halving helps against load alone, not against messages that fail by
+   * themselves: they would keep the ramp down for as long as they come.
+   * @param isFirst - whether its message failed for the first time
+   * @param share - of the last messages, how many failed
+   */
+  failed(nowMs: number, isFirst: boolean, share: number): void {
+    if (this.#limit === Infinity) return
+    if (isFirst && this.#limit <= few) {
+      this.#among++
+      this.#failed++
+    }
+    if (!this.#isUsual(share)) this.halve(nowMs)
+  }
+
+  /** Where most fail it is the dependency, however few calls there are. */
+  #isUsual(share: number): boolean {
+    if (this.#among < enough) return false
+    const own = this.#failed / this.#among
+    return own > 0 && own < 0.5 && share <= own + more
+  }
+
+  /** @param starts - also where there was no bound */
   halve(nowMs: number, { starts = false }: { readonly starts?: boolean } = {}): void {
     if (this.#limit === Infinity && !starts) return
     if (nowMs - this.#halvedAtMs < halvedOncePerMs) return
