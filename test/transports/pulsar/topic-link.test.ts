@@ -119,7 +119,7 @@ describe('one topic of a consumer', () => {
       },
     })
     const { consumer } = consume((id) => void done.push(id))
-    await until('it came again', () => done.length === 2)
+    await until('it came again', () => done.length === 2 && broker.of('ack').length === 2)
     await until('it is ready', () => consumer.health().ready)
     const acks = broker.of('ack').map(({ consumerId }) => consumerId)
     const subscribed = broker.of('subscribe').map(({ consumerId }) => consumerId)
