@@ -12,6 +12,8 @@ const { file, changes } = planted
 
 export default mergeConfig(base, {
   root: join(import.meta.dirname, '../..'),
+  // What was made of a file is kept from run to run, by its content: a mutant would not be planted, or stay.
+  test: { fsModuleCache: false },
   plugins: [
     {
       name: 'mutant',
