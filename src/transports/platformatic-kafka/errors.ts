@@ -74,7 +74,7 @@ export function isFatal(error: unknown, wasMember: boolean): boolean {
 export function explained(error: unknown): Error {
   const id = apiIdOf(error)
   if (id !== undefined) return new Error(`${id}: ${innermost(error)}`, { cause: error })
-  return error instanceof Error ? error : new Error(String(error))
+  return asError(error)
 }
 
 /** The group does not know this member, or not under this generation: only a new join helps. */
@@ -84,3 +84,7 @@ export const endedMembership: ReadonlySet<string> = new Set([
   'FENCED_INSTANCE_ID',
   'FENCED_MEMBER_EPOCH',
 ])
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}

@@ -1,5 +1,4 @@
-import { reasonOf } from './errors.ts'
-import { asError } from './group.ts'
+import { asError, reasonOf } from './errors.ts'
 
 /** A broker by its number, a topic by its name; `undefined` stands for finding out where the partitions are. */
 type Where = number | string | undefined

@@ -31,7 +31,3 @@ export interface Group {
   commit(positions: readonly Position[]): Promise<void>
   leave(): Promise<void>
 }
-
-export function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
-}

@@ -18,8 +18,7 @@ import type {
   offsetFetchV9,
   syncGroupV5,
 } from '@platformatic/kafka'
-import { apiIdOf, isUnknownTopic } from './errors.ts'
-import { asError } from './group.ts'
+import { apiIdOf, asError, isUnknownTopic } from './errors.ts'
 
 /** What the client takes to reach the brokers: `clientId`, `bootstrapBrokers`, `tls`, `sasl`, `connectTimeout`. */
 export type KafkaConnectionOptions = Pick<
