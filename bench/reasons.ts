@@ -56,7 +56,7 @@ const reasons: Readonly<Record<string, string>> = {
   'kafka: handler does nothing, lanes only, above it / kafkajs eachBatch':
     'the text of the key, the delivery, its lane and the promises of a handler that may run beside others take 0.9 µs (kafka-and-lanes.md); the rest is the collector, which follows all that is in flight',
   'kafka: handler does nothing, full stack, above it / kafkajs eachBatch':
-    'the seven stages take 3.8 µs by themselves (pipeline.md), the lanes 1.7; where the other 2 µs go was not found',
+    'the seven stages take 3.8 µs by themselves (pipeline.md), the lanes about 1.8; where the rest goes was not found',
   'kafka: handler does nothing, lanes only / kafkajs eachBatch':
     'the text of the key, the delivery, its lane and the promises of a handler that may run beside others take 0.9 µs beside the 1.3 µs of the raw client (kafka-and-lanes.md)',
 }
