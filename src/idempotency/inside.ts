@@ -18,7 +18,6 @@ export interface Inside {
  * Anything in the way, and every failure, goes the ordinary way.
  */
 export async function claimInside({ claimIn, request, messageId, signal, run, ordinary }: Inside): Promise<Outcome> {
-  const { scope, key } = request
   // What the transaction asked, and what it was told.
   const found = { asked: false, known: false }
   const claim: Claim = {
@@ -27,7 +26,7 @@ export async function claimInside({ claimIn, request, messageId, signal, run, or
       const fence = await claimIn(tx, request)
       if (fence !== 'known') return fence
       found.known = true
-      throw new RetryLater(0, { holds: 'lane', because: `'${key}' of '${scope}' is known` })
+      throw new RetryLater(0, { holds: 'lane', because: 'the key is known' })
     },
   }
   let outcome: Outcome
@@ -46,6 +45,6 @@ export async function claimInside({ claimIn, request, messageId, signal, run, or
   if (found.asked || outcome !== 'handled') return outcome
   throw new HoldfastError(
     'bad-order',
-    `message ${messageId}: idempotency({ claim: 'inside' }) needs transaction() or inOneTransaction() inside it: nothing claimed '${key}'`,
+    `message ${messageId}: idempotency({ claim: 'inside' }) needs transaction() or inOneTransaction() inside it: nothing claimed '${request.key}'`,
   )
 }

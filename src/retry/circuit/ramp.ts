@@ -64,19 +64,13 @@ export class Ramp {
    * @param share - of the last messages, how many failed
    */
   failed(nowMs: number, isFirst: boolean, share: number): void {
-    if (this.#limit === Infinity) return
     if (isFirst && this.#limit <= few) {
       this.#among++
       this.#failed++
     }
-    if (!this.#isUsual(share)) this.halve(nowMs)
-  }
-
-  /** Where most fail it is the dependency, however few calls there are. */
-  #isUsual(share: number): boolean {
-    if (this.#among < enough) return false
     const own = this.#failed / this.#among
-    return own > 0 && own < 0.5 && share <= own + more
+    // Where most fail it is the dependency, however few calls there are.
+    if (this.#among < enough || own === 0 || own >= 0.5 || share > own + more) this.halve(nowMs)
   }
 
   /** @param starts - also where there was no bound */
