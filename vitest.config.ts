@@ -6,6 +6,9 @@ const alias = Object.entries(publishedSources).map(([name, replacement]) => ({
   find: new RegExp(`^${name}$`),
   replacement,
 }))
+// Another version of a client: test/transports/platformatic-kafka/newest-client.int.test.ts
+const platformaticKafka = process.env['HOLDFAST_TEST_PLATFORMATIC_KAFKA']
+if (platformaticKafka !== undefined) alias.push({ find: /^@platformatic\/kafka$/, replacement: platformaticKafka })
 
 export default defineConfig({
   resolve: { alias },
