@@ -1,3 +1,4 @@
+import { keepAtMost } from './bounded.ts'
 import { HoldfastError, isPermanent, isRetryLater, RetryLater, textOf } from './errors.ts'
 import { untilAborted } from './signals.ts'
 
@@ -45,8 +46,7 @@ export class Asked {
     if (answersThen !== undefined && answersThen < this.#answers)
       return new Error(`${because}, and did for others: ${textOf(cause).errorMessage}`)
     if (answersThen === undefined) this.#failing.set(name, this.#answers)
-    const [oldest] = this.#failing.keys()
-    if (this.#failing.size > mostFailing && oldest !== undefined) this.#failing.delete(oldest)
+    keepAtMost(mostFailing, this.#failing)
     // What was answered is known: the messages that need nothing else go on.
     return new RetryLater(waitMs, { holds: this.#answers > 0 ? 'message' : 'pipeline', because, cause })
   }

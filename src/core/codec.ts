@@ -1,3 +1,4 @@
+import { keepAtMost } from './bounded.ts'
 import type { Delivery } from './delivery.ts'
 import { isHoldfastError, judge, PermanentError, RetryLater } from './errors.ts'
 import { saysOutage } from './fault.ts'
@@ -74,8 +75,7 @@ export function bodyReader<Body>(
     failures.delete(id)
     if (count >= maxAttempts) return undecodable(id, cause)
     failures.set(id, count)
-    const [oldest] = failures.keys()
-    if (failures.size > mostFailing && oldest !== undefined) failures.delete(oldest)
+    keepAtMost(mostFailing, failures)
     const waitMs = Math.min(firstWaitMs * 2 ** (count - 1), longestWaitMs)
     return new RetryLater(waitMs, { because: `the body could not be read (${count} of ${maxAttempts})`, cause })
   }

@@ -1,3 +1,4 @@
+import { keepAtMost } from './bounded.ts'
 import { plainText } from './text.ts'
 
 export type ErrorCode =
@@ -248,9 +249,7 @@ export function judge(error: unknown, verdict: Verdict): void {
 function note<V extends Verdict>(kept: Map<string, V>, verdict: V): void {
   kept.delete(verdict.messageId)
   kept.set(verdict.messageId, verdict)
-  if (kept.size <= mostPerError) return
-  const [oldest] = kept.keys()
-  if (oldest !== undefined) kept.delete(oldest)
+  keepAtMost(mostPerError, kept)
 }
 
 /** How many attempts counted before this error, as far as any stage noted it for this message. */

@@ -17,3 +17,8 @@ export function digest(bytes: Uint8Array | string): string {
   // Loaded with the first digest: few services need one, and it is a sixth of what importing us takes.
   return process.getBuiltinModule('node:crypto').createHash('sha256').update(bytes).digest('base64url')
 }
+
+/** One text for scope and key: no two claims have the same. */
+export function claimName({ scope, key }: { readonly scope: string; readonly key: string }): string {
+  return `${scope.length}:${scope}${key}`
+}

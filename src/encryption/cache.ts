@@ -1,3 +1,4 @@
+import { keepAtMost } from '../core/bounded.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
 
 /** The most that are kept. Ids of keys come out of headers, so their number must have a bound. */
@@ -35,8 +36,7 @@ export class Cache<Answer> {
     this.#kept.delete(name)
     const kept: Kept<Answer> = { answer, untilMs: now + this.#keepMs, given: undefined }
     this.#kept.set(name, kept)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size > most && oldest !== undefined) this.#kept.delete(oldest)
+    keepAtMost(most, this.#kept)
     const forget = (): void => {
       if (this.#kept.get(name)?.answer === answer) this.#kept.delete(name)
     }

@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Liveness } from '../liveness.ts'
@@ -146,6 +147,6 @@ export class LogGeneration<Raw> implements Generation<Raw>, Epoch {
   #judge(error: unknown): void {
     const verdict = this.#consumer.client.verdictOn(error)
     if (verdict === 'rebalancing') this.rebalancing()
-    else if (verdict === 'lost') this.lost(error instanceof Error ? error : new Error(String(error)))
+    else if (verdict === 'lost') this.lost(asError(error))
   }
 }

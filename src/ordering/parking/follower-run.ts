@@ -1,3 +1,4 @@
+import { claimName } from '../../core/stored-key.ts'
 import type { Appended, AppendRequest, ParkingStore } from './store.ts'
 
 interface Waiting {
@@ -57,7 +58,7 @@ export class FollowerRun {
 function lengthWithoutRepeat(waiting: readonly Waiting[]): number {
   const seen = new Set<string>()
   for (const { request } of waiting) {
-    const name = `${request.scope.length}:${request.scope}${request.key}`
+    const name = claimName(request)
     if (seen.has(name)) break
     seen.add(name)
   }

@@ -1,3 +1,5 @@
+import { keepAtMost } from '../../core/bounded.ts'
+
 const most = 10_000
 
 export interface Failed {
@@ -23,10 +25,7 @@ export class Failures {
     const before = this.of(id)
     this.#byId.delete(id)
     this.#byId.set(id, { times: before.times + 1, answers })
-    if (this.#byId.size > most) {
-      const [oldest] = this.#byId.keys()
-      if (oldest !== undefined) this.#byId.delete(oldest)
-    }
+    keepAtMost(most, this.#byId)
     return before
   }
 

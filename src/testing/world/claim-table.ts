@@ -1,3 +1,4 @@
+import { claimName } from '../../core/stored-key.ts'
 import type { Failure } from '../../core/errors.ts'
 import type { ClaimRequest, ClaimResult, Held, HeldClaim } from '../../idempotency/store.ts'
 
@@ -41,10 +42,9 @@ export function claimTable(
 ): ClaimTable {
   const rows = new Map<string, ClaimRow>()
   let lastToken = 0n
-  const nameOf = (scope: string, key: string): string => `${scope.length}:${scope}${key}`
 
   function current(scope: string, key: string): ClaimRow | undefined {
-    const name = nameOf(scope, key)
+    const name = claimName({ scope, key })
     const row = rows.get(name)
     if (row === undefined || row.state === 'in-progress' || row.untilMs > nowMs()) return row
     rows.delete(name)
@@ -88,7 +88,7 @@ export function claimTable(
       const attempts = (row?.attempts ?? 0) + 1
       const token = ++lastToken
       const kept = row?.fingerprint ?? fingerprint
-      rows.set(nameOf(scope, key), {
+      rows.set(claimName({ scope, key }), {
         state: 'in-progress',
         token,
         owner,

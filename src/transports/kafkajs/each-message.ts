@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import type { EachMessagePayload } from 'kafkajs'
 import { sleep, systemClock, type Clock } from '../../core/clock.ts'
 import { isAbandoned } from '../../core/errors.ts'
@@ -17,7 +18,6 @@ import type { Pipeline } from '../../core/pipeline.ts'
 import { requireBeats } from '../../consumer/log/settings.ts'
 import { deliveryFrom, type MessageId } from './codec.ts'
 import { heartbeats } from './heartbeats.ts'
-import { asError } from './kafka-errors.ts'
 import { letGo, membership, type WatchedConsumer } from './membership.ts'
 
 export interface EachMessageOptions {

@@ -1,5 +1,6 @@
+import { asError } from '../../core/as-error.ts'
 import type { Clock } from '../../core/clock.ts'
-import { asError, isRebalance } from './kafka-errors.ts'
+import { isRebalance } from './kafka-errors.ts'
 
 /** Work that must not outlive the membership of its consumer. */
 export interface Beating {

@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import type { Blame } from '../publish-in-halves.ts'
 
 /** What is known of an error of kafkajs, found anywhere along its causes. */
@@ -66,10 +67,6 @@ export function blames(error: unknown): Blame {
   if (type === undefined) return 'nobody'
   if (badTopic.has(type)) return 'destination'
   return badMessage.has(type) ? 'message' : 'nobody'
-}
-
-export function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
 }
 
 /** What ended kafkajs for good, with what to do about it. */

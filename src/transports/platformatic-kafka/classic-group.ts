@@ -1,6 +1,7 @@
+import { asError } from '../../core/as-error.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
 import type { Coordinator, Position } from './coordinator.ts'
-import { apiIdOf, asError, endedMembership, isFatal } from './errors.ts'
+import { apiIdOf, endedMembership, isFatal } from './errors.ts'
 import type { Group, GroupHost, GroupSettings } from './group.ts'
 import { assignorNames, deal, decodeAssignment, encodeSubscription, topicsOf, type GroupMember } from './round-robin.ts'
 import type { Wire } from './wire.ts'

@@ -1,7 +1,8 @@
+import { asError } from '../../core/as-error.ts'
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import type { Coordinator, Place, Position } from './coordinator.ts'
-import { apiIdOf, asError, endedMembership, isFatal } from './errors.ts'
+import { apiIdOf, endedMembership, isFatal } from './errors.ts'
 import type { Group, GroupHost, GroupSettings } from './group.ts'
 import type { AnswerOf, Wire } from './wire.ts'
 

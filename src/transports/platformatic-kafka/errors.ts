@@ -1,3 +1,5 @@
+import { asError } from '../../core/as-error.ts'
+
 /** An error and everything that it carries: its causes, and the errors that an aggregate holds. */
 function* within(error: unknown, seen: Set<unknown> = new Set()): Generator<Error> {
   if (!(error instanceof Error) || seen.has(error)) return
@@ -84,7 +86,3 @@ export const endedMembership: ReadonlySet<string> = new Set([
   'FENCED_INSTANCE_ID',
   'FENCED_MEMBER_EPOCH',
 ])
-
-export function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
-}

@@ -1,4 +1,5 @@
-import { asError, reasonOf } from './errors.ts'
+import { asError } from '../../core/as-error.ts'
+import { reasonOf } from './errors.ts'
 
 /** A broker by its number, a topic by its name; `undefined` stands for finding out where the partitions are. */
 type Where = number | string | undefined

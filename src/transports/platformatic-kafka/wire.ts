@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import { Base, kGetApi, kGetBootstrapConnection, kGetConnection, kMetadata } from '@platformatic/kafka'
 import type {
   API,
@@ -18,7 +19,7 @@ import type {
   offsetFetchV9,
   syncGroupV5,
 } from '@platformatic/kafka'
-import { apiIdOf, asError, isUnknownTopic } from './errors.ts'
+import { apiIdOf, isUnknownTopic } from './errors.ts'
 
 /** What the client takes to reach the brokers: `clientId`, `bootstrapBrokers`, `tls`, `sasl`, `connectTimeout`. */
 export type KafkaConnectionOptions = Pick<

@@ -1,3 +1,4 @@
+import { keepAtMost } from '../../core/bounded.ts'
 import type { MessageId } from './protocol/commands.ts'
 import { PulsarError } from './protocol/errors.ts'
 import type { Payload } from './protocol/frames.ts'
@@ -46,7 +47,8 @@ export class Chunks {
     if (pieces.bytes > mostBytes) throw unreadable(`its message is larger than ${mostBytes} bytes`)
     if (pieces.bodies.length < chunks) return 'more'
     this.#open.delete(uuid)
-    keep(this.#done, uuid)
+    this.#done.add(uuid)
+    keepAtMost(mostDone, this.#done)
     const whole = { ...payload, metadata: { ...payload.metadata, chunks: 1 }, body: Buffer.concat(pieces.bodies) }
     return { payload: whole, ids: pieces.ids }
   }
@@ -57,16 +59,9 @@ export class Chunks {
     const pieces: Pieces = { ids: [], bodies: [], bytes: 0 }
     this.#open.set(uuid, pieces)
     // One that its producer gave up never comes to its end. Its entries stay unacked: nobody knows that for sure.
-    const [oldest] = this.#open.keys()
-    if (this.#open.size > mostOpen && oldest !== undefined) this.#open.delete(oldest)
+    keepAtMost(mostOpen, this.#open)
     return pieces
   }
-}
-
-function keep(done: Set<string>, uuid: string): void {
-  done.add(uuid)
-  const [oldest] = done
-  if (done.size > mostDone && oldest !== undefined) done.delete(oldest)
 }
 
 function unreadable(why: string): PulsarError {

@@ -1,3 +1,5 @@
+import { keepAtMost } from '../../core/bounded.ts'
+
 /** As many as the largest page that is sent again in one piece. */
 const remembered = 20_000
 
@@ -30,8 +32,6 @@ export class Numbers {
   sent(number: number): void {
     this.#sent.add(number)
     this.#highest = Math.max(this.#highest, number)
-    if (this.#sent.size <= remembered) return
-    const [oldest] = this.#sent
-    if (oldest !== undefined) this.#sent.delete(oldest)
+    keepAtMost(remembered, this.#sent)
   }
 }

@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import type { Ownership, QueueHost, QueueSession } from '../../consumer/queue/queue-client.ts'
 import { sleep, type Clock } from '../../core/clock.ts'
 import { HoldfastError } from '../../core/errors.ts'
@@ -263,7 +264,7 @@ function readable(payload: Payload): readonly EntryMessage[] | Error {
   try {
     return messagesIn(payload)
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return asError(error)
   }
 }
 

@@ -1,3 +1,4 @@
+import { asError } from '../../core/as-error.ts'
 import type { ConfirmChannel, Message as ReturnedMessage, Options } from 'amqplib'
 import { systemClock, type Clock } from '../../core/clock.ts'
 import type { PublishFailure } from '../../core/errors.ts'
@@ -227,8 +228,4 @@ function withReturn(options: Options.Publish): Options.Publish {
 
 function nameOf({ exchange, routingKey }: RabbitmqPlace, id: string): string {
   return JSON.stringify([exchange, routingKey, id])
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
 }

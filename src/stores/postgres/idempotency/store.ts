@@ -1,3 +1,4 @@
+import { claimName } from '../../../core/stored-key.ts'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { StatementRunner } from '../../../core/delivery.ts'
 import { HoldfastError, PermanentError } from '../../../core/errors.ts'
@@ -134,7 +135,7 @@ export function postgresIdempotencyStore(
   const claim = batcher<ClaimRequest, ClaimResult>({
     send: onceEach(
       apart(sendClaims, mayBeOneRow, (error) => (isLockTimeout(error) ? busy : undefined)),
-      sameKey,
+      claimName,
       followClaim,
     ),
     maxBatch,
@@ -143,7 +144,7 @@ export function postgresIdempotencyStore(
   const settle = batcher<Settlement, Held>({
     send: onceEach(
       apart(sendSettlements, mayBeOneRow),
-      ({ held }) => sameKey(held),
+      ({ held }) => claimName(held),
       // The first may have changed what the second finds.
       () => undefined,
     ),
@@ -193,7 +194,7 @@ export function postgresIdempotencyStore(
   async function sendInside(tx: StatementRunner, all: readonly InsideRequest[]): Promise<readonly InsideAnswer[]> {
     const firsts = new Map<string, InsideRequest>()
     for (const request of all)
-      if (firsts.size < mostInside && !firsts.has(sameKey(request))) firsts.set(sameKey(request), request)
+      if (firsts.size < mostInside && !firsts.has(claimName(request))) firsts.set(claimName(request), request)
     const requests = [...firsts.values()]
     const answers = await claimedInside(tx, requests)
     return all.map((request) => answers[requests.indexOf(request)] ?? 'known')
@@ -326,10 +327,6 @@ function followClaim(request: ClaimRequest, first: ClaimRequest, answer: ClaimRe
     return { state: 'in-progress', retryAfterMs: first.leaseMs }
   }
   return undefined
-}
-
-function sameKey({ scope, key }: Pick<HeldClaim, 'scope' | 'key'>): string {
-  return `${scope.length}:${scope}${key}`
 }
 
 // An index row takes 2,704 bytes, scope and key together.

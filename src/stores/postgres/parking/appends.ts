@@ -1,3 +1,4 @@
+import { claimName } from '../../../core/stored-key.ts'
 import type { Appended, AppendRequest, ParkingStore } from '../../../ordering/parking/store.ts'
 import { apart, batcher, type Reply } from '../../batcher.ts'
 import { isLockTimeout, mayBeOneRow } from '../failures.ts'
@@ -49,7 +50,7 @@ export function postgresAppends({
   }
 
   const sendApart = apart(send, mayBeOneRow, (error): RunAnswers | undefined =>
-    // Whoever asked for more than one message asks for each of them then.
+    // A run of several messages is then asked for one by one.
     isLockTimeout(error) ? ['again'] : undefined,
   )
 
@@ -68,7 +69,7 @@ function statementsOf(runs: readonly Run[], maxBatch: number): readonly (readonl
   const statements: Run[][] = []
   let names = new Set<string>()
   for (const messages of runs) {
-    const more = messages.map(({ scope, key }) => `${scope.length}:${scope}${key}`)
+    const more = messages.map(claimName)
     const current = statements.at(-1)
     if (current === undefined || names.size + more.length > maxBatch || more.some((name) => names.has(name))) {
       statements.push([messages])

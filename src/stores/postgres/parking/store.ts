@@ -1,3 +1,4 @@
+import { claimName } from '../../../core/stored-key.ts'
 import type {
   LaneLease,
   LanePage,
@@ -55,7 +56,7 @@ export function postgresParking(options: PostgresParkingOptions): ParkingStore {
   const park = batcher<ParkRequest, 'ok' | 'lost'>({
     send: onceEach(
       apart(sendParks, mayBeOneRow),
-      ({ held }) => nameOf(held.scope, held.key),
+      ({ held }) => claimName(held),
       () => undefined,
     ),
     maxBatch,
@@ -122,10 +123,6 @@ function named({ pipeline, lane, token }: LaneLease): unknown[] {
 
 function namesOf(rows: readonly ParkedName[]): unknown[] {
   return [rows.map(({ scope }) => scope), rows.map(({ key }) => key), rows.map(({ generation }) => generation)]
-}
-
-function nameOf(scope: string, key: string): string {
-  return `${scope.length}:${scope}${key}`
 }
 
 function pageFrom(rows: readonly unknown[]): LanePage | undefined {
