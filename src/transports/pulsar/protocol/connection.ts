@@ -91,7 +91,8 @@ export class Connection {
     this.#socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ ...tls, host, port })
     this.#socket.setNoDelay(true)
     this.#socket.once(tls === undefined ? 'connect' : 'secureConnect', () => void this.#greet())
-    this.#socket.on('data', (bytes) => this.#read(bytes))
+    // Never text: no encoding is set.
+    this.#socket.on('data', (bytes: Buffer | string) => this.#read(bytes as Buffer))
     this.#socket.on('error', (error) => this.#fail(socketError(error, `${host}:${port}`, tls !== undefined)))
     this.#socket.on('close', () => this.#fail(new PulsarError('Disconnected', 'the connection was closed')))
     this.#beat()
