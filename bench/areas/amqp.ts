@@ -1,29 +1,22 @@
-import { outgoing, pipeline } from 'holdfast'
+import { pipeline } from 'holdfast'
 import { amqpConsumer, amqpPublisher, queue } from 'holdfast/amqp'
 import rhea, { type Connection, type ConnectionOptions, type EventContext } from 'rhea'
 import { up } from '../../scripts/services/manager.ts'
 import { serviceNamed } from '../../scripts/services/table.ts'
-import { interleaved } from '../interleaved.ts'
-import { rowOf, type Row, type Target } from '../measure.ts'
+import type { Row } from '../measure.ts'
+import {
+  bodyBytes,
+  brokerRows,
+  consumed,
+  countdown,
+  fillWith,
+  publishedMessages,
+  wait,
+  type Consume,
+  type Pair,
+} from './brokers.ts'
 
-const keys = 1000
-const bodyBytes = 200
-const batch = 500
-const publishedMessages = 5000
-
-/** What one side does with a queue that is full: ns a message. */
-type Consume = (connection: Connection, address: string, messages: number, handlerMs: number) => Promise<number>
-
-interface Pair {
-  readonly name: string
-  readonly beside: string
-  readonly target: Target
-  readonly handlerMs: number
-  readonly ours: number
-  readonly raw: { readonly consume: Consume; readonly messages: number }
-}
-
-const pairs: readonly Pair[] = [
+const pairs: readonly Pair<Connection>[] = [
   {
     name: 'handler does nothing',
     beside: 'rhea, which accepts on arrival',
@@ -46,21 +39,16 @@ const pairs: readonly Pair[] = [
 export async function* amqpArea(rounds: number): AsyncIterable<Row> {
   const { url } = await up(serviceNamed('artemis'), (line) => console.error(line))
   const connection = connectTo(url)
-  for (const { name, beside, target, handlerMs, ours: messages, raw } of pairs) {
-    const samples = await interleaved(
-      rounds,
-      () => onFull(connection, messages, handlerMs, ours),
-      () => onFull(connection, raw.messages, handlerMs, raw.consume),
-    )
-    yield rowOf({ area: 'amqp', name, beside, target }, samples)
-  }
-  const samples = await interleaved(
-    rounds,
-    () => published((address) => fill(connection, address, publishedMessages)),
-    () => published((address) => fillRaw(connection, address)),
-  )
-  const name = 'publish 200 bytes, 1,000 keys, 500 a call'
-  yield rowOf({ area: 'amqp', name, beside: 'rhea, all at once, without keys', target: null }, samples)
+  yield* brokerRows(rounds, {
+    ...{ area: 'amqp', bench: connection, pairs, ours },
+    inPlace: (use) => use(`bench.${process.pid}.${count++}`),
+    fill: (address, messages) => fillWith(amqpPublisher(connection), address, messages),
+    publishing: {
+      name: 'publish 200 bytes, 1,000 keys, 500 a call',
+      beside: 'rhea, all at once, without keys',
+      raw: (address) => fillRaw(connection, address),
+    },
+  })
   connection.close()
 }
 
@@ -73,35 +61,6 @@ function connectTo(url: string): Connection {
 }
 
 let count = 0
-
-async function onFull(connection: Connection, messages: number, handlerMs: number, consume: Consume): Promise<number> {
-  const address = `bench.${process.pid}.${count++}`
-  await fill(connection, address, messages)
-  return consume(connection, address, messages, handlerMs)
-}
-
-async function published(publish: (address: string) => Promise<void>): Promise<number> {
-  const address = `bench.${process.pid}.${count++}`
-  const startMs = performance.now()
-  await publish(address)
-  return ((performance.now() - startMs) * 1e6) / publishedMessages
-}
-
-async function fill(connection: Connection, address: string, messages: number): Promise<void> {
-  const publisher = amqpPublisher(connection)
-  for (let from = 0; from < messages; from += batch)
-    await publisher.publish(
-      Array.from({ length: Math.min(batch, messages - from) }, (_, at) =>
-        outgoing({
-          destination: address,
-          id: `m${from + at}`,
-          key: `k${(from + at) % keys}`,
-          body: Buffer.alloc(bodyBytes),
-        }),
-      ),
-    )
-  await publisher.close()
-}
 
 /** As many at once as the broker gives credit for. */
 async function fillRaw(connection: Connection, address: string): Promise<void> {
@@ -122,27 +81,14 @@ async function fillRaw(connection: Connection, address: string): Promise<void> {
   sender.close()
 }
 
-const ours: Consume = async (connection, address, messages, handlerMs) => {
-  const { promise: done, resolve } = Promise.withResolvers<undefined>()
-  let left = messages
-  let startMs: number | undefined
-  const work = async (): Promise<void> => {
-    startMs ??= performance.now()
-    await wait(handlerMs)
-    if (--left === 0) resolve(undefined)
-  }
-  const stopping = new AbortController()
+const ours: Consume<Connection> = (connection, address, messages, handlerMs) => {
+  const counted = countdown(messages, handlerMs)
   const consumer = amqpConsumer({
-    ...{ connection, sources: [queue(address)], pipeline: pipeline('bench').handle(work), window: 512 },
+    ...{ connection, sources: [queue(address)], pipeline: pipeline('bench').handle(counted.work), window: 512 },
     // The other side does not look at its address either.
     checkAddresses: false,
   })
-  const running = consumer.run(stopping.signal)
-  await done
-  const ms = performance.now() - (startMs ?? NaN)
-  stopping.abort()
-  await running
-  return (ms * 1e6) / messages
+  return consumed(consumer, counted, messages)
 }
 
 /** Nothing waits for a handler: what dies with the process is lost. */
@@ -185,8 +131,4 @@ async function raw(
   const ms = performance.now() - (startMs ?? NaN)
   receiver.close()
   return (ms * 1e6) / messages
-}
-
-async function wait(ms: number): Promise<void> {
-  if (ms > 0) await new Promise((after) => setTimeout(after, ms))
 }

@@ -1,16 +1,24 @@
 import { AckPolicy, jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV } from '@nats-io/kv'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
-import { outgoing, pipeline } from 'holdfast'
+import { pipeline } from 'holdfast'
 import { natsConsumer, natsPublisher } from 'holdfast/nats'
 import { up } from '../../scripts/services/manager.ts'
 import { serviceNamed } from '../../scripts/services/table.ts'
-import { interleaved } from '../interleaved.ts'
-import { rowOf, type Row, type Target } from '../measure.ts'
+import type { Row } from '../measure.ts'
+import {
+  batch,
+  bodyBytes,
+  brokerRows,
+  consumed,
+  countdown,
+  fillWith,
+  publishedMessages,
+  wait,
+  type Consume,
+  type Pair,
+} from './brokers.ts'
 
-const keys = 1000
-const bodyBytes = 200
-const batch = 500
 const ahead = 1000
 
 interface Bench {
@@ -20,19 +28,7 @@ interface Bench {
   readonly kv: KV
 }
 
-/** What one side does with a stream that is full: ns a message. */
-type Consume = (bench: Bench, stream: string, messages: number, handlerMs: number) => Promise<number>
-
-interface Pair {
-  readonly name: string
-  readonly beside: string
-  readonly target: Target
-  readonly handlerMs: number
-  readonly ours: number
-  readonly raw: { readonly consume: Consume; readonly messages: number }
-}
-
-const pairs: readonly Pair[] = [
+const pairs: readonly Pair<Bench>[] = [
   {
     name: 'handler does nothing',
     beside: 'consume() and ack()',
@@ -58,21 +54,16 @@ export async function* natsArea(rounds: number): AsyncIterable<Row> {
   const js = jetstream(nc)
   const bucket = `bench-${process.pid}`
   const bench: Bench = { nc, js, jsm: await jetstreamManager(nc), kv: await new Kvm(js).create(bucket) }
-  for (const { name, beside, target, handlerMs, ours: messages, raw } of pairs) {
-    const samples = await interleaved(
-      rounds,
-      () => onFull(bench, messages, handlerMs, ours),
-      () => onFull(bench, raw.messages, handlerMs, raw.consume),
-    )
-    yield rowOf({ area: 'nats', name, beside, target }, samples)
-  }
-  const samples = await interleaved(
-    rounds,
-    () => published(bench, (stream) => fill(bench, stream, 5000)),
-    () => published(bench, (stream) => fillRaw(bench, stream, 5000)),
-  )
-  const name = 'publish 200 bytes with six headers, 500 a call'
-  yield rowOf({ area: 'nats', name, beside: 'js.publish, without headers', target: null }, samples)
+  yield* brokerRows(rounds, {
+    ...{ area: 'nats', bench, pairs, ours },
+    inPlace: (use) => withStream(bench, use),
+    fill: (stream, messages) => fillWith(natsPublisher(js), `${stream}.0`, messages),
+    publishing: {
+      name: 'publish 200 bytes with six headers, 500 a call',
+      beside: 'js.publish, without headers',
+      raw: (stream) => fillRaw(bench, stream),
+    },
+  })
   await bench.jsm.streams.delete(`KV_${bucket}`)
   await nc.close()
 }
@@ -89,38 +80,8 @@ async function withStream<T>({ jsm }: Bench, use: (stream: string) => Promise<T>
   }
 }
 
-function onFull(bench: Bench, messages: number, handlerMs: number, consume: Consume): Promise<number> {
-  return withStream(bench, async (stream) => {
-    await fill(bench, stream, messages)
-    return consume(bench, stream, messages, handlerMs)
-  })
-}
-
-function published(bench: Bench, publish: (stream: string) => Promise<void>): Promise<number> {
-  return withStream(bench, async (stream) => {
-    const startMs = performance.now()
-    await publish(stream)
-    return ((performance.now() - startMs) * 1e6) / 5000
-  })
-}
-
-async function fill({ js }: Bench, stream: string, messages: number): Promise<void> {
-  const publisher = natsPublisher(js)
-  for (let from = 0; from < messages; from += batch)
-    await publisher.publish(
-      Array.from({ length: Math.min(batch, messages - from) }, (_, at) =>
-        outgoing({
-          destination: `${stream}.0`,
-          id: `m${from + at}`,
-          key: `k${(from + at) % keys}`,
-          body: Buffer.alloc(bodyBytes),
-        }),
-      ),
-    )
-}
-
-async function fillRaw({ js }: Bench, stream: string, messages: number): Promise<void> {
-  for (let from = 0; from < messages; from += batch)
+async function fillRaw({ js }: Bench, stream: string): Promise<void> {
+  for (let from = 0; from < publishedMessages; from += batch)
     await Promise.all(
       Array.from({ length: batch }, (_, at) =>
         js.publish(`${stream}.0`, Buffer.alloc(bodyBytes), { msgID: `m${from + at}` }),
@@ -128,27 +89,14 @@ async function fillRaw({ js }: Bench, stream: string, messages: number): Promise
     )
 }
 
-const ours: Consume = async (bench, stream, messages, handlerMs) => {
-  const { promise: done, resolve } = Promise.withResolvers<undefined>()
-  let left = messages
-  let startMs: number | undefined
-  const work = async (): Promise<void> => {
-    startMs ??= performance.now()
-    if (handlerMs > 0) await new Promise((after) => setTimeout(after, handlerMs))
-    if (--left === 0) resolve(undefined)
-  }
-  const stopping = new AbortController()
+const ours: Consume<Bench> = (bench, stream, messages, handlerMs) => {
+  const counted = countdown(messages, handlerMs)
   const consumer = natsConsumer({
     ...bench,
     ...{ stream, group: stream, partitions: [{ name: '0', filter: `${stream}.0` }], ahead, concurrency: 64 },
-    pipeline: pipeline('bench').handle(work),
+    pipeline: pipeline('bench').handle(counted.work),
   })
-  const running = consumer.run(stopping.signal)
-  await done
-  const ms = performance.now() - (startMs ?? NaN)
-  stopping.abort()
-  await running
-  return (ms * 1e6) / messages
+  return consumed(consumer, counted, messages)
 }
 
 /** As many un-acked as ours may have, and the handlers side by side: no order. The clock starts with the first message, as ours. */
@@ -195,8 +143,4 @@ async function raw(
   const ms = performance.now() - (startMs ?? NaN)
   reading.stop()
   return (ms * 1e6) / messages
-}
-
-async function wait(ms: number): Promise<void> {
-  if (ms > 0) await new Promise((after) => setTimeout(after, ms))
 }

@@ -1,33 +1,29 @@
-import { outgoing, pipeline } from 'holdfast'
+import { pipeline } from 'holdfast'
 import { pulsarClient, pulsarConsumer, pulsarPublisher, type PulsarClient } from 'holdfast/pulsar'
 import { up } from '../../scripts/services/manager.ts'
 import { serviceNamed } from '../../scripts/services/table.ts'
 import { sendFrame } from '../../src/transports/pulsar/protocol/frames.ts'
-import { interleaved } from '../interleaved.ts'
-import { rowOf, type Row, type Target } from '../measure.ts'
+import type { Row } from '../measure.ts'
+import {
+  batch,
+  bodyBytes,
+  brokerRows,
+  consumed,
+  countdown,
+  fillWith,
+  keys,
+  publishedMessages,
+  wait,
+  type Consume,
+  type Pair,
+} from './brokers.ts'
 
-const keys = 1000
-const bodyBytes = 200
-const batch = 500
-const publishedMessages = 5000
 const permits = 1000
 const keyShared = 3
 const individual = 0
 
-/** What one side does with a topic that is full: ns a message. */
-type Consume = (client: PulsarClient, topic: string, messages: number, handlerMs: number) => Promise<number>
-
-interface Pair {
-  readonly name: string
-  readonly beside: string
-  readonly target: Target
-  readonly handlerMs: number
-  readonly ours: number
-  readonly raw: { readonly consume: Consume; readonly messages: number }
-}
-
 // No other client of Pulsar runs here: the official one needs a native library that no registry has.
-const pairs: readonly Pair[] = [
+const pairs: readonly Pair<PulsarClient>[] = [
   {
     name: 'handler does nothing',
     beside: 'a bare loop over our protocol client, acks without receipts',
@@ -50,58 +46,20 @@ const pairs: readonly Pair[] = [
 export async function* pulsarArea(rounds: number): AsyncIterable<Row> {
   const { url } = await up(serviceNamed('pulsar'), (line) => console.error(line))
   const client = pulsarClient({ serviceUrl: url })
-  for (const { name, beside, target, handlerMs, ours: messages, raw } of pairs) {
-    const samples = await interleaved(
-      rounds,
-      () => onFull(client, messages, handlerMs, ours),
-      () => onFull(client, raw.messages, handlerMs, raw.consume),
-    )
-    yield rowOf({ area: 'pulsar', name, beside, target }, samples)
-  }
-  const samples = await interleaved(
-    rounds,
-    () => published((topic) => fill(client, topic, publishedMessages)),
-    () => published((topic) => fillRaw(client, topic)),
-  )
-  const name = 'publish 200 bytes, 1,000 keys, 500 a call'
-  yield rowOf({ area: 'pulsar', name, beside: 'the bare protocol, 500 at a time', target: null }, samples)
+  yield* brokerRows(rounds, {
+    ...{ area: 'pulsar', bench: client, pairs, ours },
+    inPlace: (use) => use(`bench-${process.pid}-${count++}`),
+    fill: (topic, messages) => fillWith(pulsarPublisher(client), topic, messages),
+    publishing: {
+      name: 'publish 200 bytes, 1,000 keys, 500 a call',
+      beside: 'the bare protocol, 500 at a time',
+      raw: (topic) => fillRaw(client, topic),
+    },
+  })
   client.close()
 }
 
 let count = 0
-
-function freshTopic(): string {
-  return `bench-${process.pid}-${count++}`
-}
-
-async function onFull(client: PulsarClient, messages: number, handlerMs: number, consume: Consume): Promise<number> {
-  const topic = freshTopic()
-  await fill(client, topic, messages)
-  return consume(client, topic, messages, handlerMs)
-}
-
-async function published(publish: (topic: string) => Promise<void>): Promise<number> {
-  const topic = freshTopic()
-  const startMs = performance.now()
-  await publish(topic)
-  return ((performance.now() - startMs) * 1e6) / publishedMessages
-}
-
-async function fill(client: PulsarClient, topic: string, messages: number): Promise<void> {
-  const publisher = pulsarPublisher(client)
-  for (let from = 0; from < messages; from += batch)
-    await publisher.publish(
-      Array.from({ length: Math.min(batch, messages - from) }, (_, at) =>
-        outgoing({
-          destination: topic,
-          id: `m${from + at}`,
-          key: `k${(from + at) % keys}`,
-          body: Buffer.alloc(bodyBytes),
-        }),
-      ),
-    )
-  await publisher.close()
-}
 
 async function fillRaw(client: PulsarClient, topic: string): Promise<void> {
   const connection = await client.connectionFor(topic)
@@ -135,25 +93,13 @@ async function fillRaw(client: PulsarClient, topic: string): Promise<void> {
   await connection.request('closeProducer', { producerId })
 }
 
-const ours: Consume = async (client, topic, messages, handlerMs) => {
-  const { promise: done, resolve } = Promise.withResolvers<undefined>()
-  let left = messages
-  let startMs: number | undefined
-  const work = async (): Promise<void> => {
-    startMs ??= performance.now()
-    await wait(handlerMs)
-    if (--left === 0) resolve(undefined)
-  }
-  const stopping = new AbortController()
+const ours: Consume<PulsarClient> = (client, topic, messages, handlerMs) => {
+  const counted = countdown(messages, handlerMs)
   const consumer = pulsarConsumer({
-    ...{ client, topics: [topic], subscription: 'bench', pipeline: pipeline('bench').handle(work), window: permits },
+    ...{ client, topics: [topic], subscription: 'bench', window: permits },
+    pipeline: pipeline('bench').handle(counted.work),
   })
-  const running = consumer.run(stopping.signal)
-  await done
-  const ms = performance.now() - (startMs ?? NaN)
-  stopping.abort()
-  await running
-  return (ms * 1e6) / messages
+  return consumed(consumer, counted, messages)
 }
 
 /** Nothing waits for a handler: what dies with the process is lost. */
@@ -200,8 +146,4 @@ async function raw(
   connection.consumers.delete(consumerId)
   await connection.request('closeConsumer', { consumerId })
   return (ms * 1e6) / messages
-}
-
-async function wait(ms: number): Promise<void> {
-  if (ms > 0) await new Promise((after) => setTimeout(after, ms))
 }
