@@ -73,6 +73,12 @@ const paths: readonly Path[] = [
   ...broker('RabbitMQ', 'rabbitmq', 'amqplib, prefetch 256', 'amqplib, prefetch 1'),
   ...broker('NATS JetStream', 'nats', 'consume() and ack()', 'consume() and ack(), one at a time'),
   ...broker('AMQP 1.0', 'amqp', 'rhea, which accepts on arrival', 'rhea, one at a time'),
+  ...broker(
+    'Pulsar',
+    'pulsar',
+    'a bare loop over our protocol client, acks without receipts',
+    'the same loop, one at a time',
+  ),
   {
     ...{ path: 'Pipeline: seven stages', area: 'pipeline', name: 'seven-feature stack', peer: 'the same, assembled' },
     limit: 'one hand-fused function',
