@@ -1,14 +1,19 @@
 import fc from 'fast-check'
 import { memoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
-import type { HeldClaim, IdempotencyStore } from '../../src/idempotency/store.ts'
+import type { ResultStore } from '../../src/idempotency/remember/index.ts'
+import type { HeldClaim } from '../../src/idempotency/store.ts'
 import { fakeClock } from '../../src/testing/fake-clock.ts'
 
 /** Things that happen to a store; numbers pick a key, a claim made before, or a time. */
 type Operation =
   | { readonly do: 'claim'; readonly key: number; readonly fingerprint: string | null }
   | { readonly do: 'claim again'; readonly claim: number }
-  | { readonly do: 'renew' | 'complete' | 'release' | 'fail'; readonly claim: number }
+  | { readonly do: How; readonly claim: number }
+  | { readonly do: 'read'; readonly claim: number }
   | { readonly do: 'wait'; readonly ms: number }
+
+/** What a claim may do. */
+type How = 'renew' | 'complete' | 'release' | 'fail' | 'keep'
 
 export const leaseMs = 10_000
 export const retainMs = 60_000
@@ -32,6 +37,7 @@ export const operations: fc.Arbitrary<Operation[]> = fc.array(
         claim,
       }),
     },
+    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('keep' as const, 'read' as const), claim }) },
     {
       weight: 1,
       arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(leaseMs + 1000, retainMs + 1000) }),
@@ -51,7 +57,7 @@ export interface Done {
 
 /** Does all of it to a store, and tells how it went. */
 export async function perform(
-  store: IdempotencyStore,
+  store: ResultStore,
   scope: string,
   wait: (ms: number) => Promise<void>,
   todo: readonly Operation[],
@@ -75,8 +81,11 @@ export async function perform(
       if (answer.state === 'claimed') one.held = { scope, key, token: answer.token }
       const { token: _token, retryAfterMs: _retryAfterMs, ...rest } = { token: 0n, retryAfterMs: 0, ...answer }
       done.push({ do: operation.do, claim, key, atMs, answer: rest })
+    } else if (operation.do === 'read') {
+      const result = await store.resultOf(scope, key)
+      done.push({ do: 'read', claim, key, atMs, answer: result && Buffer.from(result).toString() })
     } else if (held !== undefined) {
-      const answer = await settle(store, operation.do, held, done.length)
+      const answer = await act(store, operation.do, held, { claim, number: done.length })
       done.push({ do: operation.do, claim, key, atMs, answer })
     }
   }
@@ -93,12 +102,17 @@ export function firstBreach(done: readonly Done[]): string | undefined {
     if (state === 'claimed') {
       if (holder?.claim !== claim && !free) return `${key} was given to ${claim} while ${holder.claim} had it`
       holders.set(key, { claim, untilMs: atMs + leaseMs, settled: '' })
+    } else if (what === 'read') {
+      const result = typeof answer === 'string' ? answer : null
+      const own = holder?.settled === 'complete' && result?.startsWith(`${holder.claim}.`) === true
+      if (result !== null && !own) return `${key} has the result ${result}, which its claim did not keep`
     } else if (state === 'completed' && holder?.settled !== 'complete')
       return `${key} is completed, but nobody did that`
     else if (state === 'failed' && holder?.settled !== 'fail') return `${key} has failed, but nobody said so`
     else if (state === 'in-progress' && (holder === undefined || holder.settled !== '')) return `nobody works on ${key}`
     else if (state === 'ok') {
       if (holder?.claim !== claim) return `${claim} changed ${key}, which ${holder?.claim} has`
+      if (what === 'keep') continue
       const forMs = what === 'renew' ? leaseMs : retainMs
       holders.set(key, { claim, untilMs: atMs + forMs, settled: what === 'renew' ? '' : what })
     }
@@ -106,23 +120,25 @@ export function firstBreach(done: readonly Done[]): string | undefined {
   return undefined
 }
 
-function settle(
-  store: IdempotencyStore,
-  how: 'renew' | 'complete' | 'release' | 'fail',
+function act(
+  store: ResultStore,
+  how: How,
   held: HeldClaim,
-  attempts: number,
+  { claim, number }: { readonly claim: number; readonly number: number },
 ) {
   switch (how) {
+    case 'keep':
+      return store.keepResult(held, Buffer.from(`${claim}.${number}`))
     case 'renew':
       return store.renew(held, leaseMs)
     case 'complete':
       return store.complete(held, retainMs)
     case 'release':
-      return store.release(held, attempts)
+      return store.release(held, number)
     case 'fail':
       return store.fail(
         held,
-        { reason: 'attempts', errorName: 'Error', errorMessage: `no. ${attempts}`, attempts },
+        { reason: 'attempts', errorName: 'Error', errorMessage: `no. ${number}`, attempts: number },
         retainMs,
       )
   }

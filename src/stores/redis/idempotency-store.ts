@@ -1,10 +1,11 @@
 import { HoldfastError, PermanentError } from '../../core/errors.ts'
-import type { ClaimRequest, ClaimResult, Held, HeldClaim, IdempotencyStore } from '../../idempotency/store.ts'
+import type { ResultStore } from '../../idempotency/remember/store.ts'
+import type { ClaimRequest, ClaimResult, Held, HeldClaim } from '../../idempotency/store.ts'
 import { badOption, checkOptions, count, flag, having, ms, text } from '../../core/options.ts'
 import { apart, batcher } from '../batcher.ts'
 import { checkClient } from '../clients.ts'
 import { failureFromJson, failureToJson } from '../failure-json.ts'
-import { claimScript, settleScript, type Script } from './scripts.ts'
+import { claimScript, keepScript, resultScript, settleScript, type Script } from './scripts.ts'
 
 /** What holdfast needs of ioredis: a `Redis` or a `Cluster`. */
 export interface RedisSlice {
@@ -32,7 +33,7 @@ export interface RedisIdempotencyStoreOptions {
   readonly maxInFlight?: number
 }
 
-export interface RedisIdempotencyStore extends IdempotencyStore {
+export interface RedisIdempotencyStore extends ResultStore {
   /**
    * Checks that the server does not evict keys. The first claim checks it too.
    * @throws HoldfastError `bad-option` when its `maxmemory-policy` may evict claims, `unavailable` when Redis does not answer.
@@ -91,18 +92,21 @@ export function redisIdempotencyStore(
   }
 
   async function run({ sha, text: lua }: Script, names: readonly string[], values: readonly string[]): Promise<string> {
-    const answers = redis.evalsha(sha, names.length, ...names, forget, ...values).catch((error: unknown) => {
+    const answer = await redis.evalsha(sha, names.length, ...names, forget, ...values).catch((error: unknown) => {
       if (!isReply(error, 'NOSCRIPT')) throw error
       return redis.eval(lua, names.length, ...names, forget, ...values)
     })
-    if (waitReplicas > 0) await confirmed(answers)
-    const answer = await answers
     return typeof answer === 'string' ? answer : ''
   }
 
-  async function confirmed(answers: Promise<unknown>): Promise<void> {
+  async function write(script: Script, names: readonly string[], values: readonly string[]): Promise<string> {
+    const answer = await run(script, names, values)
+    if (waitReplicas > 0) await confirmed()
+    return answer
+  }
+
+  async function confirmed(): Promise<void> {
     // After the script on the same connection: WAIT is about the writes before it.
-    await answers
     const replicas = await redis.wait(waitReplicas, waitMs)
     if (replicas < waitReplicas)
       throw new HoldfastError('unavailable', `${where}: ${replicas} of ${waitReplicas} replicas confirmed the write`)
@@ -115,7 +119,7 @@ export function redisIdempotencyStore(
       const redrive = generation === 0 ? '' : `/${generation}`
       values.push(`${Math.ceil(leaseMs)}${redrive} ${fingerprint === null ? '' : withLength(fingerprint)}`, owner)
     }
-    const [token = '', ...answers] = (await run(claimScript, requests.map(nameOf), values)).split('\n')
+    const [token = '', ...answers] = (await write(claimScript, requests.map(nameOf), values)).split('\n')
     const fresh: ClaimResult = { state: 'claimed', token: BigInt(token), attempts: 1 }
     return answers.map((answer) => (answer === 'c' ? fresh : claimResult(answer)))
   }
@@ -123,8 +127,8 @@ export function redisIdempotencyStore(
   async function sendSettlements(settlements: readonly Settlement[]): Promise<readonly Held[]> {
     const values: string[] = []
     for (const { held, state, rest, forMs } of settlements)
-      values.push(state + String(held.token).padStart(16, '0') + rest, String(Math.ceil(forMs)))
-    const answers = await run(
+      values.push(state + tokenText(held) + rest, String(Math.ceil(forMs)))
+    const answers = await write(
       settleScript,
       settlements.map(({ held }) => nameOf(held)),
       values,
@@ -149,6 +153,16 @@ export function redisIdempotencyStore(
     complete: (held, retainMs) => settle({ held, state: 'c', rest: '', forMs: retainMs }).catch(refusedKey),
     release: (held, attempts) => settle({ held, state: 'r', rest: String(attempts), forMs: forget }),
     fail: (held, failure, retainMs) => settle({ held, state: 'f', rest: failureToJson(failure), forMs: retainMs }),
+    // Results are as large as they are, so each travels alone. As text: the client reads answers as UTF-8.
+    async keepResult(held, { buffer, byteOffset, byteLength }) {
+      const result = withLength(Buffer.from(buffer, byteOffset, byteLength).toString('base64'))
+      const answer = await write(keepScript, [nameOf(held)], [tokenText(held), result]).catch(refusedKey)
+      return answer === '1' ? 'ok' : 'lost'
+    },
+    async resultOf(scope, key) {
+      const answer = await run(resultScript, [nameOf({ scope, key })], []).catch(refusedKey)
+      return answer === '' ? null : Buffer.from(answer.slice(1), 'base64')
+    },
   }
 }
 
@@ -177,6 +191,10 @@ function claimResult(answer: string): ClaimResult | undefined {
     default:
       return undefined
   }
+}
+
+function tokenText({ token }: HeldClaim): string {
+  return String(token).padStart(16, '0')
 }
 
 // Lua counts bytes.

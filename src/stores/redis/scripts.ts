@@ -7,9 +7,11 @@ export interface Script {
 
 // One text for each key, since every command that a script calls costs as much as all the rest of it: the claim of a new
 // key is one SET, a settlement a GET and a SET.
-//   letter       p in progress, c completed, f failed, r released; a capital where a fingerprint is kept
+//   letter       p in progress, c completed, f failed, r released; q and d for p and c where a result is kept; a capital
+//                where a fingerprint is kept
 //   token        16 digits: the server's time in µs, or one more than the token before
 //   fingerprint  where one is kept, with its length and a colon in front
+//   result       the same
 //   p: end of the lease in µs (16 digits), attempts, `/` and the generation of a redrive, colon, owner
 //   r: attempts     f: the generation of a redrive, the failure     c: nothing
 // Retention is the expiry of the key, the lease stands in the text: the two are never one.
@@ -20,18 +22,27 @@ local function now()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
 end
-local function parts(text)
-  local letter, token, rest = string.match(text, '^([pcfrPCFR])(${'%d'.repeat(16)})(.*)$')
-  if not letter then error('the key holds what is not a claim') end
-  local state = string.lower(letter)
-  if state == letter then return state, token, '', rest end
-  local colon = string.find(rest, ':', 1, true)
-  local last = colon + tonumber(string.sub(rest, 1, colon - 1))
-  return state, token, string.sub(rest, 1, last), string.sub(rest, last + 1)
+local function counted(text)
+  local colon = string.find(text, ':', 1, true)
+  local last = colon + tonumber(string.sub(text, 1, colon - 1))
+  return string.sub(text, 1, last), string.sub(text, last + 1)
 end
-local function put(key, state, token, fingerprint, rest, ms)
-  local letter = fingerprint == '' and state or string.upper(state)
-  redis.call('SET', key, letter .. token .. fingerprint .. rest, 'PX', ms)
+local function parts(text)
+  local letter, token, rest = string.match(text, '^([pcfrqdPCFRQD])(${'%d'.repeat(16)})(.*)$')
+  if not letter then error('the key holds what is not a claim') end
+  local state, fingerprint, result = string.lower(letter), '', ''
+  if state ~= letter then fingerprint, rest = counted(rest) end
+  if state == 'q' or state == 'd' then
+    state = state == 'q' and 'p' or 'c'
+    result, rest = counted(rest)
+  end
+  return state, token, fingerprint, rest, result
+end
+local function whole(state, token, fingerprint, rest, result)
+  local letter = state
+  if result ~= '' then letter = state == 'p' and 'q' or 'd' end
+  if fingerprint ~= '' then letter = string.upper(letter) end
+  return letter .. token .. fingerprint .. result .. rest
 end
 `
 
@@ -59,7 +70,7 @@ for i = 1, #KEYS do
   if redis.call('SET', key, start .. owner, 'NX', 'PX', ms) then
     answers[i + 1] = 'c'
   else
-    local state, token, kept, rest = parts(redis.call('GET', key))
+    local state, token, kept, rest, result = parts(redis.call('GET', key))
     local till, attempts, holder
     if state == 'p' then
       till, attempts, holder = string.match(rest, '^(${'%d'.repeat(16)})(%d+)/?%d*:(.*)$')
@@ -85,9 +96,11 @@ for i = 1, #KEYS do
         -- A clock that was set back must not make a later token the lower one.
         token = digits(math.max(token + 1, now))
         attempts = string.format('%.0f', attempts + 1)
+        result = ''
       end
       if kept == '' then kept = fingerprint end
-      put(key, 'p', token, kept, lease .. attempts .. generation .. ':' .. owner, ms)
+      rest = lease .. attempts .. generation .. ':' .. owner
+      redis.call('SET', key, whole('p', token, kept, rest, result), 'PX', ms)
       answers[i + 1] = 'c' .. token .. ':' .. attempts
     end
   end
@@ -121,8 +134,10 @@ for i = 1, #KEYS do
     old = redis.call('GET', key)
   end
   if old and not done and string.sub(old, 2, 17) == string.sub(new, 2, 17) then
-    local state, token, fingerprint, rest = parts(old)
+    local state, token, fingerprint, rest, result = parts(old)
     if state == 'p' or state == wanted then
+      -- What failed or was released has no result.
+      if wanted == 'f' or wanted == 'r' then result = '' end
       if wanted == 'p' then
         rest = digits(now() + ms * 1000) .. string.sub(rest, 17)
         ms = string.format('%.0f', ms + ARGV[1])
@@ -132,12 +147,32 @@ for i = 1, #KEYS do
       else
         rest = string.sub(new, 18)
       end
-      put(key, wanted, token, fingerprint, rest, ms)
+      redis.call('SET', key, whole(wanted, token, fingerprint, rest, result), 'PX', ms)
       answers[i] = '1'
     end
   end
 end
 return table.concat(answers)`)
+
+/**
+ * Keeps a result with the claim of the key. ARGV: a number that it does not read, the token, and the result with its length
+ * and a colon in front. Answers 1 where that token holds the key or has completed it; else 0.
+ */
+export const keepScript: Script = script(`${head}
+local old = redis.call('GET', KEYS[1])
+if not old or string.sub(old, 2, 17) ~= ARGV[2] then return '0' end
+local state, token, fingerprint, rest = parts(old)
+if state ~= 'p' and state ~= 'c' then return '0' end
+redis.call('SET', KEYS[1], whole(state, token, fingerprint, rest, ARGV[3]), 'KEEPTTL')
+return '1'`)
+
+/** Answers an equals sign and the result of a completed key; an empty text where there is none. */
+export const resultScript: Script = script(`${head}
+local old = redis.call('GET', KEYS[1])
+if not old then return '' end
+local state, _, _, _, result = parts(old)
+if state ~= 'c' or result == '' then return '' end
+return '=' .. string.match(result, ':(.*)$')`)
 
 function script(text: string): Script {
   return { text, sha: createHash('sha1').update(text).digest('hex') }

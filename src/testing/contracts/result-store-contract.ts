@@ -85,6 +85,15 @@ const cases: Readonly<Record<string, (harness: ResultStoreHarness) => Promise<vo
     assert.equal(await resultOf(store, 'a'), 'two')
   },
 
+  async 'does not show a claim what the one that it took over from had kept'({ store, advance }) {
+    const first = await hold(store, ask('a', { leaseMs: shortMs }))
+    assert.equal(await store.keepResult(first, bytes('one')), 'ok')
+    await advance(pastShortMs)
+    const second = await hold(store, ask('a'))
+    await store.complete(second, longMs)
+    assert.equal(await resultOf(store, 'a'), null)
+  },
+
   async 'forgets the result with its key'({ store, advance }) {
     const held = await hold(store, ask('a'))
     await store.keepResult(held, bytes('one'))

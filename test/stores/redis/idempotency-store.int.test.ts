@@ -6,6 +6,7 @@ import { idempotency } from '../../../src/idempotency/idempotency.ts'
 import { pipeline } from '../../../src/index.ts'
 import { redisIdempotencyStore, type RedisIdempotencyStoreOptions } from '../../../src/stores/redis/index.ts'
 import { idempotencyStoreContract } from '../../../src/testing/contracts/idempotency-store-contract.ts'
+import { resultStoreContract } from '../../../src/testing/contracts/result-store-contract.ts'
 import { faultProxy, through } from '../../support/fault-proxy.ts'
 import { privateRedis, type PrivateServer } from '../../support/private-servers.ts'
 import { describeWith, redisUrl, uniqueName } from '../../support/services.ts'
@@ -58,6 +59,7 @@ describeWith([], 'the idempotency store contract, on a Redis cluster of two', ()
     advance: (ms: number) => sleep(ms),
   })
   for (const { name, run } of idempotencyStoreContract(create)) it(`I-16 ${name}`, run)
+  for (const { name, run } of resultStoreContract(create)) it(`I-16 results: ${name}`, run)
 })
 
 describeWith(['redis'], 'redisIdempotencyStore()', () => {
