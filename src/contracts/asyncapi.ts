@@ -46,11 +46,13 @@ export function asyncApi(service: Service, { version }: { readonly version: stri
         return [`${action}_${message(type)}`, { action, channel: { $ref }, messages, summary: about.why }]
       }),
     ),
-    components: { messages: Object.fromEntries(contracts.map((each) => [message(each.type), messageOf(each)])) },
+    components: {
+      messages: Object.fromEntries(contracts.map((each) => [message(each.type), messageOf(each, message(each.type))])),
+    },
   }
 }
 
-function messageOf(contract: Contract): JsonSchema {
+function messageOf(contract: Contract, name: string): JsonSchema {
   const { version, older, owner, why, examples, deprecated } = contract.about
   const headers = {
     'message-id': { type: 'string' },
@@ -60,9 +62,16 @@ function messageOf(contract: Contract): JsonSchema {
   return {
     ...{ name: contract.type, title: contract.type, summary: why, contentType: 'application/json' },
     headers: { type: 'object', properties: headers },
-    payload: contract.jsonSchema() ?? {},
+    payload: moved(contract.jsonSchema() ?? {}, `#/components/messages/${name}/payload`),
     examples: examples.map((payload) => ({ payload })),
     ...{ 'x-owner': owner, 'x-version': version, 'x-older-versions': older },
     ...(deprecated !== undefined && { 'x-deprecated': deprecated }),
   }
+}
+
+/** A schema's own references begin at the schema. In a document they would begin at the document. */
+function moved<Schema>(schema: Schema, to: string): Schema {
+  return JSON.parse(JSON.stringify(schema), (key, value: unknown) =>
+    key === '$ref' && typeof value === 'string' && value.startsWith('#') ? to + value.slice(1) : value,
+  ) as Schema
 }

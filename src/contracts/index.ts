@@ -21,6 +21,7 @@ export {
   type OlderSchemas,
   type OlderVersion,
 } from './contract.ts'
+export { contractDrift, type Drift, type DriftOptions, type SeenEdge } from './drift.ts'
 export { contractGraph } from './graph.ts'
 export { lintContracts, type Finding } from './lint.ts'
 export type { ContractSchema, InputOf, JsonSchema, OutputOf } from './schema.ts'

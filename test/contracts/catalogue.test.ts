@@ -22,6 +22,11 @@ describe('catalogue()', () => {
     expect(page).toContain('content-security-policy')
   })
 
+  // To renew it after a change, look at the page and run with -u.
+  it('is the page that was looked at', async () => {
+    await expect(catalogue(services, { title: 'Events' })).toMatchFileSnapshot('catalogue.golden')
+  })
+
   it('lets no text become markup', () => {
     const event = contract(hostile, {
       version: 1,

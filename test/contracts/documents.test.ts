@@ -14,6 +14,7 @@ import {
   type ContractLock,
 } from '../../src/contracts/index.ts'
 import { OrderPaid, OrderPlaced, services, shop } from './coffee.ts'
+import { services as shapes, Shipped } from './shapes.ts'
 
 const require = createRequire(import.meta.url)
 const specification = JSON.parse(
@@ -33,8 +34,20 @@ const made = (type: string, parts: Record<string, unknown> = {}) =>
 const one = (name: string, publishes: readonly unknown[], consumes: readonly unknown[]) =>
   service(name, { owner: name, does: 'Something.', publishes: publishes as never, consumes: consumes as never })
 
+/** What the references of a document lead to: `undefined` where there is nothing. */
+function referredTo(document: unknown): readonly unknown[] {
+  const found: unknown[] = []
+  JSON.parse(JSON.stringify(document), (key, value: unknown) => {
+    if (key !== '$ref') return value
+    const path = String(value).split('/').slice(1)
+    found.push(path.reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], document))
+    return value
+  })
+  return found
+}
+
 describe('asyncApi()', () => {
-  it.each(services)('is a valid AsyncAPI 3.0 document of $name', (each) => {
+  it.each([...services, ...shapes])('is a valid AsyncAPI 3.0 document of $name', (each) => {
     const document = JSON.parse(JSON.stringify(asyncApi(each, { version: '1.0.0' }))) as unknown
     expect(validate(document) ? [] : validate.errors).toEqual([])
   })
@@ -42,6 +55,25 @@ describe('asyncApi()', () => {
   it('is refused with a wrong action: the check can fail', () => {
     const document = JSON.stringify(asyncApi(shop, { version: '1.0.0' })).replace('"send"', '"shout"')
     expect(validate(JSON.parse(document))).toBe(false)
+  })
+
+  it.each([...services, ...shapes])('has no reference that leads nowhere, in the document of $name', (each) => {
+    const document = asyncApi(each, { version: '1.0.0' })
+    expect(referredTo(document).length).toBeGreaterThan(0)
+    expect(referredTo(document)).not.toContain(undefined)
+  })
+
+  it('leads the references of a schema to its own parts, not to those of the document', () => {
+    const [everything] = shapes
+    const document = asyncApi(everything ?? shop, { version: '1.0.0' })
+    expect(Shipped.jsonSchema()).toMatchObject({ properties: { to: { $ref: '#/$defs/Address' } } })
+    const at = '#/components/messages/order_shipped/payload/$defs/Address'
+    expect(document).toMatchObject({
+      components: { messages: { order_shipped: { payload: { properties: { to: { $ref: at } } } } } },
+    })
+    expect(referredTo(document)).toContainEqual(
+      expect.objectContaining({ properties: { street: { type: 'string' }, city: { type: 'string' } } }),
+    )
   })
 
   it('keeps types and destinations apart whose names look alike', () => {

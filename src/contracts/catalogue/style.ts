@@ -14,6 +14,7 @@ a{color:var(--accent)}
 table{border-collapse:collapse;width:100%;background:var(--card)}
 th,td{border-bottom:1px solid var(--line);padding:7px 10px;text-align:left;vertical-align:top}
 td{overflow-wrap:anywhere}
+.scroll td:first-child{overflow-wrap:normal}
 td.tight,td .warning{overflow-wrap:normal;white-space:nowrap}
 th{color:var(--soft);font-weight:600}
 pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px;overflow-x:auto}
