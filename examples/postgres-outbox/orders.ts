@@ -1,7 +1,8 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { json } from 'holdfast'
+import type { Outbox } from 'holdfast/outbox'
 import { postgresOutbox } from 'holdfast/postgres'
-import type { Pool } from 'pg'
+import type { Pool, PoolClient } from 'pg'
 import { z } from 'zod'
 
 export const OrderPlaced = z.object({
@@ -13,9 +14,21 @@ export const OrderPlaced = z.object({
 
 const Order = z.object({ orderId: z.string(), customer: z.string(), cents: z.number().int() })
 
+export interface OrderService {
+  readonly pool: Pool
+  readonly topic: string
+  readonly schema: string
+  /** Something in the place of the outbox, to see what the audit says. */
+  readonly outbox?: Outbox<PoolClient, z.infer<typeof OrderPlaced>> | undefined
+}
+
 /** The order service. What is new in it for the outbox: the constant, the call of `add`, and nothing else. */
-export function orderService({ pool, topic, schema }: { pool: Pool; topic: string; schema: string }): FastifyInstance {
-  const outbox = postgresOutbox({ schema, codec: json(OrderPlaced) })
+export function orderService({
+  pool,
+  topic,
+  schema,
+  outbox = postgresOutbox({ schema, codec: json(OrderPlaced) }),
+}: OrderService): FastifyInstance {
   const app = Fastify()
 
   app.post('/orders', async (request, reply) => {

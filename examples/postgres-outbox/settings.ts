@@ -1,9 +1,11 @@
 import { parseArgs } from 'node:util'
 
-const usage = `npm run example:postgres-outbox -- [--orders n] [--postgres [url]] [--kafka [brokers]]
+const usage = `npm run example:postgres-outbox -- [--orders n] [--postgres [url]] [--kafka [brokers]] [--without name]
 
   Without flags everything is embedded: PostgreSQL from npm, and a broker in memory.
-  --postgres, --kafka   real ones: at the address given, else what \`npm run services -- up\` started`
+  --postgres, --kafka   real ones: at the address given, else what \`npm run services -- up\` started
+  --without outbox      publishes inside the transaction, as it is done by hand: then see the audit
+  --without claims      handles repeats too: then see the audit`
 
 export interface Settings {
   readonly orders: number
@@ -11,6 +13,7 @@ export interface Settings {
   readonly postgres: string | true | null
   /** `null`: a broker in memory. */
   readonly kafka: string | true | null
+  readonly without: 'outbox' | 'claims' | null
 }
 
 export function settingsFrom(args: string[]): Settings {
@@ -26,7 +29,10 @@ export function settingsFrom(args: string[]): Settings {
   const orders = Number(values.orders)
   if (!Number.isSafeInteger(orders) || orders < 1)
     giveUp(`--orders must be a whole number above 0, got '${values.orders}'`)
-  return { orders, postgres: addressFrom(values.postgres), kafka: addressFrom(values.kafka) }
+  const { without = null } = values
+  if (without !== null && without !== 'outbox' && without !== 'claims')
+    giveUp(`--without takes outbox or claims, got '${without}'`)
+  return { orders, postgres: addressFrom(values.postgres), kafka: addressFrom(values.kafka), without }
 }
 
 function parsed(args: string[]) {
@@ -37,6 +43,7 @@ function parsed(args: string[]) {
         orders: { type: 'string', default: '2000' },
         postgres: { type: 'string' },
         kafka: { type: 'string' },
+        without: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     })

@@ -24,6 +24,7 @@ it('postgres-outbox: embedded, every order is charged once and in order', { time
 
 it.each([
   [['--orders', 'abc'], "--orders must be a whole number above 0, got 'abc'\n"],
+  [['--without', 'luck'], "--without takes outbox or claims, got 'luck'\n"],
   [['--order', '1'], /^Unknown option '--order'[^\n]*\n$/],
   [['--postgres', 'nonsense'], '--postgres must be an address like postgres://user@host:5432/database\n'],
   [['--postgres', 'postgres://u:secret@127.0.0.1:1/db'], 'PostgreSQL cannot be reached at 127.0.0.1:1: ECONNREFUSED\n'],
@@ -32,6 +33,20 @@ it.each([
   expect(ended).toMatchObject({ code: 1, stdout: '' })
   if (typeof line === 'string') expect(ended.stderr).toBe(line)
   else expect(ended.stderr).toMatch(line)
+})
+
+describeWith(['postgres'], 'the audit of postgres-outbox', () => {
+  it.each([
+    ['outbox', /charges +\d+: [1-9]\d* missing, \d+ doubled, [1-9]\d* invented/],
+    ['claims', /charges +\d+: 0 missing, [1-9]\d* doubled, 0 invented/],
+  ])('fails without the %s', { timeout: 120_000 }, async (without, charges) => {
+    const { code, stdout } = await runExample(file, [
+      ...['--orders', '500', '--postgres', postgresUrl(), '--without', without],
+    ])
+    expect(stdout).toMatch(charges)
+    expect(stdout).toContain('BROKEN: see above\n')
+    expect(code).toBe(1)
+  })
 })
 
 describeWith(['postgres', 'kafka'], 'postgres-outbox', () => {
