@@ -1,7 +1,5 @@
 import type { Patch } from '../brokers/plant.ts'
 
-const file = 'transports/pulsar/topic-link.ts'
-
 /** Faults planted on purpose, to show that the run would see them. */
 export const breaks = {
   'no-idempotency': 'nothing remembers which messages had their effect',
@@ -12,11 +10,14 @@ export const breaks = {
 
 export const patches: Readonly<Record<string, Patch>> = {
   'early-ack': {
-    file,
+    file: 'transports/pulsar/attachment.ts',
     changes: [
       ['ack: ({ entry }) => this.#ack(entry),', 'ack: () => {},'],
       ['(!owned.deliver(record)', '((void this.#ack(record.entry), !owned.deliver(record))'],
     ],
   },
-  'allows-disorder': { file, changes: [['allowsDisorder: false', 'allowsDisorder: true']] },
+  'allows-disorder': {
+    file: 'transports/pulsar/topic-link.ts',
+    changes: [['allowsDisorder: false', 'allowsDisorder: true']],
+  },
 }

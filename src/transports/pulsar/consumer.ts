@@ -21,6 +21,7 @@ import {
   text,
 } from '../../core/options.ts'
 import { features } from '../features.ts'
+import type { PulsarRecord } from './attachment.ts'
 import type { PulsarClient } from './client.ts'
 import type { PulsarMessageId } from './codec.ts'
 import { clientKind, isOfficial, type OfficialPulsarClient } from './official/official-client.ts'
@@ -28,7 +29,7 @@ import { OfficialQueueClient } from './official/official-consumer.ts'
 import { sourcesOf } from './partitions.ts'
 import { pulsarPosition } from './position.ts'
 import { isDenied, PulsarError } from './protocol/errors.ts'
-import { isForGood, TopicLink, type PulsarRecord, type SubscriptionType, type TopicLinkOptions } from './topic-link.ts'
+import { isForGood, TopicLink, type SubscriptionType, type TopicLinkOptions } from './topic-link.ts'
 
 export interface PulsarConsumerOptions extends ConsumerOptions, Replaying {
   /** Made with `pulsarClient()`, or a client of the official package. It stays yours. */
