@@ -1,17 +1,11 @@
-import { isAbandoned } from '../core/errors.ts'
 import { Drains } from './drains.ts'
 import { gather, mostFollowers } from './followers.ts'
 import { Halt } from './halt.ts'
-import type { LaneHeap } from './lane-heap.ts'
 import type { Lanes, LanesOptions } from './lanes-options.ts'
-import { readyLine } from './ready-line.ts'
-import { redelivery, type Redelivery } from './redelivery.ts'
+import { Nacked } from './nacked.ts'
 import { Slots } from './slots.ts'
+import { StartLine } from './start-line.ts'
 import { LaneTrack, Task, type TrackOptions } from './track.ts'
-
-// How often an item may hold the pipeline while others get through. After that it holds its own lane.
-const mostRefuted = 3
-const nothing = (): void => {}
 
 /** The executor behind the transports. It starts in order of arrival, which keeps close to the watermark. */
 export function lanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
@@ -20,21 +14,22 @@ export function lanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
 
 class LaneExecutor<Item> implements Lanes<Item> {
   readonly #options: LanesOptions<Item>
-  readonly #ready: LaneHeap<Task<Item>>
+  readonly #line: StartLine<Item>
   readonly #tracks = new Set<LaneTrack<Item>>()
   readonly #drains = new Drains<LaneTrack<Item>>()
   readonly #slots: Slots<Task<Item>>
   readonly #halt: Halt<Item>
+  readonly #nacked: Nacked<Item>
   #inFlight = 0
   #buffered = 0
   #arrivals = 0
-  #draining = false
-  #quitting = false
 
   constructor(options: LanesOptions<Item>) {
     this.#options = options
-    this.#ready = readyLine(options.floor)
-    this.#halt = new Halt(options.clock, () => this.#pump())
+    const pump = (): void => this.#pump()
+    this.#line = new StartLine(options)
+    this.#halt = new Halt(options.clock, pump)
+    this.#nacked = new Nacked(options, this.#line, this.#halt, pump)
     this.#slots = new Slots(
       options.run,
       (task, outcome) => {
@@ -50,7 +45,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
         if (task.following !== undefined) this.#followed(task, false)
         else {
           this.#left(task)
-          this.#failed(task, error)
+          this.#nacked.failed(task, error)
         }
         this.#pump()
       },
@@ -75,7 +70,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   open(options: TrackOptions<Item> = {}): LaneTrack<Item> {
     const track = new LaneTrack<Item>(options)
-    track.draining = this.#draining
+    track.draining = this.#line.isDraining
     this.#tracks.add(track)
     return track
   }
@@ -96,13 +91,13 @@ class LaneExecutor<Item> implements Lanes<Item> {
       track.byKey.set(key, task)
       if (track.before !== undefined && track.runsBefore(key)) return
     }
-    this.#offer(task)
+    this.#line.offer(task)
     if (this.#inFlight < this.#options.concurrency) this.#pump()
   }
 
   close(track: LaneTrack<Item>): readonly Item[] {
     if (track.closed) return []
-    const left = track.window.size === 0 ? [] : track.notStarted(this.#ready)
+    const left = track.window.size === 0 ? [] : track.notStarted(this.#line.ready)
     this.#buffered -= track.window.size
     this.#tracks.delete(track)
     track.close()
@@ -114,58 +109,33 @@ class LaneExecutor<Item> implements Lanes<Item> {
   }
 
   drain(track?: LaneTrack<Item>): Promise<void> {
-    if (track === undefined) this.#draining = true
+    if (track === undefined) this.#line.isDraining = true
     for (const each of track === undefined ? this.#tracks : [track]) each.draining = true
-    this.#setAside()
+    this.#line.setAside()
     const drained = this.#drains.add(track)
     this.#pump()
     return drained
   }
 
   resume(track?: LaneTrack<Item>): void {
-    if (track === undefined) this.#draining = false
+    if (track === undefined) this.#line.isDraining = false
     for (const each of track === undefined ? this.#tracks : [track]) {
       each.draining = false
-      this.#wake(each)
+      this.#line.wake(each)
     }
     this.#pump()
   }
 
   quit(): void {
-    this.#quitting = true
+    this.#line.isQuitting = true
     for (const track of this.#tracks) for (const hold of track.held.values()) hold.cancel()
     this.#halt.end()
-    this.#setAside()
-  }
-
-  /** Puts a lane in line, where it may start. */
-  #offer(task: Task<Item>): void {
-    const { track } = task
-    if (this.#quitting && task.nacks > 0) return
-    if (task.index > this.#lastAllowed(track)) return track.waiting.push(task)
-    track.ready++
-    this.#ready.push(task)
-  }
-
-  #lastAllowed(track: LaneTrack<Item>): number {
-    if (!track.draining) return track.window.passed + this.#options.ahead - 1
-    return track.positions ? track.startedTo : -1
-  }
-
-  /** A drain or the end has begun: lanes in line that may not start any more leave the line. */
-  #setAside(): void {
-    const all: Task<Item>[] = []
-    for (let task = this.#ready.pop(); task !== undefined; task = this.#ready.pop()) all.push(task)
-    for (const task of all) {
-      if (task.track.closed) continue
-      task.track.ready--
-      this.#offer(task)
-    }
+    this.#line.setAside()
   }
 
   #pump(): void {
-    while (!this.#ready.isEmpty && this.#placeLeft()) {
-      const task = this.#halt.isProbeDue ? this.#halt.takeProbe(this.#ready) : this.#ready.pop()
+    while (!this.#line.isEmpty && this.#placeLeft()) {
+      const task = this.#halt.isProbeDue ? this.#halt.takeProbe(this.#line.ready) : this.#line.ready.pop()
       if (task === undefined || task.track.closed) continue
       task.track.ready--
       if (task.follows) this.#startTogether(task)
@@ -198,8 +168,8 @@ class LaneExecutor<Item> implements Lanes<Item> {
 
   /** Those behind it are only to be put away too. None of them does any work, so they have one place. */
   #startTogether(first: Task<Item>): void {
-    const alone = this.#quitting || this.#halt.isOn
-    const run = gather(first, alone ? 1 : mostFollowers, this.#lastAllowed(first.track))
+    const alone = this.#line.isQuitting || this.#halt.isOn
+    const run = gather(first, alone ? 1 : mostFollowers, this.#line.lastAllowed(first.track))
     first.follows = false
     run?.tasks.forEach((task, place) => (task.following = { run, place }))
     this.#start(first)
@@ -219,7 +189,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     task.running = false
     this.#halt.passed(task)
     track.tellSettled()
-    if (track.closed) return this.#goOnAfter(task)
+    if (track.closed) return void this.#line.goOnAfter(task)
     if (task.nacks > 0) track.held.delete(task)
     if (key !== null) {
       if (behind === undefined) track.byKey.delete(key)
@@ -228,7 +198,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
         // What is old and done must not keep what is young alive.
         task.behind = task.last = undefined
         track.byKey.set(key, behind)
-        this.#offer(behind)
+        this.#line.offer(behind)
       }
     }
     this.#finish(task)
@@ -239,7 +209,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
     const passed = track.window.finish(task)
     if (passed > 0) {
       this.#buffered -= passed
-      if (!track.waiting.isEmpty) this.#wake(track)
+      if (!track.waiting.isEmpty) this.#line.wake(track)
     }
     track.onDone(task.item)
   }
@@ -255,7 +225,7 @@ class LaneExecutor<Item> implements Lanes<Item> {
       each.following = undefined
     }
     track.tellSettled()
-    if (track.closed) return this.#goOnAfter(task)
+    if (track.closed) return void this.#line.goOnAfter(task)
     const head = run.unlink()
     track.lead(key, head)
     for (const each of run.tasks) {
@@ -265,86 +235,6 @@ class LaneExecutor<Item> implements Lanes<Item> {
     }
     if (head === undefined) return
     head.follows = run.done.size === run.tasks.length
-    this.#offer(head)
-  }
-
-  #failed(task: Task<Item>, error: unknown): void {
-    const { track } = task
-    if (isAbandoned(error)) return this.#holdUntil(task, error.settled, error)
-    task.running = false
-    track.tellSettled()
-    if (track.closed) {
-      this.#halt.next(task)
-      return this.#goOnAfter(task)
-    }
-    const { holds, afterMs } = this.#nacked(task, error)
-    if (holds === 'pipeline' && task.refuted < mostRefuted) this.#holdAll(task, error, afterMs)
-    else this.#holdLane(task, error, holds, afterMs)
-  }
-
-  #nacked(task: Task<Item>, error: unknown): Redelivery {
-    const { clock, onNack, redeliverMs } = this.#options
-    task.attempt = onNack(task.item, error, task.attempt)
-    const wanted = redelivery(error, task.nacks, redeliverMs)
-    task.track.hold(task, error, clock.now())
-    return wanted
-  }
-
-  #holdAll(task: Task<Item>, error: unknown, afterMs: number): void {
-    // Another one is the next probe, if there is another one.
-    if (task === this.#halt.probe) task.blame++
-    this.#offer(task)
-    this.#halt.begin(task, error, afterMs)
-  }
-
-  #holdLane(task: Task<Item>, error: unknown, holds: Redelivery['holds'], afterMs: number): void {
-    const hold = task.track.held.get(task)
-    if (holds !== 'lane') task.blame++
-    if (holds === 'pipeline' && hold?.alone === false) {
-      hold.alone = true
-      this.#options.onHoldsAlone?.(task.item, error)
-    }
-    if (hold !== undefined && !this.#quitting)
-      hold.cancel = this.#options.clock.after(afterMs, () => {
-        hold.cancel = nothing
-        this.#offer(task)
-        this.#pump()
-      })
-    this.#halt.next(task)
-  }
-
-  /** An abandoned handler still runs: nothing of its key may start. */
-  #holdUntil(task: Task<Item>, settled: Promise<unknown>, error: unknown): void {
-    const { track } = task
-    const { clock, onNack } = this.#options
-    track.abandoned++
-    if (!track.closed) track.hold(task, error, clock.now())
-    this.#halt.next(task)
-    const goOn = (late: unknown): void => {
-      track.abandoned--
-      task.running = false
-      track.tellSettled()
-      if (track.closed) return this.#goOnAfter(task)
-      task.attempt = onNack(task.item, late, task.attempt)
-      task.blame++
-      this.#offer(task)
-      this.#pump()
-    }
-    settled.then(goOn, goOn)
-  }
-
-  #goOnAfter(task: Task<Item>): void {
-    const next = task.track.ended(task)
-    if (next === undefined) return
-    this.#offer(next)
-    this.#pump()
-  }
-
-  #wake(track: LaneTrack<Item>): void {
-    const last = this.#lastAllowed(track)
-    for (let { first } = track.waiting; first !== undefined && first.index <= last; { first } = track.waiting) {
-      track.waiting.pop()
-      this.#offer(first)
-    }
+    this.#line.offer(head)
   }
 }
