@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
@@ -17,24 +17,40 @@ export interface Packed {
 
 declare module 'vitest' {
   interface ProvidedContext {
-    packed: Packed
+    /** The file that says where it is, or why there is none: it appears once that is known. */
+    packed: string
   }
 }
 
-/** Builds and packs a copy of the project, so that the checkout's own `dist` is left alone. */
+/** Builds and packs a copy of the project, so that the checkout's own `dist` is left alone, while other tests run. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-package-'))
-  const cleanUp = () => rm(folder, { recursive: true, force: true })
-  try {
-    project.provide('packed', await packInto(folder))
-    return cleanUp
-  } catch (error) {
-    await cleanUp()
-    throw error
+  const told = join(folder, 'packed.json')
+  project.provide('packed', told)
+  const packing = packInto(folder)
+    .catch((error: unknown) => ({ failed: String(error) }))
+    .then(async (result) => {
+      // Renamed, so that nobody reads half of it.
+      await writeFile(`${told}-`, JSON.stringify(result))
+      await rename(`${told}-`, told)
+    })
+  return async () => {
+    await packing
+    await rm(folder, { recursive: true, force: true })
   }
 }
 
 async function packInto(folder: string): Promise<Packed> {
+  const [packed] = await Promise.all([packCopy(folder), installOldestTypescript()])
+  return packed
+}
+
+async function installOldestTypescript(): Promise<void> {
+  const oldest = join(import.meta.dirname, 'typescript-5.9')
+  if (!existsSync(join(oldest, 'node_modules/typescript'))) await run('npm', ['ci', '--no-audit'], { cwd: oldest })
+}
+
+async function packCopy(folder: string): Promise<Packed> {
   const copy = join(folder, 'copy')
   await mkdir(copy)
   const names = await readdir(projectDir)
@@ -55,8 +71,5 @@ async function packInto(folder: string): Promise<Packed> {
   await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
   await cp(join(projectDir, 'node_modules/cockatiel'), join(empty, 'node_modules/cockatiel'), { recursive: true })
   await rm(copy, { recursive: true })
-
-  const oldest = join(import.meta.dirname, 'typescript-5.9')
-  if (!existsSync(join(oldest, 'node_modules/typescript'))) await run('npm', ['ci', '--no-audit'], { cwd: oldest })
   return { tarball, project: empty, installed }
 }

@@ -1,28 +1,24 @@
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { isFull } from '../support/skipped.ts'
-import { entries, manifest, packed, projectDir, run } from './support.ts'
+import { clients, entries, manifest, packed, projectDir, projectWith, run } from './support.ts'
 
 const tools = join(import.meta.dirname, 'jest/node_modules')
 
 /** A project with the package as npm puts it, clients of ours beside it, and some files. */
 async function projectOf(files: Readonly<Record<string, string>>): Promise<string> {
-  const project = await mkdtemp(join(packed.project, 'modules-'))
-  const modules = join(project, 'node_modules')
-  // Copied, not linked: a linked package is not below node_modules for those who resolve links.
-  for (const name of ['holdfast', 'cockatiel'])
-    await cp(join(packed.project, 'node_modules', name), join(modules, name), { recursive: true })
-  for (const name of ['@types', ...Object.keys(manifest.peerDependencies ?? {})]) {
-    await mkdir(join(modules, name, '..'), { recursive: true })
-    await symlink(join(projectDir, 'node_modules', name), join(modules, name))
-  }
-  for (const [name, text] of Object.entries(files)) {
-    await mkdir(join(project, name, '..'), { recursive: true })
-    await writeFile(join(project, name), text)
-  }
+  const project = await projectWith(...clients)
+  await writeAll(project, files)
   return project
+}
+
+async function writeAll(folder: string, files: Readonly<Record<string, string>>): Promise<void> {
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(join(folder, name, '..'), { recursive: true })
+    await writeFile(join(folder, name), text)
+  }
 }
 
 describe('every entry', () => {
@@ -71,30 +67,56 @@ describe('a TypeScript project', () => {
     { type: 'module', module: 'preserve' },
   ]
 
-  // Each of them takes seconds: but for the full run, a setting is tried with one of the two compilers.
+  // But for the full run, a setting is tried with one of the two compilers.
   const newer = settings.filter(({ module }) => /nodenext|esnext/.test(module))
   const older = isFull ? settings : settings.filter((one) => !newer.includes(one))
-  const tried = Object.entries({ '6.0': newer, '5.9': older }).flatMap(([version, ones]) =>
-    ones.map((one) => ({ version, ...one })),
-  )
+  const tried = { '6.0': newer, '5.9': older }
 
-  it.each(tried)('compiles with $version as $type, module $module', async ({ version, type, ...module }) => {
-    const compilerOptions = {
-      ...{ target: 'es2024', lib: ['es2024'], types: ['node'], strict: true, skipLibCheck: true, outDir: 'out' },
-      ...module,
-    }
-    const project = await projectOf({
-      'package.json': JSON.stringify({ type }),
-      'use.ts': use,
-      'tsconfig.json': JSON.stringify({ compilerOptions, files: ['use.ts'] }),
+  describe.each(Object.entries(tried))('under TypeScript %s', (version, ones) => {
+    let project = ''
+    let said: readonly string[] = []
+    const folderOf = ({ type, module }: (typeof ones)[number]) => `${type}-${module}`
+
+    // A build of many projects reads the declarations once for all of them.
+    beforeAll(async () => {
+      project = await projectOf({})
+      for (const one of ones) {
+        const { type, ...module } = one
+        const compilerOptions = {
+          ...{ target: 'es2024', lib: ['es2024'], types: ['node'], strict: true, skipLibCheck: true, outDir: 'out' },
+          ...module,
+        }
+        await writeAll(join(project, folderOf(one)), {
+          'package.json': JSON.stringify({ type }),
+          'use.ts': use,
+          'tsconfig.json': JSON.stringify({ compilerOptions, files: ['use.ts'] }),
+        })
+      }
+      const compiler = version === '6.0' ? compilers['6.0'] : compilers['5.9']
+      said = await build(join(projectDir, compiler, 'bin/tsc'), project, ones.map(folderOf))
     })
-    const tsc = join(projectDir, version === '6.0' ? compilers['6.0'] : compilers['5.9'], 'bin/tsc')
-    await expect(run(process.execPath, [tsc, '-p', project], { cwd: project })).resolves.toBe('')
-    // What the compiler wrote runs as it is, unless it is for a bundler.
-    if (!/esnext|preserve/.test(module.module))
-      expect(await run(process.execPath, ['out/use.js'], { cwd: project })).toBe('handled order-1\n')
+
+    it.each(ones)('compiles as $type, module $module', async (one) => {
+      const mine = said.filter((line) =>
+        ones.every((other) => other === one || !line.startsWith(`${folderOf(other)}/`)),
+      )
+      expect(mine).toEqual([])
+      // What the compiler wrote runs as it is, unless it is for a bundler.
+      const cwd = join(project, folderOf(one))
+      if (/esnext|preserve/.test(one.module)) expect(existsSync(join(cwd, 'out/use.js'))).toBe(true)
+      else expect(await run(process.execPath, ['out/use.js'], { cwd })).toBe('handled order-1\n')
+    })
   })
 })
+
+/** What the compiler says while it builds these projects, each in its folder. */
+async function build(tsc: string, cwd: string, folders: readonly string[]): Promise<readonly string[]> {
+  const printed = await run(process.execPath, [tsc, '--build', ...folders], { cwd }).catch((error: unknown) => {
+    const { cause } = error as { readonly cause?: { readonly stdout?: string } }
+    return cause?.stdout?.trim() === '' ? String(error) : (cause?.stdout ?? String(error))
+  })
+  return printed.split('\n').filter((line) => line.trim() !== '')
+}
 
 describe('Jest and esbuild', () => {
   beforeAll(async () => {
