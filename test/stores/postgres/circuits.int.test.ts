@@ -6,7 +6,7 @@ import { describeWith } from '../../support/services.ts'
 import { circuitsCases, runCircuitsCase } from '../circuits-cases.ts'
 
 /** A statement of a busy server may take tens of ms. */
-const pace = { openMs: 800, leaseMs: 2_000 }
+const pace = { openMs: 1_000, leaseMs: 2_000 }
 
 describeWith(['postgres'], 'circuits in PostgreSQL', () => {
   const server = pooledSchema(['circuits'])
@@ -16,7 +16,8 @@ describeWith(['postgres'], 'circuits in PostgreSQL', () => {
     await pool.query(`delete from ${schema}.circuit_voter where name = $1`, [circuit])
   }
 
-  describe.each(['alone', 'behind pgbouncer in transaction mode'])('%s', (how) => {
+  // Each has a circuit of its own, and waits for it most of the time.
+  describe.concurrent.each(['alone', 'behind pgbouncer in transaction mode'])('%s', (how) => {
     for (const [n, each] of circuitsCases.entries())
       it(each.name, () => {
         const pool = how === 'alone' ? server().pool : server().pooled
@@ -26,7 +27,7 @@ describeWith(['postgres'], 'circuits in PostgreSQL', () => {
   })
 
   /** The same statement with a rule left out: some case must see it. */
-  it.each<[string, string, string, RegExp]>([
+  it.concurrent.each<[string, string, string, RegExp]>([
     ['settling without the epoch', "s.state <> 'closed' and $5::bigint = s.epoch", "s.state <> 'closed'", /F-7/],
     ['no adoption of a higher epoch', '$5::bigint > s.epoch', 'false', /F-8/],
     ['granting twice in a window', "s.state = 'open' and s.until <= s.now", "s.state <> 'closed'", /one probe of many/],
