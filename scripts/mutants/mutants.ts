@@ -24,6 +24,7 @@ const outageIsRefusal = 'an outage is taken for a refusal'
 const refusalIsOutage = 'a message that is too large is taken for an outage'
 const acksOnArrival = 'a message is acked when it arrives'
 const acksWhatRuns = 'an ack takes in messages before it that still run'
+const skipsOne = 'the first message behind each fetch is skipped'
 const noKey = 'the key of a message is not read'
 const noBackPressure = 'nothing bounds what is in memory'
 const keepsShare = 'a member hands nothing on to one that joins'
@@ -218,10 +219,10 @@ const platformatic: Adapter = {
       file: 'platformatic-kafka/fetcher.ts',
       changes: [["cursor.paused = accepted !== 'taken'", "cursor.paused = accepted === 'refused'"]],
     },
-    'skips-what-is-refused': {
-      bug: 'a fetch goes on behind messages that were not taken',
+    'skips-one': {
+      bug: skipsOne,
       file: 'platformatic-kafka/fetcher.ts',
-      changes: [["if (accepted !== 'refused') cursor.offset", 'cursor.offset']],
+      changes: [['cursor.offset = piece.last + 1', 'cursor.offset = piece.last + 2']],
     },
     'no-key': {
       bug: noKey,
@@ -273,10 +274,12 @@ const kafkajs: Adapter = {
       file: 'kafkajs/managed-membership.ts',
       changes: [["if (accepted === 'full') await this.#roomIn(read)", '']],
     },
-    'skips-what-is-refused': {
-      bug: 'a fetch goes on behind messages that were not taken',
+    'skips-one': {
+      bug: skipsOne,
       file: 'kafkajs/managed-membership.ts',
-      changes: [["if (accepted === 'refused') return sleep(this.#options.clock, this.#options.maxWaitMs)", '']],
+      changes: [
+        ['payload.resolveOffset(batch.lastOffset())', 'payload.resolveOffset(`${Number(batch.lastOffset()) + 1}`)'],
+      ],
     },
     'no-key': {
       bug: noKey,
