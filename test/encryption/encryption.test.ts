@@ -94,6 +94,14 @@ describe('encrypt() and decrypt()', () => {
     }
   })
 
+  it('do not open a message under another id of the same key (PR-11)', async () => {
+    const twice = fixedKeys({ use: 'k1', keys: { k1, also: k1 } })
+    const message = await sealed({}, twice)
+    expect(await opened(message, { keys: twice })).toMatchObject({ body })
+    const moved = { ...message, headers: headersFrom([['encryption-key', 'also']]) }
+    await expect(opened(moved, { keys: twice })).rejects.toEqual(permanent('does not open'))
+  })
+
   it('tell an empty key from none', async () => {
     const message = await sealed({ key: '' })
     await expect(opened({ ...message, key: null })).rejects.toEqual(permanent('does not open'))

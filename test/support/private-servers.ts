@@ -10,6 +10,7 @@ import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/servi
 import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
 import { startPulsar, type PulsarOptions } from '../../scripts/services/pulsar.ts'
 import { startRabbitmq, type RabbitmqOptions, unpackedHome } from '../../scripts/services/rabbitmq.ts'
+import { startRegistry } from '../../scripts/services/registry.ts'
 import { startRedis, type RedisOptions } from '../../scripts/services/redis.ts'
 import type { Place, Started } from '../../scripts/services/service.ts'
 import { uniqueName } from './unique-name.ts'
@@ -78,6 +79,10 @@ export function privatePulsar(options: Only<PulsarOptions> = {}): Promise<Privat
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {
   return privateServer('prometheus', 1, 'SIGTERM', (place) => startPrometheus({ ...place, ...options }))
+}
+
+export function privateRegistry(): Promise<PrivateServer> {
+  return privateServer('registry', 1, 'SIGTERM', startRegistry)
 }
 
 /** Stops the servers whose test process died before it could. */
