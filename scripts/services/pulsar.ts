@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { javaPrograms, versionIn } from './java.ts'
-import { answered, launch } from './processes.ts'
+import { answered } from './processes.ts'
+import { launchPulsar, pulsarJarsVersion, pulsarPrograms } from './pulsar-program.ts'
 import { pulsarToken, securityLines, type PulsarSecurity } from './pulsar-security.ts'
 import type { Place, Service, Started } from './service.ts'
 
@@ -12,11 +12,7 @@ export interface PulsarOptions extends Place {
   readonly secure?: PulsarSecurity | undefined
 }
 
-const POM = join(import.meta.dirname, 'pulsar/pom.xml')
 const MAIN = 'org.apache.pulsar.PulsarStandaloneStarter'
-const OPENED = [
-  ...['sun.net', 'java.lang', 'java.nio', 'jdk.internal.misc', 'jdk.internal.platform', 'sun.nio.ch', 'java.util.zip'],
-].map((name) => `java.base/${name}`)
 
 /** Apache Pulsar: broker and storage in one process. The second port is the web service's. */
 export const pulsar: Service = {
@@ -31,29 +27,24 @@ export const pulsar: Service = {
 }
 
 export async function startPulsar({ dir, port, progress, settings = [], secure }: PulsarOptions): Promise<Started> {
-  const version = versionIn(POM, 'pulsar.version')
-  const jars = { name: 'pulsar', title: `Pulsar ${version} (232 MB)`, pom: POM }
-  const { java, classPath } = await javaPrograms(jars, progress)
+  const programs = await pulsarPrograms(progress)
   await mkdir(dir, { recursive: true })
   const config = join(dir, 'standalone.conf')
   const security = secure === undefined ? [] : securityLines(secure, port + 2)
-  await writeFile(config, [...configuration(port), ...security, ...settings, ''].join('\n'))
+  await writeFile(config, [...brokerLines(port), ...security, ...settings, ''].join('\n'))
   const log = join(dir, 'log')
-  const opens = [...OPENED, 'java.management/sun.management'].flatMap((name) => ['--add-opens', `${name}=ALL-UNNAMED`])
-  const heap = ['-Xms256m', '-Xmx768m', '-XX:MaxDirectMemorySize=512m', '-XX:TieredStopAtLevel=1']
-  const logging = `-Dlog4j2.configurationFile=${join(import.meta.dirname, 'pulsar/log4j2.yaml')}`
   const storage = ['--metadata-dir', join(dir, 'meta'), '--bookkeeper-dir', join(dir, 'bookies'), '--num-bookies', '1']
   const flags = ['--config', config, '--no-functions-worker', '--no-stream-storage', ...storage]
-  const process = await launch(java, [...heap, ...opens, logging, '-cp', classPath, MAIN, ...flags], { log, cwd: dir })
+  const process = await launchPulsar({ ...programs, main: MAIN, flags, heapMb: 768, directMb: 512, dir, log })
   const url = `pulsar://127.0.0.1:${port}`
   const token = secure === undefined ? undefined : pulsarToken(secure.secret, 'admin')
   await answered(() => pulsarVersion(url, token), { name: 'pulsar', processes: [process], log, withinMs: 180_000 })
   const tls = secure === undefined ? {} : { tls: `pulsar+ssl://127.0.0.1:${port + 2}` }
-  return { url, version, processes: [process], also: { web: webOf(url), ...tls } }
+  return { url, version: pulsarJarsVersion, processes: [process], also: { web: webOf(url), ...tls } }
 }
 
 /** It takes connections before it serves topics: it is ready when it knows the tenant `public`. */
-async function pulsarVersion(url: string, token?: string): Promise<string> {
+export async function pulsarVersion(url: string, token?: string): Promise<string> {
   const web = webOf(url)
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const get = (path: string) => fetch(`${web}/admin/v2/${path}`, { headers, signal: AbortSignal.timeout(5_000) })
@@ -68,7 +59,8 @@ function webOf(url: string): string {
   return `http://${hostname}:${Number(port) + 1}`
 }
 
-function configuration(port: number): readonly string[] {
+/** Settings of a broker with its web service on the port after. */
+export function brokerLines(port: number): readonly string[] {
   return [
     'clusterName=standalone',
     'bindAddress=127.0.0.1',

@@ -82,7 +82,7 @@ export const features: Readonly<Record<TransportName, Features>> = {
     firstDelivery: no('none: deaths are not counted'),
     dedup: yes('of an outbox by its numbers, else of one process, where the broker deduplicates'),
     acks: yes('each message by itself; a batch when all of it is done'),
-    messageId: yes('topic/ledger/entry, and the index in a batch'),
+    messageId: yes('topic/ledger/entry, and the index in a batch, with a note in `health()`'),
     largestHeader: yes('no limit of its own, with the message'),
   },
 }

@@ -8,6 +8,7 @@ import { freePorts } from '../../scripts/services/ports.ts'
 import { postgresHome, startPostgres, type PostgresOptions } from '../../scripts/services/postgres.ts'
 import { gone, isAlive, signal, stop, type ProcessId } from '../../scripts/services/processes.ts'
 import { startPrometheus, type PrometheusOptions } from '../../scripts/services/prometheus.ts'
+import { pulsarClusterPorts, startPulsarCluster } from '../../scripts/services/pulsar-cluster.ts'
 import { startPulsar, type PulsarOptions } from '../../scripts/services/pulsar.ts'
 import { startRabbitmq, type RabbitmqOptions, unpackedHome } from '../../scripts/services/rabbitmq.ts'
 import { startRegistry } from '../../scripts/services/registry.ts'
@@ -75,6 +76,11 @@ export function privateActivemq(): Promise<PrivateServer> {
 export function privatePulsar(options: Only<PulsarOptions> = {}): Promise<PrivateServer> {
   const ports = options.secure === undefined ? 2 : 3
   return privateServer('pulsar', ports, 'SIGTERM', (place) => startPulsar({ ...place, ...options }))
+}
+
+/** Two brokers, a proxy and their storage, in this order in `processes()`. Nothing is kept, so they are ended at once. */
+export function privatePulsarCluster(): Promise<PrivateServer> {
+  return privateServer('pulsar-cluster', pulsarClusterPorts, 'SIGKILL', startPulsarCluster)
 }
 
 export function privatePrometheus(options: Only<PrometheusOptions>): Promise<PrivateServer> {

@@ -3,7 +3,7 @@ import { asError } from '../../core/as-error.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
 import { Chunks, isChunk, type Whole } from './chunks.ts'
-import { messageFrom, type PulsarMessageId } from './codec.ts'
+import { messageFrom, withoutId, type PulsarMessageId } from './codec.ts'
 import { messagesIn, type Entry, type EntryMessage } from './entry.ts'
 import type { Command, MessageId } from './protocol/commands.ts'
 import type { Connection } from './protocol/connection.ts'
@@ -22,6 +22,8 @@ export interface PulsarRecord {
 export interface AttachmentOptions {
   readonly topic: string
   readonly id: PulsarMessageId | undefined
+  /** Something for the operator, said once. */
+  readonly note: (said: string) => void
 }
 
 const individual = 0
@@ -121,10 +123,12 @@ export class Attachment {
     place: string,
     { metadata }: Payload,
   ): { readonly message: Message<Bytes>; readonly error?: Error } {
-    const { topic, id } = this.#options
+    const { topic, id, note } = this.#options
     const where = { topic, place, brokerMs: metadata.publishTime ?? Date.now() }
     try {
-      return { message: messageFrom(each, { ...where, id }) }
+      const message = messageFrom(each, { ...where, id })
+      if (message.id === place) note(withoutId(topic))
+      return { message }
     } catch (error) {
       return { message: messageFrom(each, { ...where, id: () => place }), error: error as Error }
     }

@@ -73,6 +73,12 @@ export function messageFrom(
   }
 }
 
+/** For `health()`. */
+export function withoutId(topic: string): string {
+  const [name = topic] = topic.split(/-partition-(?=\d+$)/)
+  return `topic ${name} has messages without an id: their place in the topic stands for it, so a producer's duplicate is handled twice. Set the property message-id when publishing`
+}
+
 function idBy(id: PulsarMessageId, { properties = [] }: EntryMessage['meta']): string | undefined {
   try {
     return id(Object.fromEntries(properties.map(({ key = '', value = '' }) => [key, value])))

@@ -91,13 +91,15 @@ export function pulsarConsumer(options: PulsarConsumerOptions): Consumer {
   for (const [at, topic] of topics.entries())
     if (!text.fits(topic)) throw badOption(self, `topics[${at}]`, text.wanted, topic)
   requireFit(self, options)
-  const link = { subscription, type, startFrom, id, clock, topics: [...new Set(topics)] }
+  const notes = new Set(pipelineNotes(pipeline.stages))
+  const note = (said: string): void => void notes.add(said)
+  const link = { subscription, type, startFrom, id, clock, note, topics: [...new Set(topics)] }
   const shared = {
     group: subscription,
     pipeline,
     buffer: window,
     ahead: Number.MAX_SAFE_INTEGER,
-    notes: pipelineNotes(pipeline.stages),
+    notes: () => notes,
     clock,
     ...rest,
   }

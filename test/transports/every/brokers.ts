@@ -3,14 +3,18 @@ import type { Consumer } from 'holdfast/consumer'
 import { kafkajsConsumer, kafkajsPublisher } from 'holdfast/kafkajs'
 import { bySubject, natsConsumer, natsPublisher, numberedPartitions } from 'holdfast/nats'
 import { platformaticKafkaConsumer, platformaticKafkaPublisher } from 'holdfast/platformatic-kafka'
+import { pulsarClient, pulsarConsumer, pulsarPublisher } from 'holdfast/pulsar'
 import { byKey, declareQueues, rabbitmqConsumer, rabbitmqPublisher, toQueue } from 'holdfast/rabbitmq'
 import type { Message, Pipeline, Publisher } from 'holdfast'
-import { artemisUrl, kafkaBrokers, natsUrl, rabbitmqUrl, uniqueName } from '../../support/services.ts'
+import { artemisUrl, kafkaBrokers, natsUrl, pulsarUrl, rabbitmqUrl, uniqueName } from '../../support/services.ts'
+import { isFull } from '../../support/skipped.ts'
 import { testAmqp } from '../amqp/support.ts'
 import { testNats } from '../jetstream/support.ts'
 import { everythingIn } from '../kafkajs/everything-in.ts'
 import { testKafka } from '../kafkajs/support.ts'
 import { connectionTo, producerOn } from '../platformatic-kafka/under-test.ts'
+import { PulsarBench } from '../pulsar/bench.ts'
+import { arrivedAt } from '../pulsar/support.ts'
 import { testRabbitmq } from '../rabbitmq/support.ts'
 
 /** A transport, as a service uses it. */
@@ -168,4 +172,34 @@ const amqp: Transport = {
   },
 }
 
-export const transports: readonly Transport[] = [kafkajs, platformatic, rabbitmq, nats, amqp]
+const pulsar: Transport = {
+  name: 'Pulsar',
+  service: 'pulsar',
+  system: 'pulsar',
+  async open() {
+    const bench = new PulsarBench()
+    const [topic, deadLetterTopic] = [uniqueName('topic'), uniqueName('letters')]
+    await bench.admin(`persistent/public/default/${topic}/partitions`, 'PUT', partitions)
+    const client = pulsarClient({ serviceUrl: pulsarUrl() })
+    const publisher = pulsarPublisher(client)
+    return {
+      topic,
+      deadLetterTopic,
+      publisher,
+      consumer: (pipeline) => pulsarConsumer({ client, topics: [topic], subscription: 'g', pipeline, ...quick }),
+      sendPlain: (body) => bench.sendRaw(`${topic}-partition-0`, {}, Buffer.from(body)),
+      deadLetters: () => arrivedAt(deadLetterTopic),
+      async dispose() {
+        await publisher.close()
+        client.close()
+        bench.close()
+      },
+    }
+  },
+}
+
+/** Pulsar is in the full run alone. */
+export const transports: readonly Transport[] = [
+  ...[kafkajs, platformatic, rabbitmq, nats, amqp],
+  ...(isFull ? [pulsar] : []),
+]

@@ -2,7 +2,17 @@ import { SpanKind } from '@opentelemetry/api'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { z } from 'zod'
-import { headersFrom, json, outgoing, pipeline, publisher, resilient, type Outgoing, type Pipeline } from 'holdfast'
+import {
+  headersFrom,
+  json,
+  outgoing,
+  pipeline,
+  publisher,
+  resilient,
+  RetryLater,
+  type Outgoing,
+  type Pipeline,
+} from 'holdfast'
 import { readDeadLetter } from 'holdfast/dead-letters'
 import { memoryIdempotencyStore } from 'holdfast/memory'
 import { metrics, processMetrics } from 'holdfast/metrics'
@@ -15,6 +25,11 @@ import { describeWith, postgresUrl } from '../../support/services.ts'
 import { linksOf, parentOf, withSdk } from '../../tracing/support.ts'
 import { until } from '../kafkajs/support.ts'
 import { transports, type OpenTransport } from './brokers.ts'
+
+// On Pulsar: ledger, entry, and place in the entry.
+const firstPosition: Readonly<Record<string, RegExp>> = { kafka: /^0$/, amqp: /^0$/, pulsar: /^\d+:0:0$/ }
+
+const lanesIn = (state: string): string => `holdfast_lanes{part="orders",state="${state}"}`
 
 for (const transport of transports)
   describeWith([transport.service, 'postgres'], `what every transport has, on ${transport.name}`, () => {
@@ -129,6 +144,41 @@ for (const transport of transports)
       ])
     })
 
+    it('counts what runs, what waits behind it, and what is held', async () => {
+      const registry = new Registry()
+      const running = Promise.withResolvers<void>()
+      let isHeld = true
+      const { consumer } = start(
+        pipeline('counted')
+          .use(metrics({ registry }))
+          .handle(async ({ message }) => {
+            if (message.id === 'runs') await running.promise
+            if (message.id === 'held' && isHeld) throw new RetryLater(200)
+          }),
+      )
+      processMetrics({ registry, parts: { orders: consumer } })
+      const shown = async (counts: Readonly<Record<string, number>>): Promise<boolean> => {
+        const lines = await scrape(registry)
+        return Object.entries(counts).every(([state, count]) => lines[lanesIn(state)] === count)
+      }
+      const sent = [
+        { id: 'runs', key: 'a' },
+        { id: 'behind', key: 'a' },
+        { id: 'held', key: 'b' },
+      ]
+      const body = Buffer.from('{}')
+      await open.publisher.publish(sent.map((each) => outgoing({ destination: open.topic, body, ...each })))
+      await until('one runs and one is held', () => shown({ 'in-flight': 1, held: 1, buffered: 3, abandoned: 0 }))
+      isHeld = false
+      running.resolve()
+      await until('all are done', () => shown({ 'in-flight': 0, held: 0, buffered: 0, abandoned: 0 }))
+      expect(await scrape(registry)).toMatchObject({
+        'holdfast_deliveries_total{pipeline="counted",outcome="handled"}': sent.length,
+        'holdfast_in_flight{pipeline="counted"}': 0,
+        'holdfast_part_ready{part="orders"}': 1,
+      })
+    })
+
     it('traces and counts a message by the names of its system', async () => {
       const registry = new Registry()
       processMetrics({ registry })
@@ -155,8 +205,8 @@ for (const transport of transports)
       expect(parentOf(process)).toBe(send.spanContext().spanId)
       expect(linksOf(process)).toEqual([send.spanContext().spanId])
       const [origin] = seen
-      // The first of its log, its stream, its channel and its link.
-      expect(origin?.position).toBe(['kafka', 'amqp'].includes(transport.system) ? '0' : '1')
+      // The first of its log, its ledger, its stream, its channel and its link.
+      expect(origin?.position).toMatch(firstPosition[transport.system] ?? /^1$/)
       const { [`holdfast.dwell_ms`]: _, ...attributes } = process.attributes
       expect(attributes).toEqual({
         'messaging.system': transport.system,

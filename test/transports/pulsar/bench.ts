@@ -5,15 +5,20 @@ import { outgoing, type Outgoing } from '../../../src/core/publisher.ts'
 import { fullName, type PulsarClient } from '../../../src/transports/pulsar/client.ts'
 import type { Metadata } from '../../../src/transports/pulsar/protocol/commands.ts'
 import { sendFrame } from '../../../src/transports/pulsar/protocol/frames.ts'
-import { pulsarUrl, uniqueName } from '../../support/services.ts'
-import { pulsarWeb } from './support.ts'
+import { serviceAddress, uniqueName, type ServiceAddress } from '../../support/services.ts'
 
 /** What tests on the real broker are made of. Close its clients after each test. */
 export class PulsarBench {
   readonly clients: PulsarClient[] = []
+  readonly #address: () => ServiceAddress
 
-  connect(): PulsarClient {
-    const client = pulsarClient({ serviceUrl: pulsarUrl() })
+  /** @param address the broker of all tests, unless another one is given */
+  constructor(address: () => ServiceAddress = () => serviceAddress('pulsar')) {
+    this.#address = address
+  }
+
+  connect(serviceUrl: string = this.#address().url): PulsarClient {
+    const client = pulsarClient({ serviceUrl })
     this.clients.push(client)
     return client
   }
@@ -51,14 +56,19 @@ export class PulsarBench {
   }
 
   /** Asks the web service of the broker. */
-  async admin(path: string, method = 'GET', body?: unknown): Promise<unknown> {
-    const answer = await fetch(`${pulsarWeb()}/admin/v2/${path}`, {
+  admin(path: string, method = 'GET', body?: unknown): Promise<unknown> {
+    return this.web(`admin/v2/${path}`, method, body)
+  }
+
+  /** The same outside its administration. */
+  async web(path: string, method = 'GET', body?: unknown): Promise<unknown> {
+    const answer = await fetch(`${this.#address().also['web'] ?? ''}/${path}`, {
       method,
       ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
     })
     const text = await answer.text()
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`)
-    return text === '' ? undefined : JSON.parse(text)
+    return text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text
   }
 
   close(): void {

@@ -23,8 +23,8 @@ export interface Reply {
   readonly socket: Socket
 }
 
-/** Answers a command in its own way, or says that it does not. */
-export type Script = (command: Arrived, reply: Reply, broker: FakeBroker) => boolean | void
+/** Answers a command in its own way, or says that it does not. `rest` is what follows the command: of a send, the message. */
+export type Script = (command: Arrived, reply: Reply, broker: FakeBroker, rest: Buffer) => boolean | void
 
 /** A server that speaks the protocol, and has one topic that stores nothing. What the script answers is its own. */
 export async function fakeBroker(script: Script = () => false, tls?: TlsOptions): Promise<FakeBroker> {
@@ -44,7 +44,8 @@ export async function fakeBroker(script: Script = () => false, tls?: TlsOptions)
         const command = parseFrame(frame)
         if (command === undefined) continue
         seen.push(command)
-        if (script(command, reply, broker) !== true) standard(command, reply, broker)
+        const rest = frame.subarray(4 + frame.readUInt32BE(0))
+        if (script(command, reply, broker, rest) !== true) standard(command, reply, broker)
       }
     }
     socket.on('data', (bytes) => {
@@ -90,6 +91,13 @@ function standard(command: Arrived, reply: Reply, { url }: FakeBroker): void {
     reply('sendReceipt', { producerId, sequenceId, messageId: { ledgerId: 1, entryId: sequenceId } })
   } else if (name === 'ack') reply('ackAnswer', { requestId, consumerId: value.consumerId })
   else if (requestId !== undefined) reply('success', { requestId })
+}
+
+/** A delivery, with a message as it was sent. */
+export function deliveryFrame(value: Command<'message'>, message: Buffer): Buffer {
+  const frame = Buffer.concat([commandFrame('message', value), message])
+  frame.writeUInt32BE(frame.length - 4, 0)
+  return frame
 }
 
 /** A key and certificates of a test authority: `broker` is for this machine, `elsewhere` is not, `expired` was. */

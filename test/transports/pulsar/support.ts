@@ -17,8 +17,8 @@ export function clientThrough({ address }: FaultProxy): PulsarClient {
 }
 
 /** What a topic has now, read by a subscription of its own from its beginning. */
-export async function arrivedAt(topic: string): Promise<readonly Message<Bytes>[]> {
-  const client = pulsarClient({ serviceUrl: pulsarUrl() })
+export async function arrivedAt(topic: string, serviceUrl: string = pulsarUrl()): Promise<readonly Message<Bytes>[]> {
+  const client = pulsarClient({ serviceUrl })
   const all: Message<Bytes>[] = []
   let lastMs = performance.now()
   const reading = pipeline('reading').handle(({ message }) => {

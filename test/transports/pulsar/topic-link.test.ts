@@ -7,10 +7,10 @@ import { pipeline } from '../../../src/core/pipeline.ts'
 import type { PulsarRecord } from '../../../src/transports/pulsar/attachment.ts'
 import type { PulsarClient } from '../../../src/transports/pulsar/client.ts'
 import type { Command, CommandName } from '../../../src/transports/pulsar/protocol/commands.ts'
-import { commandFrame, sendFrame } from '../../../src/transports/pulsar/protocol/frames.ts'
+import { sendFrame } from '../../../src/transports/pulsar/protocol/frames.ts'
 import { TopicLink } from '../../../src/transports/pulsar/topic-link.ts'
 import { until } from '../rabbitmq/support.ts'
-import { fakeBroker, type FakeBroker, type Reply } from './fake-broker.ts'
+import { deliveryFrame, fakeBroker, type FakeBroker, type Reply } from './fake-broker.ts'
 
 let broker: FakeBroker
 let client: PulsarClient
@@ -42,13 +42,11 @@ function consume(handle: (id: string) => void = () => {}) {
   return { consumer, running }
 }
 
-/** A send, with the command of a delivery in the place of its own. */
+/** A message without an id. */
 function entry({ socket }: Reply, consumerId: number | undefined, entryId: number): void {
   const sent = sendFrame({ producerId: 0, sequenceId: 0, messages: 1 }, { partitionKey: 'k' }, Buffer.from('x'))
-  const command = commandFrame('message', { consumerId, messageId: { ledgerId: 1, entryId } }).subarray(4)
-  const frame = Buffer.concat([Buffer.alloc(4), command, sent.subarray(8 + sent.readUInt32BE(4))])
-  frame.writeUInt32BE(frame.length - 4, 0)
-  socket.write(frame)
+  const message = sent.subarray(8 + sent.readUInt32BE(4))
+  socket.write(deliveryFrame({ consumerId, messageId: { ledgerId: 1, entryId } }, message))
 }
 
 function subscribedWithOne({ requestId, consumerId }: Command<'subscribe'>, reply: Reply): void {
@@ -100,7 +98,7 @@ describe('one topic of a consumer', () => {
       type: 'Key_Shared',
       startFrom: 'earliest',
     } as const
-    const link = new TopicLink({ ...options, id: undefined, host, clock: systemClock })
+    const link = new TopicLink({ ...options, id: undefined, note: () => {}, host, clock: systemClock })
     void link.run(stop.signal)
     await until('it was closed and subscribed again', () => broker.of('subscribe').length > 1)
     const [first] = broker.of('subscribe')
@@ -153,5 +151,16 @@ describe('one topic of a consumer', () => {
         reply('error', { requestId, error: authorization, message: 'billing may not read orders' }),
     })
     await expect(consume().running).rejects.toThrow(/AuthorizationError: billing may not read orders/)
+  })
+
+  it('says in health() that messages have no id, and handles them under their place', async () => {
+    const done: string[] = []
+    await begin({ subscribe: subscribedWithOne })
+    const { consumer } = consume((id) => void done.push(id))
+    await until('it was handled', () => done.length === 1)
+    expect(done).toEqual(['orders/1/1'])
+    expect(consumer.health().details['notes']).toEqual([
+      expect.stringMatching(/^topic orders has messages without an id: .*Set the property message-id when publishing$/),
+    ])
   })
 })

@@ -6,7 +6,7 @@ import type { Delivery } from '../../../core/delivery.ts'
 import { HoldfastError } from '../../../core/errors.ts'
 import type { Bytes, Message } from '../../../core/message.ts'
 import { features } from '../../features.ts'
-import { messageFrom, type PulsarMessageId } from '../codec.ts'
+import { messageFrom, withoutId, type PulsarMessageId } from '../codec.ts'
 import type { SubscriptionType } from '../topic-link.ts'
 import {
   isOfficialForGood,
@@ -30,6 +30,7 @@ export interface OfficialQueueOptions {
   readonly startFrom: 'earliest' | 'latest'
   readonly window: number
   readonly id: PulsarMessageId | undefined
+  readonly note: (said: string) => void
   readonly clock: Clock
 }
 
@@ -143,7 +144,7 @@ class OfficialLink {
   }
 
   #recordOf(raw: OfficialMessage): OfficialRecord {
-    const { id } = this.#options
+    const { id, note } = this.#options
     const properties = Object.entries(raw.getProperties()).map(([key, value]) => ({ key, value }))
     const [key, eventTime] = [raw.getPartitionKey(), raw.getEventTimestamp()]
     const meta = {
@@ -155,7 +156,9 @@ class OfficialLink {
     const place = `${this.#topic}/${raw.getMessageId().toString()}`
     const where = { topic: this.#topic, place, brokerMs: raw.getPublishTimestamp() }
     try {
-      return { raw, message: messageFrom(entry, { ...where, id }) }
+      const message = messageFrom(entry, { ...where, id })
+      if (message.id === place) note(withoutId(this.#topic))
+      return { raw, message }
     } catch (error) {
       return { raw, message: messageFrom(entry, { ...where, id: () => place }), error: error as Error }
     }
