@@ -1,7 +1,7 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Those that take the longest, in an order that has some who work and some who wait beside each other. */
-const long = [
+export const long: readonly string[] = [
   'examples/coffee-store/demo.int',
   'outbox/ledger.int',
   'transports/platformatic-kafka/contract.int',
