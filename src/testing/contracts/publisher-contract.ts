@@ -194,14 +194,17 @@ const cases: Readonly<Record<string, (harness: PublisherHarness) => Promise<void
       const messages = numbered(destination, 3)
       await publisher.publish(messages.slice(0, 1))
       await begin()
-      const error = await within(2 * givesUpMs, what, publisher.publish(messages))
+      // One alone too: a list that is sent again in halves may get through, and hide what was thought of the first error.
+      const lists = [messages, [outgoing({ destination, id: 'alone', key: 'alone', body: null })]]
+      const errors = await Promise.all(lists.map((list) => within(2 * givesUpMs, what, publisher.publish(list))))
       await end()
-      // Without them it would read as "all the others are confirmed".
-      if (isPublishError(error))
+      for (const error of errors.filter(isPublishError)) {
+        // Without them it would read as "all the others are confirmed".
         assert.ok(failuresIn(error, messages.length), `${what}: a PublishError names none of the messages it was given`)
-      // Refused for good, it would be thrown away.
-      const given = isPublishError(error) ? error.failures.filter(({ permanent }) => permanent) : []
-      assert.deepEqual(given, [], `${what}: it says that messages are refused for good`)
+        // Refused for good, it would be thrown away.
+        const given = error.failures.filter(({ permanent }) => permanent)
+        assert.deepEqual(given, [], `${what}: it says that messages are refused for good`)
+      }
       await publisher.publish(messages)
       assert.deepEqual(firstsOf(await arrived(destination), 'k0'), idsOf(messages), `${what}: what arrived`)
     }

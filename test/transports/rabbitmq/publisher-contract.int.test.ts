@@ -22,6 +22,12 @@ async function create(url: string): Promise<PublisherHarness> {
   const test = await testRabbitmq(url)
   const proxy = await faultProxy(url)
   const connection = await test.connect(url.replace(/@.*/, `@${proxy.address}`))
+  const goOn = async (): Promise<void> => {
+    proxy.restore()
+    // What waits for a lost answer waits for ever.
+    proxy.cut()
+    await sleep(300)
+  }
   return {
     publisher: rabbitmqPublisher(connection, { timeoutMs: givesUpMs }),
     createDestination: () => test.queue(),
@@ -32,14 +38,16 @@ async function create(url: string): Promise<PublisherHarness> {
     maxHeaderBytes: 60_000,
     outages: {
       'connections are refused': { begin: () => proxy.refuse(), end: () => proxy.restore() },
+      'the connection breaks before the answers': {
+        begin() {
+          proxy.dropReplies()
+          setTimeout(() => proxy.cut(), 500)
+        },
+        end: goOn,
+      },
       'answers are lost': {
         begin: () => proxy.dropReplies(),
-        async end() {
-          proxy.restore()
-          // What waits for a lost answer waits for ever.
-          proxy.cut()
-          await sleep(300)
-        },
+        end: goOn,
       },
     },
     givesUpMs,
