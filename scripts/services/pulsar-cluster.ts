@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { run } from './commands.ts'
-import { javaPrograms, type JavaPrograms } from './java.ts'
+import { javaPrograms, versionIn, type JavaPrograms } from './java.ts'
 import { answered, stop, type ProcessId } from './processes.ts'
 import { launchPulsar, pulsarJarsVersion, pulsarPrograms, type PulsarProgram } from './pulsar-program.ts'
 import { brokerLines, pulsarVersion } from './pulsar.ts'
@@ -113,7 +113,11 @@ function isListening(port: number): Promise<void> {
 
 async function clusterPrograms(progress: Progress): Promise<JavaPrograms> {
   const { java, classPath } = await pulsarPrograms(progress)
-  const jars = { name: 'pulsar-proxy', title: `the proxy of Pulsar ${pulsarJarsVersion} (2 MB)`, pom: PROXY_POM }
+  const jars = {
+    name: 'pulsar-proxy',
+    title: `the proxy of Pulsar ${versionIn(PROXY_POM, 'pulsar.version')} (2 MB)`,
+    pom: PROXY_POM,
+  }
   const proxy = await javaPrograms(jars, progress)
   return { java, classPath: [classPath, proxy.classPath].join(delimiter) }
 }

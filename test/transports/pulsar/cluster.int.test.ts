@@ -102,7 +102,10 @@ if (isFull)
       const publisher = pulsarPublisher(publishing, { timeoutMs: 90_000 })
       let happening: Promise<unknown> = Promise.resolve()
       for (let from = 0; from < count; from += page) {
-        if (from === 6 * page) happening = meanwhile()
+        if (from === 6 * page) {
+          happening = meanwhile()
+          happening.catch(() => {})
+        }
         await publisher.publish(numbered(topic, page, keys, from))
         await sleep(20)
       }
