@@ -20,10 +20,12 @@ export async function startTraces(address: string | true): Promise<Traces> {
 
 /** Spans are sent behind the scenes: with a wrong address there would be no trace, and no word about it. */
 async function checkTakesTraces(endpoint: string, jaeger: string): Promise<void> {
-  const headers = { 'content-type': 'application/json' }
-  const answer = await fetch(`${endpoint.replace(/\/$/, '')}/v1/traces`, { method: 'POST', headers, body: '{}' }).catch(
-    () => undefined,
-  )
+  const answer = await fetch(`${endpoint.replace(/\/$/, '')}/v1/traces`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"resourceSpans":[]}',
+    signal: AbortSignal.timeout(5_000),
+  }).catch(() => undefined)
   if (answer?.ok !== true)
     throw new Error(
       `nothing takes traces at ${endpoint}: --jaeger takes the address of Jaeger's page (got ${jaeger}), and OTEL_EXPORTER_OTLP_ENDPOINT that of its traces`,
