@@ -1,15 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { installOwnPackages } from './own-packages.ts'
 
 // The peers are dependencies of the bench alone, so that the product's own install stays small.
 const root = fileURLToPath(new URL('..', import.meta.url))
 const bench = fileURLToPath(new URL('../bench', import.meta.url))
 
-if (isOlder(`${bench}/node_modules/.package-lock.json`, `${bench}/package-lock.json`)) {
-  console.error('bench: installing the peers…')
-  run('npm', ['ci'], bench)
-}
+installOwnPackages(bench, 'bench: installing the peers…')
 console.error('bench: building…')
 run('npm', ['run', '--silent', 'build'], root)
 run(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-p', 'tsconfig.json'], bench)
@@ -22,8 +19,4 @@ run(
 function run(command: string, args: readonly string[], cwd: string): void {
   const { status } = spawnSync(command, args, { cwd, stdio: ['inherit', command === 'npm' ? 2 : 'inherit', 'inherit'] })
   if (status !== 0) process.exit(status ?? 1)
-}
-
-function isOlder(made: string, source: string): boolean {
-  return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs
 }

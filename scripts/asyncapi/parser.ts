@@ -1,7 +1,5 @@
-import { existsSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { spawnSync } from 'node:child_process'
-import { join } from 'node:path'
+import { installOwnPackages } from '../own-packages.ts'
 
 /** One thing that the parser has to say of a document. */
 export interface Finding {
@@ -28,16 +26,9 @@ interface AsyncApi {
   }
 }
 
-const here = import.meta.dirname
-
 /** The official parser. It has 168 packages, so it is installed here when it is first asked for. */
 export function officialParser(): Judge {
-  const [made, source] = [join(here, 'node_modules/.package-lock.json'), join(here, 'package-lock.json')]
-  if (!existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs) {
-    console.error('asyncapi: installing the official parser…')
-    const { status } = spawnSync('npm', ['ci', '--ignore-scripts'], { cwd: here, stdio: ['ignore', 2, 'inherit'] })
-    if (status !== 0) throw new Error('the official parser cannot be installed: npm ci failed in scripts/asyncapi')
-  }
+  installOwnPackages(import.meta.dirname, 'asyncapi: installing the official parser…', ['--ignore-scripts'])
   const { Parser } = createRequire(import.meta.url)('@asyncapi/parser') as AsyncApi
   const parser = new Parser()
   return async function judge(text) {

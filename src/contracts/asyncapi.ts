@@ -47,7 +47,12 @@ export function asyncApi(service: Service, { version }: { readonly version: stri
       }),
     ),
     components: {
-      messages: Object.fromEntries(contracts.map((each) => [message(each.type), messageOf(each, message(each.type))])),
+      messages: Object.fromEntries(
+        contracts.map((each) => {
+          const named = message(each.type)
+          return [named, messageOf(each, named)]
+        }),
+      ),
     },
   }
 }

@@ -1,10 +1,9 @@
-import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { installOwnPackages } from '../../scripts/own-packages.ts'
 import { migrate } from '../../src/stores/postgres/index.ts'
 import { codeBlocks } from '../support/code-blocks.ts'
 import { postgresUrl, serviceAddress, uniqueName } from '../support/services.ts'
@@ -31,8 +30,7 @@ describeFull('the recipe of Emmett', () => {
 
   beforeAll(async () => {
     serviceAddress('postgres')
-    if (!existsSync(join(folder, 'node_modules/@event-driven-io')))
-      await promisify(execFile)('npm', ['ci', '--ignore-scripts'], { cwd: folder })
+    installOwnPackages(folder, 'emmett: installing it for its recipe…', ['--ignore-scripts'])
     admin = new pg.Client({ connectionString: postgresUrl() })
     await admin.connect()
     await admin.query(`create database ${database}`)

@@ -13,6 +13,9 @@ export interface QueryAnswer {
   readonly command?: string
 }
 
+/** Sends one statement and gives its rows. */
+export type RunStatement = (text: string, values: unknown[]) => Promise<readonly unknown[]>
+
 /** A client on loan from a pool. */
 export interface PoolClientSlice extends Queryable {
   /** Returns the client. With `true` or an error the pool closes it. */

@@ -35,3 +35,9 @@ export function flagField(row: unknown, name: string): boolean {
   const value = column(row, name)
   return value === true || value === 't' || value === 'true'
 }
+
+/** For rows that name by `n` what they changed: `ok` for each of those that is named, `lost` for the others. */
+export function heldBy(rows: readonly unknown[], asked: readonly unknown[]): readonly ('ok' | 'lost')[] {
+  const changed = new Set(rows.map((row) => numberField(row, 'n')))
+  return asked.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+}

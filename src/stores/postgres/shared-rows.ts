@@ -1,5 +1,5 @@
 import { explained, isContention } from './failures.ts'
-import type { Queryable } from './queryable.ts'
+import type { Queryable, RunStatement } from './queryable.ts'
 
 const cleanEveryMs = 60_000
 const mostAttempts = 5
@@ -15,7 +15,7 @@ export interface SharedRowsOptions {
 
 export interface SharedRows {
   /** One statement, sent again while all that stands in its way is another transaction. */
-  readonly run: (statement: string, values: unknown[]) => Promise<readonly unknown[]>
+  readonly run: RunStatement
   /** Cleans up once a minute. */
   readonly clean: () => void
 }

@@ -3,7 +3,7 @@ import { asError } from '../../core/as-error.ts'
 import { HoldfastError } from '../../core/errors.ts'
 import type { Bytes, Message } from '../../core/message.ts'
 import { Chunks, isChunk, type Whole } from './chunks.ts'
-import { messageFrom, withoutId, type PulsarMessageId } from './codec.ts'
+import { readMessage, type PulsarMessageId } from './codec.ts'
 import { messagesIn, type Entry, type EntryMessage } from './entry.ts'
 import type { Command, MessageId } from './protocol/commands.ts'
 import type { Connection } from './protocol/connection.ts'
@@ -106,32 +106,18 @@ export class Attachment {
   ): readonly PulsarRecord[] {
     const all = misfit ?? readable(payload)
     const messages = all instanceof Error ? [{ meta: payload.metadata, body: payload.body }] : all
-    const { partition: _, ...id } = messageId
+    const { ledgerId, entryId } = messageId
+    const { topic, id, note } = this.#options
+    const brokerMs = payload.metadata.publishTime ?? Date.now()
     const entry: Entry = { ids, left: messages.length }
     return messages.map((each, batchIndex) => {
       const raw = { messageId, batchIndex, redeliveryCount }
       const isBatch = payload.metadata.messages !== undefined
-      const place = `${this.#options.topic}/${id.ledgerId}/${id.entryId}${isBatch ? `/${batchIndex}` : ''}`
-      const { message, error } = this.#messageOf(each, place, payload)
+      const place = `${topic}/${ledgerId}/${entryId}${isBatch ? `/${batchIndex}` : ''}`
+      const { message, error } = readMessage(each, { topic, place, brokerMs, id, note })
       const failed = all instanceof Error ? all : error
       return failed === undefined ? { entry, message, raw } : { entry, message, raw, error: failed }
     })
-  }
-
-  #messageOf(
-    each: EntryMessage,
-    place: string,
-    { metadata }: Payload,
-  ): { readonly message: Message<Bytes>; readonly error?: Error } {
-    const { topic, id, note } = this.#options
-    const where = { topic, place, brokerMs: metadata.publishTime ?? Date.now() }
-    try {
-      const message = messageFrom(each, { ...where, id })
-      if (message.id === place) note(withoutId(topic))
-      return { message }
-    } catch (error) {
-      return { message: messageFrom(each, { ...where, id: () => place }), error: error as Error }
-    }
   }
 
   #session(): QueueSession<PulsarRecord> {

@@ -45,21 +45,31 @@ export function wireKeyOf(key: string | null): Pick<Metadata, 'partitionKey' | '
     : { partitionKey: key }
 }
 
+/** Where a message was found, and how its id is read. */
+export interface Found {
+  readonly topic: string
+  /** Stands for the id where the producer gave none. */
+  readonly place: string
+  readonly brokerMs: number
+  readonly id: PulsarMessageId | undefined
+}
+
+/** Never throws: what the id function throws stands beside the message, which has its place for an id then. */
+export function readMessage(
+  entry: EntryMessage,
+  { note, ...found }: Found & { readonly note: (said: string) => void },
+): { readonly message: Message<Bytes>; readonly error?: Error } {
+  try {
+    const message = messageFrom(entry, found)
+    if (message.id === found.place) note(withoutId(found.topic))
+    return { message }
+  } catch (error) {
+    return { message: messageFrom(entry, { ...found, id: () => found.place }), error: error as Error }
+  }
+}
+
 /** Never throws, but for what the id function throws. */
-export function messageFrom(
-  { meta, body }: EntryMessage,
-  {
-    topic,
-    place,
-    brokerMs,
-    id,
-  }: {
-    readonly topic: string
-    readonly place: string
-    readonly brokerMs: number
-    readonly id: PulsarMessageId | undefined
-  },
-): Message<Bytes> {
+function messageFrom({ meta, body }: EntryMessage, { topic, place, brokerMs, id }: Found): Message<Bytes> {
   const headers = headersFrom(meta.properties ?? [])
   const given = id === undefined ? firstHeader(headers, wireNames.id) : idBy(id, meta)
   const { partitionKey, isKeyBase64 } = meta
@@ -74,7 +84,7 @@ export function messageFrom(
 }
 
 /** For `health()`. */
-export function withoutId(topic: string): string {
+function withoutId(topic: string): string {
   const [name = topic] = topic.split(/-partition-(?=\d+$)/)
   return `topic ${name} has messages without an id: their place in the topic stands for it, so a producer's duplicate is handled twice. Set the property message-id when publishing`
 }

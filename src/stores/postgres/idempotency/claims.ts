@@ -1,8 +1,8 @@
 import type { ClaimRequest, ClaimResult } from '../../../idempotency/store.ts'
 import { failureFromJson } from '../../failure-json.ts'
+import type { RunStatement } from '../queryable.ts'
 import { numberField, textField } from '../rows.ts'
 import type { IdempotencyStatements } from './statements.ts'
-import type { RunStatement } from './run.ts'
 
 /** Another transaction has the row: its outcome is a moment away. */
 export const busy: ClaimResult = { state: 'in-progress', retryAfterMs: 50 }

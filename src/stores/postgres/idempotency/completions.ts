@@ -1,7 +1,7 @@
 import type { StatementRunner } from '../../../core/delivery.ts'
 import { HoldfastError } from '../../../core/errors.ts'
 import type { Held, HeldClaim } from '../../../idempotency/store.ts'
-import { numberField } from '../rows.ts'
+import { heldBy } from '../rows.ts'
 import { isOpenIn } from '../sessions.ts'
 import { perTransaction } from './per-transaction.ts'
 import { where } from './run.ts'
@@ -44,8 +44,7 @@ export function completionsBy({
     const { rows, rowCount } = await tx.query(completeAllSql, [JSON.stringify(asked), open])
     if (rowCount === all.length) return all.map(() => 'ok')
     // Drizzle's runner tells how many, not which: then none counts, and the transaction is not committed.
-    const changed = new Set(rows.map((row) => numberField(row, 'n')))
-    return all.map((_, n) => (changed.has(n) ? 'ok' : 'lost'))
+    return heldBy(rows, all)
   }
 
   async function sendCompletions(tx: StatementRunner, completions: readonly Completion[]): Promise<readonly Held[]> {

@@ -1,15 +1,13 @@
 import type { StatementRunner } from '../../../core/delivery.ts'
 import type { ResultStore } from '../../../idempotency/remember/store.ts'
 import type { Held, HeldClaim } from '../../../idempotency/store.ts'
+import type { RunStatement } from '../queryable.ts'
 import { field } from '../rows.ts'
 
 type Results = Required<Pick<ResultStore, 'keepResult' | 'keepResultIn' | 'resultOf'>>
 
 /** Keeps what handlers returned, in the row of the claim: both are written, remembered and cleaned up together. */
-export function postgresResults(
-  run: (text: string, values: unknown[]) => Promise<readonly unknown[]>,
-  quoted: string,
-): Results {
+export function postgresResults(run: RunStatement, quoted: string): Results {
   // By the token, as every write of a claim. `returning`, since not every client tells how many rows it changed. Bytes travel
   // as text: drivers differ in what they make of a bytea.
   const keepSql = `

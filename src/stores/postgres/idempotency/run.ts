@@ -1,12 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { explained, isContention } from '../failures.ts'
-import type { Queryable } from '../queryable.ts'
+import type { Queryable, RunStatement } from '../queryable.ts'
 
 /** As errors name the store. */
 export const where = 'postgresIdempotencyStore'
-
-/** Sends one statement and gives its rows. */
-export type RunStatement = (text: string, values: unknown[]) => Promise<readonly unknown[]>
 
 // Contention ends by itself; more rounds than this mean that something else is wrong.
 const mostAttempts = 12

@@ -1,6 +1,6 @@
 import type { Held, HeldClaim } from '../../../idempotency/store.ts'
-import { numberField } from '../rows.ts'
-import type { RunStatement } from './run.ts'
+import type { RunStatement } from '../queryable.ts'
+import { heldBy } from '../rows.ts'
 import type { IdempotencyStatements } from './statements.ts'
 
 /** What becomes of a claim that is held. */
@@ -30,7 +30,6 @@ export function settlementsBy(
       settlements.map(({ failure }) => failure),
       lockTimeout,
     ])
-    const changed = new Set(rows.map((row) => numberField(row, 'n')))
-    return settlements.map((_, at) => (changed.has(at) ? 'ok' : 'lost'))
+    return heldBy(rows, settlements)
   }
 }

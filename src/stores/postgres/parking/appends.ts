@@ -2,6 +2,7 @@ import { claimName } from '../../../core/stored-key.ts'
 import type { Appended, AppendRequest, ParkingStore } from '../../../ordering/parking/store.ts'
 import { apart, batcher, type Reply } from '../../batcher.ts'
 import { isLockTimeout, mayBeOneRow } from '../failures.ts'
+import type { RunStatement } from '../queryable.ts'
 import { numberField, textField } from '../rows.ts'
 import { base64 } from './bytes.ts'
 
@@ -9,7 +10,7 @@ type Run = readonly AppendRequest[]
 type RunAnswers = readonly Appended[]
 
 export interface AppendsOptions {
-  readonly run: (text: string, values: unknown[]) => Promise<readonly unknown[]>
+  readonly run: RunStatement
   readonly appendSql: string
   readonly lockTimeout: string
   /** Most messages in one statement, unless one run alone has more. */

@@ -10,14 +10,15 @@ import type {
 import { apart, batcher, onceEach } from '../../batcher.ts'
 import { failureToJson } from '../../failure-json.ts'
 import { mayBeOneRow } from '../failures.ts'
-import { numberField, textField } from '../rows.ts'
+import type { RunStatement } from '../queryable.ts'
+import { heldBy, numberField, textField } from '../rows.ts'
 import { postgresAppends } from './appends.ts'
 import { base64, bytesField } from './bytes.ts'
 import { parkingStatements } from './statements.ts'
 
 export interface PostgresParkingOptions {
   /** Runs one statement, and again while all that stands in its way is another transaction. */
-  readonly run: (text: string, values: unknown[]) => Promise<readonly unknown[]>
+  readonly run: RunStatement
   readonly quoted: string
   readonly lockTimeout: string
   readonly maxBatch: number
@@ -49,8 +50,7 @@ export function postgresParking(options: PostgresParkingOptions): ParkingStore {
       asked.map(({ retainMs }) => retainMs),
       lockTimeout,
     ])
-    const own = new Set(rows.map((row) => numberField(row, 'n')))
-    return asked.map((_, n) => (own.has(n) ? 'ok' : 'lost'))
+    return heldBy(rows, asked)
   }
 
   const park = batcher<ParkRequest, 'ok' | 'lost'>({

@@ -6,7 +6,7 @@ import type { Delivery } from '../../../core/delivery.ts'
 import { HoldfastError } from '../../../core/errors.ts'
 import type { Bytes, Message } from '../../../core/message.ts'
 import { features } from '../../features.ts'
-import { messageFrom, withoutId, type PulsarMessageId } from '../codec.ts'
+import { readMessage, type PulsarMessageId } from '../codec.ts'
 import type { SubscriptionType } from '../topic-link.ts'
 import {
   isOfficialForGood,
@@ -154,14 +154,7 @@ class OfficialLink {
     }
     const entry = { meta, body: raw.getData() }
     const place = `${this.#topic}/${raw.getMessageId().toString()}`
-    const where = { topic: this.#topic, place, brokerMs: raw.getPublishTimestamp() }
-    try {
-      const message = messageFrom(entry, { ...where, id })
-      if (message.id === place) note(withoutId(this.#topic))
-      return { raw, message }
-    } catch (error) {
-      return { raw, message: messageFrom(entry, { ...where, id: () => place }), error: error as Error }
-    }
+    return { raw, ...readMessage(entry, { topic: this.#topic, place, brokerMs: raw.getPublishTimestamp(), id, note }) }
   }
 
   #session(consumer: OfficialConsumer): QueueSession<OfficialRecord> {
